@@ -1,0 +1,3 @@
+module github.com/dynwatch/dynwatch
+
+go 1.26
