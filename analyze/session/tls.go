@@ -156,4 +156,27 @@ type Chain struct {
 	Malformed              bool
 	// TimeUnknown: the capture holds no plausible time, so validity was not judged.
 	TimeUnknown bool
+
+	// Incomplete: the leaf's claimed path stops at a certificate whose issuer, MissingIssuer, was neither sent nor is a known root:
+	// nobody could verify it, we or the client. It is not a proof of forgery; see Disproved.
+	Incomplete    bool
+	MissingIssuer string
+	// Disproved: a certificate of the leaf's claimed path names an issuer whose key is known, because it was sent or is an embedded
+	// or allowed root, and no such key signed it. Set together with AmazonNamed it is an imitation beyond doubt.
+	Disproved bool
+	// Violation is set when signatures lead to an allowed root or pin only through a step that no client may accept, such as an issuer
+	// that is no CA; LeadsToAllowed is false then. It says which, for a message: "CN=x is no CA".
+	Violation string
+	// WrongPurpose: the leaf's extended key usage does not allow a TLS server. The word of trust is then name-mismatch at best.
+	WrongPurpose bool
+	// Unsupported names a signature or key algorithm on the leaf's claimed path that could not be checked, "" if none: no proof
+	// either way. ExplicitCurve: an elliptic curve key with parameters of its own (CVE-2020-0601); such a key never proves anything.
+	Unsupported   string
+	ExplicitCurve bool
+	// LimitExceeded: the chain was longer or costlier than any honest one, and was not judged whole.
+	LimitExceeded bool
+	// Interceptor is the product that the issuer's name suggests, "" if none. A name proves nothing: for messages only.
+	Interceptor string
+	// Problems are oddities of the certificates in words, at most 16, each with the certificate's position as sent.
+	Problems []string
 }
