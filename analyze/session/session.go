@@ -60,6 +60,10 @@ type Endpoint struct {
 	Name string
 	// Resolved are DynamoDB names that a DNS answer of this capture gave for the server's address.
 	Resolved []string
+	// AddrAWS and AddrDynamoDB say whether the server's address lies in any prefix of AWS's ip-ranges.json, and in one tagged DYNAMODB;
+	// AddrAllowed whether the operator said that an endpoint may live there (--endpoint CIDR). Unknown means that nobody looked it up;
+	// an operator who gave no list makes AddrAllowed No. An address below 64:ff9b::/96 (RFC 6052) is looked up by the IPv4 address in it.
+	AddrAWS, AddrDynamoDB, AddrAllowed Tri
 }
 
 // Known reports whether the session is DynamoDB's.
@@ -211,4 +215,7 @@ type Proxy struct {
 	Status      int
 	// CredentialsExposed: a Proxy-Authorization header went in clear.
 	CredentialsExposed bool
+	// Names are names that DNS answers of this capture, or the host, gave for the proxy's address; lower case, no trailing dot. Only
+	// with them can an operator's list of proxies by name be compared.
+	Names []string
 }

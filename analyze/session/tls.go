@@ -37,6 +37,12 @@ type TLS struct {
 	ALPNOffer  []string
 	JA3, JA4   string
 
+	// OfferedCiphers are the ClientHello's suites as sent, without GREASE and without the signalling values 0x00FF and 0x5600; at most
+	// 128. A client that retries with a lower version offers a subsequence of them, which tells it from another program.
+	OfferedCiphers []uint16
+	// ClientVerifies is what the client's TLS library said of itself: No means that it accepts any certificate.
+	ClientVerifies Tri
+
 	// ClientHelloSeen and ServerHelloSeen: parsed completely.
 	ClientHelloSeen, ServerHelloSeen bool
 	HelloRetryRequest                bool
