@@ -150,7 +150,9 @@ type Loss struct {
 }
 
 // Any reports whether bytes are known to be missing.
-func (l Loss) Any() bool { return l.GapBytes[0] != 0 || l.GapBytes[1] != 0 || l.TruncatedPackets != 0 || l.Evicted }
+func (l Loss) Any() bool {
+	return l.GapBytes[0] != 0 || l.GapBytes[1] != 0 || l.TruncatedPackets != 0 || l.Evicted
+}
 
 // Ended says how the flow came to its end.
 type Ended struct {
