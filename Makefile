@@ -1,0 +1,70 @@
+# dynwatch. `make` alone explains itself.
+
+SHELL       := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+GO          ?= go
+VERSION     ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+LDFLAGS     := -s -w -X main.version=$(VERSION)
+FUZZTIME    ?= 1m
+STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
+export CGO_ENABLED ?= 0
+
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help: ## show this list
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: build
+build: ## build bin/dynwatch, one static binary
+	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/dynwatch ./cmd/dynwatch
+
+.PHONY: build-all
+build-all: ## build for linux/amd64 and linux/arm64 into dist/
+	for arch in amd64 arm64; do \
+		GOOS=linux GOARCH=$$arch $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o dist/dynwatch-linux-$$arch ./cmd/dynwatch; \
+	done
+
+.PHONY: setup
+setup: ## install the Debian packages that tests use (scripts/packages.txt)
+	scripts/setup
+
+.PHONY: test
+test: setup lint build-all ## do all set-up, then run every test with the race detector
+	CGO_ENABLED=1 $(GO) test -race -timeout 20m ./...
+
+.PHONY: lint
+lint: ## gofmt, go vet, staticcheck, and the project's own rules on words
+	scripts/lint '$(STATICCHECK)'
+
+.PHONY: fmt
+fmt: ## format the code
+	gofmt -w $$(git ls-files '*.go')
+
+.PHONY: fuzz
+fuzz: ## run every fuzz target for FUZZTIME each (default 1m)
+	scripts/fuzz '$(FUZZTIME)'
+
+.PHONY: bench
+bench: ## measure the ratios that README.md shows, beside tcpdump and tshark
+	scripts/bench
+
+.PHONY: generate
+generate: ## regenerate everything that is generated
+	$(GO) generate ./...
+
+.PHONY: golden
+golden: ## rewrite golden files from the present output (look at the diff)
+	$(GO) test ./internal/output ./cmd/dynwatch ./analyze/rules -update
+
+.PHONY: man
+man: build ## write man pages to dist/man
+	bin/dynwatch man dist/man
+
+.PHONY: install
+install: build ## install to $(DESTDIR)/usr/local/bin
+	install -D -m 0755 bin/dynwatch $(DESTDIR)/usr/local/bin/dynwatch
+
+.PHONY: clean
+clean: ## remove what was built
+	rm -rf bin dist
