@@ -15,7 +15,8 @@ const (
 	TLS13 Version = 0x0304
 )
 
-// String is the name used everywhere in output; drafts and unknown values show what they are.
+// String is the name used everywhere in output. Drafts of TLS 1.3 print as "TLS 1.3-draft28", Facebook's Fizz experiments as
+// "TLS 1.3-fb26", other values in hex.
 func (v Version) String() string {
 	switch v {
 	case SSL20:
@@ -33,9 +34,9 @@ func (v Version) String() string {
 	}
 	switch v >> 8 {
 	case 0x7f:
-		return fmt.Sprintf("TLS 1.3 (draft %d)", uint16(v)&0xff)
+		return fmt.Sprintf("TLS 1.3-draft%d", uint16(v)&0xff)
 	case 0xfb:
-		return fmt.Sprintf("TLS 1.3 (Fizz 0x%04x)", uint16(v))
+		return fmt.Sprintf("TLS 1.3-fb%d", uint16(v)&0xff)
 	}
 	return fmt.Sprintf("0x%04x", uint16(v))
 }

@@ -1,0 +1,171 @@
+package output
+
+import (
+	"fmt"
+	"io"
+	"sort"
+	"strings"
+
+	"github.com/dynwatch/dynwatch/analyze/session"
+)
+
+// Summary is the last line of a run: what was read, what was concluded, and everything that was lost.
+type Summary struct {
+	Source string
+	// Packets and Bytes were read from the source; Filtered packets did not match the filter expression.
+	Packets, Bytes, Filtered uint64
+	// Flows seen, of any kind; Sessions put out.
+	Flows, Sessions uint64
+	Verdicts        map[session.Verdict]uint64
+	Findings        map[string]uint64 // by rule
+	MaxSeverity     session.Severity
+	// CertificatesSeen of TLSSessions: in how many the certificate was seen by anyone.
+	CertificatesSeen, TLSSessions uint64
+	// Loss are the counters of everything that vanished, by stage and reason, as in "decode.malformed". Zero ones are listed too.
+	Loss map[string]uint64
+	// Warnings are lines for a person: truncated files and the like.
+	Warnings []string
+	// Ranges says how old the address set is.
+	RangesDate string
+}
+
+// Add counts one session.
+func (s *Summary) Add(x *session.Session) {
+	if s.Verdicts == nil {
+		s.Verdicts, s.Findings = make(map[session.Verdict]uint64), make(map[string]uint64)
+	}
+	s.Sessions++
+	s.Verdicts[x.Verdict]++
+	s.AddFindings(x.Findings)
+	if x.TLS != nil {
+		s.TLSSessions++
+		if x.Certificate != nil && !x.Certificate.Partial {
+			s.CertificatesSeen++
+		}
+	}
+}
+
+// AddFindings counts findings.
+func (s *Summary) AddFindings(list []session.Finding) {
+	if s.Findings == nil {
+		s.Verdicts, s.Findings = make(map[session.Verdict]uint64), make(map[string]uint64)
+	}
+	for _, f := range list {
+		s.Findings[f.Rule]++
+		s.MaxSeverity = max(s.MaxSeverity, f.Severity)
+	}
+}
+
+type summaryJSON struct {
+	Type             string            `json:"type"`
+	Source           string            `json:"source"`
+	Packets          uint64            `json:"packets"`
+	Bytes            uint64            `json:"bytes"`
+	Filtered         uint64            `json:"filtered"`
+	Flows            uint64            `json:"flows"`
+	Sessions         uint64            `json:"sessions"`
+	TLSSessions      uint64            `json:"tls_sessions"`
+	CertificatesSeen uint64            `json:"certificates_seen"`
+	Verdicts         map[string]uint64 `json:"verdicts"`
+	Findings         map[string]uint64 `json:"findings"`
+	Loss             map[string]uint64 `json:"loss"`
+	Warnings         []string          `json:"warnings,omitempty"`
+	RangesDate       string            `json:"ranges_date,omitempty"`
+}
+
+// verdicts in the order of output.
+var verdicts = []session.Verdict{
+	session.VerdictFinding, session.VerdictOK, session.VerdictUnverified, session.VerdictIncomplete, session.VerdictNotApplicable,
+}
+
+func (s *Summary) object() *summaryJSON {
+	o := &summaryJSON{
+		Type: "summary", Source: s.Source, Packets: s.Packets, Bytes: s.Bytes, Filtered: s.Filtered, Flows: s.Flows, Sessions: s.Sessions,
+		TLSSessions: s.TLSSessions, CertificatesSeen: s.CertificatesSeen,
+		Verdicts: make(map[string]uint64), Findings: s.Findings, Loss: s.Loss, Warnings: s.Warnings, RangesDate: s.RangesDate,
+	}
+	for _, v := range verdicts {
+		o.Verdicts[string(v)] = s.Verdicts[v]
+	}
+	if o.Findings == nil {
+		o.Findings = map[string]uint64{}
+	}
+	if o.Loss == nil {
+		o.Loss = map[string]uint64{}
+	}
+	return o
+}
+
+// writeText prints the summary for people: counters that are zero are left out, except the ones that everybody looks for.
+func (s *Summary) writeText(w io.Writer, p palette) error {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s, %s, %s", plural(s.Packets, "packet"), size(s.Bytes), plural(s.Flows, "flow"))
+	if s.Filtered > 0 {
+		fmt.Fprintf(&b, ", %s not matched by the filter", plural(s.Filtered, "packet"))
+	}
+	fmt.Fprintf(&b, "\n%s", p.bold(plural(s.Sessions, "session")))
+	sep := ": "
+	for _, v := range verdicts {
+		if n := s.Verdicts[v]; n > 0 {
+			fmt.Fprintf(&b, "%s%d %s", sep, n, p.verdict(v, string(v)))
+			sep = ", "
+		}
+	}
+	if s.TLSSessions > 0 {
+		fmt.Fprintf(&b, "; certificate seen in %d of %d TLS sessions", s.CertificatesSeen, s.TLSSessions)
+	}
+	b.WriteByte('\n')
+	if len(s.Findings) > 0 {
+		rules := sortedKeys(s.Findings)
+		sort.SliceStable(rules, func(i, j int) bool { return s.Findings[rules[i]] > s.Findings[rules[j]] })
+		b.WriteString("findings: ")
+		for i, r := range rules {
+			if i > 0 {
+				b.WriteString(", ")
+			}
+			fmt.Fprintf(&b, "%d %s", s.Findings[r], r)
+		}
+		b.WriteByte('\n')
+	}
+	var lost []string
+	for _, k := range sortedKeys(s.Loss) {
+		if n := s.Loss[k]; n > 0 {
+			lost = append(lost, fmt.Sprintf("%d %s", n, k))
+		}
+	}
+	if len(lost) == 0 {
+		b.WriteString("loss: none\n")
+	} else {
+		fmt.Fprintf(&b, "%s %s\n", p.warn("loss:"), strings.Join(lost, ", "))
+	}
+	_, err := io.WriteString(w, b.String())
+	return err
+}
+
+func sortedKeys(m map[string]uint64) []string {
+	keys := make([]string, 0, len(m))
+	for k := range m {
+		keys = append(keys, k)
+	}
+	sort.Strings(keys)
+	return keys
+}
+
+func plural(n uint64, what string) string {
+	if n == 1 {
+		return "1 " + what
+	}
+	return fmt.Sprintf("%d %ss", n, what)
+}
+
+func size(n uint64) string {
+	switch {
+	case n < 10_000:
+		return fmt.Sprintf("%d bytes", n)
+	case n < 10_000_000:
+		return fmt.Sprintf("%.1f kB", float64(n)/1e3)
+	case n < 10_000_000_000:
+		return fmt.Sprintf("%.1f MB", float64(n)/1e6)
+	}
+	return fmt.Sprintf("%.1f GB", float64(n)/1e9)
+}
