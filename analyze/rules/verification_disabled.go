@@ -1,0 +1,97 @@
+package rules
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/dynwatch/dynwatch/analyze/session"
+)
+
+// clockMargin is how far a leaf must be out of its validity before a client that accepts it cannot be checking dates. Signature Version 4
+// refuses requests whose time is off by more than 15 minutes, so a client whose clock is wrong by an hour gets no answers from DynamoDB
+// and would have been noticed; the capture's clock has the same hour.
+const clockMargin = time.Hour
+
+var verificationDisabledRule = &Rule{
+	ID:       VerificationDisabled,
+	Title:    "the client does not verify certificates",
+	Severity: session.Critical,
+	Citation: "CWE-295 (improper certificate validation); RFC 5280, Section 6; RFC 9525",
+	Summary: "The client sent application data over a chain that no verifying client could have accepted: the leaf was out of its validity by " +
+		"more than an hour, or did not bear the server name that the client itself sent, or a signature inside the chain as sent is false " +
+		"and no path leads to a known root. Or the client's TLS library says that it does not verify.",
+	Why: "verify=False and its relatives accept any certificate: whoever gets into the path reads and changes everything, now or later. " +
+		"It is the usual answer to a company's inspection proxy, and it ships to production.",
+	Limits: "A self-signed certificate, a private CA or a forged issuer alone is no evidence: the client may have been told to trust it " +
+		"(AWS_CA_BUNDLE). certificate-replayed does not count either: libraries check that proof even with verification off. Clients " +
+		"that do not verify look like all others until a bad chain comes, and TLS 1.3 hides the chain from the wire, so the absence of " +
+		"this finding says nothing. A client that was built to accept one pinned certificate whatever its name and date is found too.",
+	Fix: Remediation{
+		Steps: []string{
+			"Find the switch in the process of the evidence: verify=False, use_ssl=False, --no-verify-ssl, InsecureSkipVerify, " +
+				"NODE_TLS_REJECT_UNAUTHORIZED=0, TRUST_ALL_CERTIFICATES, PYTHONHTTPSVERIFY=0, and remove it.",
+			"If it was set because of a CA that is meant to be there, give the client that CA instead, as below.",
+			"Take what the process sent as read by whoever answered, and rotate its credentials (`dynwatch explain plaintext` shows how).",
+		},
+		Snippets: append([]Snippet{
+			{"Find it", `grep -rnE 'verify *= *False|use_ssl *= *False|no-verify-ssl|InsecureSkipVerify: *true' .
+grep -rnE 'rejectUnauthorized: *false|NODE_TLS_REJECT_UNAUTHORIZED|TRUST_ALL_CERTIFICATES' .`},
+		}, trustSnippets...),
+	},
+	Applies: hasTLS,
+	Check: func(in *Input) *session.Finding {
+		s := in.Session
+		if s.TLS.ClientVerifies == session.No {
+			return &session.Finding{
+				Rule: VerificationDisabled, Severity: session.Critical,
+				Message:  fmt.Sprintf("the client of %s accepts any certificate, its TLS library says", peer(s)),
+				Evidence: certificateEvidence(s).text("signal", "library"),
+			}
+		}
+		faults := unacceptable(s)
+		if len(faults) == 0 {
+			return nil
+		}
+		return &session.Finding{
+			Rule: VerificationDisabled, Severity: session.Critical,
+			Message: fmt.Sprintf("the client sent data to %s over a certificate of %s that is %s: it does not verify", peer(s), issuer(s),
+				strings.Join(faults, ", ")),
+			Evidence: certificateEvidence(s).text("signal", "wire").list("faults", faults),
+		}
+	},
+}
+
+// unacceptable lists what a verifying client could not have accepted in a chain over which this client sent data. It is empty wherever
+// something was not seen.
+func unacceptable(s *session.Session) []string {
+	t, c := s.TLS, s.Chain
+	// Early data goes out before the certificate is seen, so it is no sign of approval.
+	if !onThisWire(s) || !t.ClientAppData || t.EarlyData || t.Resumed == session.Yes || c.Malformed {
+		return nil
+	}
+	if s.Loss.Any() || s.Loss.OneSided || !t.ClientHelloSeen || !t.ServerHelloSeen {
+		return nil
+	}
+	var faults []string
+	at := t.HandshakeDone
+	if at.IsZero() {
+		at = s.Start
+	}
+	if leaf := s.Certificate; !at.IsZero() && !c.TimeUnknown {
+		if !leaf.NotAfter.IsZero() && at.Sub(leaf.NotAfter) > clockMargin {
+			faults = append(faults, "expired since "+stamp(leaf.NotAfter))
+		}
+		if !leaf.NotBefore.IsZero() && leaf.NotBefore.Sub(at) > clockMargin {
+			faults = append(faults, "valid only from "+stamp(leaf.NotBefore))
+		}
+	}
+	if misnamed(s) && t.SNI != "" && !t.SNIInvalid {
+		faults = append(faults, "not for the name "+t.SNI)
+	}
+	// A client may know another key under the issuer's name, so a false signature counts only where no path was found at all.
+	if c.BrokenSignature && c.Disproved && !c.LeadsToAllowed && !c.LeadsToPublic && c.Root == "" {
+		faults = append(faults, "not signed by the issuer that was sent with it")
+	}
+	return faults
+}
