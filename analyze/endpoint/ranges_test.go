@@ -21,7 +21,7 @@ const sharedRanges = "../../../shared/aws/ip-ranges.json"
 
 func ip(s string) flow.IP { return flow.IPFrom(netip.MustParseAddr(s)) }
 
-func readRanges(tb testing.TB, text string) *Ranges {
+func mustRead(tb testing.TB, text string) *Ranges {
 	tb.Helper()
 	r, err := ReadRanges(strings.NewReader(text))
 	if err != nil {
@@ -53,7 +53,7 @@ const smallRanges = `{
 }`
 
 func TestRangesOfASmallFile(t *testing.T) {
-	r := readRanges(t, smallRanges)
+	r := mustRead(t, smallRanges)
 	if r.SyncToken != "1787433425" || !r.CreateDate.Equal(time.Date(2026, 8, 22, 21, 17, 5, 0, time.UTC)) {
 		t.Errorf("header: %q, %v", r.SyncToken, r.CreateDate)
 	}
@@ -154,34 +154,27 @@ func TestRangesWithoutDynamoDBAreAnError(t *testing.T) {
 	}
 }
 
-// spaces is n bytes of JSON white space.
-type spaces struct{ n int }
-
-func (s *spaces) Read(b []byte) (int, error) {
-	n := min(len(b), s.n)
-	for i := range b[:n] {
-		b[i] = ' '
-	}
-	s.n -= n
-	return n, nil
-}
-
 func TestReadRangesHasALimit(t *testing.T) {
-	_, err := ReadRanges(&spaces{MaxRangesFile + 1})
-	if !errors.Is(err, ErrTooLarge) {
-		t.Errorf("64 MiB and a byte: %v, want ErrTooLarge", err)
+	n := int64(len(smallRanges))
+	if _, err := readRanges(strings.NewReader(smallRanges), n); err != nil {
+		t.Errorf("a file of exactly the limit: %v", err)
+	}
+	for limit := range n {
+		if r, err := readRanges(strings.NewReader(smallRanges), limit); r != nil || !errors.Is(err, ErrTooLarge) {
+			t.Errorf("limit %d for %d bytes: %v, %v; want ErrTooLarge", limit, n, r, err)
+		}
 	}
 }
 
 func TestIPv6DynamoDBRowsWouldBeUsed(t *testing.T) {
-	r := readRanges(t, `{"ipv6_prefixes":[{"ipv6_prefix":"2600:1f18::/36","region":"us-east-1","service":"DYNAMODB"}]}`)
+	r := mustRead(t, `{"ipv6_prefixes":[{"ipv6_prefix":"2600:1f18::/36","region":"us-east-1","service":"DYNAMODB"}]}`)
 	if !r.IsDynamoDB(ip("2600:1f18::5")) || r.IsDynamoDB(ip("2600:1f18:1000::5")) {
 		t.Error("a DYNAMODB row of IPv6 is not looked up")
 	}
 }
 
 func TestPackedIsTheSame(t *testing.T) {
-	r := readRanges(t, smallRanges)
+	r := mustRead(t, smallRanges)
 	b, err := r.MarshalBinary()
 	if err != nil {
 		t.Fatal(err)
@@ -363,12 +356,12 @@ func TestIsDynamoDBDoesNotAllocate(t *testing.T) {
 }
 
 func TestCompareEditions(t *testing.T) {
-	old := readRanges(t, smallRanges)
+	old := mustRead(t, smallRanges)
 	if d := Compare(old, old); d.Added != nil || d.Removed != nil {
 		t.Errorf("an edition differs from itself: %+v", d)
 	}
 	changed := strings.NewReplacer("3.8.1.0/24", "3.8.4.0/22", `"cn-north-1"`, `"cn-northwest-1"`).Replace(smallRanges)
-	d := Compare(old, readRanges(t, changed))
+	d := Compare(old, mustRead(t, changed))
 	text := func(list []Prefix) string {
 		var out []string
 		for _, p := range list {
@@ -425,7 +418,7 @@ func FuzzReadRanges(f *testing.F) {
 }
 
 func FuzzUnpack(f *testing.F) {
-	b, err := readRanges(f, smallRanges).MarshalBinary()
+	b, err := mustRead(f, smallRanges).MarshalBinary()
 	if err != nil {
 		f.Fatal(err)
 	}

@@ -24,7 +24,7 @@ const (
 )
 
 var (
-	// ErrNoDynamoDB: a well-formed file without a single DYNAMODB prefix. Published copies were empty in this way for hours more than
+	// ErrNoDynamoDB: a well-formed file without a single DYNAMODB prefix. A public copy was empty in this way for hours more than
 	// once, so whoever refreshes keeps what he had.
 	ErrNoDynamoDB = errors.New("no DYNAMODB prefix in it")
 	// ErrTooLarge: the input is longer than MaxRangesFile, or has more different names than any real edition.
@@ -37,10 +37,12 @@ const createDateLayout = "2006-01-02-15-04-05"
 // ReadRanges reads ip-ranges.json (https://docs.aws.amazon.com/vpc/latest/userguide/aws-ip-syntax.html) to its end. It reads at most
 // MaxRangesFile bytes and keeps about 20 bytes a prefix. A prefix that cannot be right is an error that gives its path, as
 // prefixes[12].ip_prefix: half a table would call DynamoDB's own addresses strange. Unknown keys are skipped.
-func ReadRanges(r io.Reader) (*Ranges, error) {
+func ReadRanges(r io.Reader) (*Ranges, error) { return readRanges(r, MaxRangesFile) }
+
+func readRanges(r io.Reader, limit int64) (*Ranges, error) {
 	sum := sha256.New()
 	p := rangesParser{
-		dec:   json.NewDecoder(io.TeeReader(&limitedReader{r: r, left: MaxRangesFile}, sum)),
+		dec:   json.NewDecoder(io.TeeReader(&limitedReader{r: r, left: limit}, sum)),
 		names: make(map[string]uint16),
 	}
 	out := new(Ranges)

@@ -23,7 +23,7 @@ var (
 	ErrOlder = errors.New("older than the ranges in use")
 	// ErrUndated: it does not say when it was made, so nobody can tell if it is newer.
 	ErrUndated = errors.New("has no createDate")
-	// ErrShrunk: it has less than half as many DYNAMODB prefixes. AWS removed eight at a time at most; a copy cut short loses more.
+	// ErrShrunk: it has less than half as many DYNAMODB prefixes. Removals of eight at a time were seen.
 	ErrShrunk = errors.New("more than half of the DYNAMODB prefixes are gone")
 )
 
