@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"io"
 	"math/rand/v2"
 	"net/netip"
 	"os"
@@ -12,6 +13,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/iotest"
 	"time"
 
 	"github.com/dynwatch/dynwatch/internal/flow"
@@ -162,6 +164,16 @@ func TestReadRangesHasALimit(t *testing.T) {
 	for limit := range n {
 		if r, err := readRanges(strings.NewReader(smallRanges), limit); r != nil || !errors.Is(err, ErrTooLarge) {
 			t.Errorf("limit %d for %d bytes: %v, %v; want ErrTooLarge", limit, n, r, err)
+		}
+	}
+}
+
+func TestReadRangesReportsAReadError(t *testing.T) {
+	broken := errors.New("broken")
+	for n := range len(smallRanges) {
+		r, err := ReadRanges(io.MultiReader(strings.NewReader(smallRanges[:n]), iotest.ErrReader(broken)))
+		if r != nil || !errors.Is(err, broken) {
+			t.Errorf("broken after %d bytes: %v, %v", n, r, err)
 		}
 	}
 }

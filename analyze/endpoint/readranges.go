@@ -56,25 +56,30 @@ func readRanges(r io.Reader, limit int64) (*Ranges, error) {
 	return out, nil
 }
 
-// limitedReader is io.LimitReader with an error of its own at the end, so that a file cut short is not taken for a whole one.
+// limitedReader is io.LimitReader with an error of its own at the end, so that a file cut short is not taken for a whole one. The first
+// error stays: json.Decoder.More drops one and reads on.
 type limitedReader struct {
 	r    io.Reader
 	left int64
+	err  error
 }
 
 func (l *limitedReader) Read(b []byte) (int, error) {
-	if l.left <= 0 {
-		// One byte more tells the file that ends here from the one that does not.
-		var one [1]byte
-		n, err := l.r.Read(one[:])
-		if n > 0 {
-			return 0, ErrTooLarge
-		}
-		return 0, err
+	if l.err != nil {
+		return 0, l.err
 	}
-	n, err := l.r.Read(b[:min(int64(len(b)), l.left)])
-	l.left -= int64(n)
-	return n, err
+	var n int
+	if l.left > 0 {
+		n, l.err = l.r.Read(b[:min(int64(len(b)), l.left)])
+		l.left -= int64(n)
+		return n, l.err
+	}
+	// One byte more tells the file that ends here from the one that does not.
+	var one [1]byte
+	if n, l.err = l.r.Read(one[:]); n > 0 {
+		l.err = ErrTooLarge
+	}
+	return 0, l.err
 }
 
 type rangesParser struct {
