@@ -21,10 +21,13 @@ import (
 	"github.com/dynwatch/dynwatch/internal/flow"
 )
 
-// corpusFiles lists the captures of the corpus, which is not part of this repository.
+// corpusPattern matches the captures of the corpus, which is not part of this repository.
+const corpusPattern = "../../../shared/corpus/*/*.pcap*"
+
+// corpusFiles lists them, or skips the test.
 func corpusFiles(t testing.TB) []string {
 	t.Helper()
-	files, err := filepath.Glob("../../../shared/corpus/*/*.pcap*")
+	files, err := filepath.Glob(corpusPattern)
 	if err != nil {
 		t.Fatal(err)
 	}

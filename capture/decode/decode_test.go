@@ -1,6 +1,7 @@
 package decode
 
 import (
+	"bytes"
 	"errors"
 	"slices"
 	"strings"
@@ -253,6 +254,11 @@ func TestFramesThatHoldNone(t *testing.T) {
 		{"netlink in SLL", LinkSLL, cat(u16(0), u16(arpNetlink), u16(0), zeros[:8], u16(0), zeros), NotIP},
 		{"CAN in SLL", LinkSLL, cat(u16(0), u16(280), u16(0), zeros[:8], u16(0x0c), zeros), NotIP},
 
+		{"SNAP with a length for a type", LinkEthernet, eth(38, cat([]byte{0xaa, 0xaa, 3, 0, 0, 0, 0, 40}, zeros[:30])), NotIP},
+		{"Cisco HDLC keepalive", LinkCiscoHDLC, cat([]byte{0x8f, 0, 0, 8}, zeros[:14]), NotIP},
+		{"PPPoE discovery in a session's EtherType", LinkEthernet, eth(typePPPoE, patch(zeros, 0, 0x11, 0xa7)), NotIP},
+		{"MPLS with something else", LinkEthernet, eth(typeMPLS, label(100, true, patch(zeros, 0, 0x90))), NotIP},
+
 		{"ICMP", LinkEthernet, eth(typeIPv4, ip4(1, cat(zeros[:8], tcp4))), OtherProtocol},
 		{"ICMPv6", LinkRaw, ip6(58, zeros[:8]), OtherProtocol},
 		{"SCTP", LinkRaw, ip4(132, zeros), OtherProtocol},
@@ -260,8 +266,13 @@ func TestFramesThatHoldNone(t *testing.T) {
 		{"no next header", LinkRaw, ip6(59, nil), OtherProtocol},
 		{"multicast DNS", LinkRaw, ip4(protoUDP, udp(5353, 5353, zeros)), OtherProtocol},
 		{"QUIC", LinkRaw, ip4(protoUDP, udp(50000, 443, zeros)), OtherProtocol},
-		{"an answer of DNS over a tunnel's port is DNS, a stray datagram is not", LinkRaw, ip4(protoUDP, udp(50000, portVXLAN, zeros[:7])), OtherProtocol},
+		{"VXLAN port with less than a header", LinkRaw, ip4(protoUDP, udp(50000, portVXLAN, zeros[:7])), OtherProtocol},
 		{"VXLAN port without the VNI flag", LinkRaw, ip4(protoUDP, udp(50000, portVXLAN, zeros)), OtherProtocol},
+		{"VXLAN-GPE control packet", LinkRaw, ip4(protoUDP, udp(9, portVXLANGPE, cat([]byte{0x0d, 0, 0, 1, 0, 0, 1, 0}, tcp4))), OtherProtocol},
+		{"VXLAN-GPE with NSH", LinkRaw, ip4(protoUDP, udp(9, portVXLANGPE, cat([]byte{0x0c, 0, 0, 4, 0, 0, 1, 0}, tcp4))), OtherProtocol},
+		{"GENEVE with a length for a type", LinkRaw, ip4(protoUDP, geneve(40, nil, tcp4)), OtherProtocol},
+		{"ERSPAN III with another frame type", LinkRaw,
+			ip4(protoGRE, gre(greSequence, typeERSPAN3, zeros[:4], patch(zeros[:12], 10, 1<<2), tcp4)), OtherProtocol},
 		{"GENEVE control packet", LinkRaw, ip4(protoUDP, patch(geneve(typeIPv4, nil, tcp4), 9, 0x80)), OtherProtocol},
 		{"GENEVE of another version", LinkRaw, ip4(protoUDP, patch(geneve(typeIPv4, nil, tcp4), 8, 0x40)), OtherProtocol},
 		{"GENEVE on another port", LinkRaw, ip4(protoUDP, patch(geneve(typeIPv4, nil, tcp4), 2, u16(47101)...)), OtherProtocol},
@@ -296,6 +307,23 @@ func TestFramesThatHoldNone(t *testing.T) {
 		{"GTP-U extension of length 0", LinkRaw, ip4(protoUDP, udp(9, 2152, cat([]byte{0x34, 255}, u16(60), u32(1), []byte{0, 0, 0, 1}, zeros[:8], tcp4))), Malformed},
 
 		{"nine IP headers", LinkRaw, nest(maxDepth + 1), TooDeep},
+		{"nine IPv6 headers", LinkRaw, func() []byte {
+			b := tcp6
+			for range maxDepth {
+				b = ip6(protoIPv6, b)
+			}
+			return b
+		}(), TooDeep},
+		{"Ethernet as the ninth header", LinkEthernet, eth(typeIPv4, func() []byte {
+			b := ip4(protoGRE, gre(0, typeTEB, eth(typeIPv4, tcp4)))
+			for range maxDepth - 2 {
+				b = ip4(protoIPv4, b)
+			}
+			return b
+		}()), TooDeep},
+		{"too many GRE routes", LinkRaw, ip4(protoGRE, gre(greRouting, typeIPv4, zeros[:4], bytes.Repeat([]byte{8, 0, 0, 0}, maxExtensions+1))), TooDeep},
+		{"too many GTP-U extensions", LinkRaw, ip4(protoUDP, udp(9, 2152, cat([]byte{0x34, 255}, u16(4+4*20), u32(1), []byte{0, 0, 0, 1},
+			bytes.Repeat([]byte{1, 0, 0, 1}, 20)))), TooDeep},
 		{"too many tags", LinkEthernet, tags(maxTags + 1), TooDeep},
 		{"too many labels", LinkEthernet, labels(maxTags + 1), TooDeep},
 		{"too many extension headers", LinkRaw, exts(maxExtensions), TooDeep},

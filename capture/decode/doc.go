@@ -26,9 +26,9 @@
 // segmentation offload leaves it, means "to the end of the frame". What a host's IP stack would throw away is refused: an IP version that
 // does not fit the EtherType, header lengths that contradict each other.
 //
-// Tunnels over UDP are recognised by their registered destination port and a valid header, in whichever direction the packet goes (both ends
-// of VXLAN, GENEVE and GTP-U send to the registered port). They are not guessed on other ports: that would let anyone who can
-// send a datagram place a segment of their choice in any flow.
+// Tunnels over UDP are recognised by their well-known destination port and a valid header, in whichever direction the packet goes (both ends
+// of VXLAN, GENEVE and GTP-U send to that port). They are not guessed on other ports, however well a header may fit: who can send a
+// tunnel packet can place a segment of their choice in any flow, and a firewall can keep strangers from five ports, not from all.
 //
 // # What it does not do
 //
