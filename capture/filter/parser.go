@@ -1,0 +1,346 @@
+package filter
+
+import "fmt"
+
+// maxNesting bounds parentheses, "not" and minus signs inside each other. It bounds the parser's stack and, as arithmetic in
+// parentheses is tried before anything else in parentheses, its time to maxNesting readings of the expression.
+const maxNesting = 200
+
+// parser is a recursive-descent parser over tokens. Its grammar is libpcap's, which is an LALR one; the two places where one token
+// of lookahead is not enough are a parenthesis and a number, which may begin arithmetic or stand for themselves (see operand).
+type parser struct {
+	expr   string
+	tokens []token
+	at     int
+	depth  int
+}
+
+// parse returns nil for an empty expression, which matches everything.
+func parse(expr string) (node, error) {
+	tokens, err := tokenize(expr)
+	if err != nil {
+		return nil, err
+	}
+	p := &parser{expr: expr, tokens: tokens}
+	if p.peek().kind == tokenEnd {
+		return nil, nil
+	}
+	n, _, err := p.expression(qualifiers{})
+	if err != nil {
+		return nil, err
+	}
+	if t := p.peek(); t.kind != tokenEnd {
+		return nil, p.unexpected(t, `"and", "or" or the end`)
+	}
+	return n, nil
+}
+
+func (p *parser) peek() token { return p.tokens[p.at] }
+
+func (p *parser) peekSecond() token { return p.tokens[min(p.at+1, len(p.tokens)-1)] }
+
+func (p *parser) next() token {
+	t := p.tokens[p.at]
+	if t.kind != tokenEnd {
+		p.at++
+	}
+	return t
+}
+
+func (t token) isOp(op string) bool  { return t.kind == tokenOp && t.text == op }
+func (t token) isKey(k keyword) bool { return t.kind == tokenKeyword && t.key == k }
+func (t token) isAnd() bool          { return t.isKey(keyAnd) || t.isOp("&&") }
+func (t token) isOr() bool           { return t.isKey(keyOr) || t.isOp("||") }
+func (t token) isNot() bool          { return t.isKey(keyNot) || t.isOp("!") }
+func (t token) isProtocol() bool     { return t.kind == tokenKeyword && t.key.isProtocol() }
+func (t token) isValue() bool {
+	return tokenNumber <= t.kind && t.kind <= tokenMAC || t.kind == tokenWord
+}
+func (t token) position() position      { return position(t.off) }
+func (p *parser) skipOp(op string) bool { return p.skip(p.peek().isOp(op)) }
+
+func (p *parser) skip(yes bool) bool {
+	if yes {
+		p.at++
+	}
+	return yes
+}
+
+func (p *parser) errorf(off int, format string, args ...any) *SyntaxError {
+	return &SyntaxError{Expr: p.expr, Offset: off, Msg: fmt.Sprintf(format, args...)}
+}
+
+// enter counts one level of nesting; the caller leaves it with p.depth--.
+func (p *parser) enter(t token) error {
+	if p.depth++; p.depth > maxNesting {
+		return p.errorf(t.off, "nested deeper than %d levels", maxNesting)
+	}
+	return nil
+}
+
+// expression reads operands joined by and/or, which bind equally and to the left. q are the qualifiers to inherit; the result has
+// those that a following bare value would inherit.
+func (p *parser) expression(q qualifiers) (node, qualifiers, error) {
+	left, q, err := p.operand(q)
+	for err == nil {
+		t := p.peek()
+		if !t.isAnd() && !t.isOr() {
+			return left, q, nil
+		}
+		p.next()
+		var right node
+		if right, q, err = p.operand(q); err == nil {
+			left = &bothNode{position: t.position(), or: t.isOr(), left: left, right: right}
+		}
+	}
+	return nil, q, err
+}
+
+// operand reads one primitive, relation, parenthesis, negation, or bare value with inherited qualifiers.
+func (p *parser) operand(q qualifiers) (node, qualifiers, error) {
+	t := p.peek()
+	if t.isNot() {
+		p.next()
+		if err := p.enter(t); err != nil {
+			return nil, q, err
+		}
+		defer func() { p.depth-- }()
+		n, q, err := p.operand(q)
+		return &notNode{t.position(), n}, q, err
+	}
+
+	var arithErr error
+	if p.startsArithmetic() {
+		start := p.at
+		n, err := p.relation()
+		if err == nil {
+			return n, qualifiers{}, nil
+		}
+		if t.kind != tokenNumber && !t.isOp("(") {
+			return nil, q, err
+		}
+		arithErr = err
+		p.at = start
+	}
+
+	n, q, err := p.plainOperand(q)
+	if err != nil && arithErr != nil && offsetOf(arithErr) > offsetOf(err) {
+		err = arithErr // whichever reading got further is the likelier wish
+	}
+	return n, q, err
+}
+
+func offsetOf(err error) int { return err.(*SyntaxError).Offset }
+
+// plainOperand is operand without negation and arithmetic.
+func (p *parser) plainOperand(q qualifiers) (node, qualifiers, error) {
+	t := p.peek()
+	switch {
+	case t.isOp("("):
+		p.next()
+		if err := p.enter(t); err != nil {
+			return nil, q, err
+		}
+		defer func() { p.depth-- }()
+		n, _, err := p.expression(q)
+		if err != nil {
+			return nil, q, err
+		}
+		return n, q, p.closing(t)
+
+	case t.isValue():
+		if t.kind == tokenWord && !t.escaped && (!q.set || p.peekSecond().isValue()) {
+			return nil, q, p.unknownPrimitive(t)
+		}
+		if !q.set {
+			return nil, q, p.bareValue(t)
+		}
+		n, err := p.value(q)
+		return n, q, err
+
+	case t.kind == tokenKeyword:
+		return p.primitive()
+	}
+	return nil, q, p.unexpected(t, "a primitive such as host, port or tcp")
+}
+
+func (p *parser) closing(open token) error {
+	if !p.skipOp(")") {
+		t := p.peek()
+		err := p.unexpected(t, `")"`)
+		if t.kind == tokenEnd {
+			err = p.errorf(open.off, "parenthesis is not closed")
+		}
+		return err
+	}
+	return nil
+}
+
+// primitive reads what begins with a keyword.
+func (p *parser) primitive() (node, qualifiers, error) {
+	none := qualifiers{}
+	t := p.peek()
+	if t.isProtocol() {
+		p.next()
+		if u := p.peek(); u.isKey(keyBroadcast) || u.isKey(keyMulticast) {
+			p.next()
+			return &castNode{t.position(), t.key, u.key == keyMulticast}, none, nil
+		}
+		q := qualifiers{set: true, proto: t.key}
+		if more, err := p.restOfQualifiers(&q); err != nil {
+			return nil, q, err
+		} else if !more {
+			if u := p.peek(); u.isValue() {
+				return nil, q, p.missingKind(t, u)
+			}
+			return &protoNode{t.position(), t.key}, none, nil
+		}
+		n, err := p.values(q)
+		return n, q, err
+	}
+
+	switch t.key {
+	case keyBroadcast, keyMulticast:
+		p.next()
+		return &castNode{t.position(), keyNone, t.key == keyMulticast}, none, nil
+	case keyLess, keyGreater:
+		p.next()
+		u := p.next()
+		if u.kind != tokenNumber {
+			return nil, none, p.unexpected(u, "a number of bytes")
+		}
+		return &lengthNode{t.position(), t.key == keyGreater, u.num}, none, nil
+	case keyVLAN, keyMPLS, keyPPPoES:
+		p.next()
+		n := &encapNode{position: t.position(), key: t.key}
+		n.n, n.has = p.optionalNumber()
+		return n, none, nil
+	case keyPPPoED:
+		p.next()
+		return &encapNode{position: t.position(), key: t.key}, none, nil
+	}
+
+	q := qualifiers{set: true}
+	if more, err := p.restOfQualifiers(&q); err != nil {
+		return nil, q, err
+	} else if !more {
+		return nil, q, p.unexpected(t, "a primitive such as host, port or tcp")
+	}
+	n, err := p.values(q)
+	return n, q, err
+}
+
+// optionalNumber reads N or (N).
+func (p *parser) optionalNumber() (uint32, bool) {
+	start, open := p.at, 0
+	for p.skipOp("(") {
+		open++
+	}
+	t := p.peek()
+	if p.skip(t.kind == tokenNumber) {
+		for open > 0 && p.skipOp(")") {
+			open--
+		}
+		if open == 0 {
+			return t.num, true
+		}
+	}
+	p.at = start
+	return 0, false
+}
+
+// restOfQualifiers reads direction and kind; more is false when neither is there.
+func (p *parser) restOfQualifiers(q *qualifiers) (more bool, err error) {
+	if t := p.peek(); t.isKey(keySrc) || t.isKey(keyDst) {
+		p.next()
+		more, q.dir = true, dirSrc
+		if t.key == keyDst {
+			q.dir = dirDst
+		}
+		if j, u := p.peek(), p.peekSecond(); (j.isAnd() || j.isOr()) && (u.isKey(keySrc) || u.isKey(keyDst)) && u.key != t.key {
+			p.at += 2
+			if q.dir = dirOr; j.isAnd() {
+				q.dir = dirAnd
+			}
+		}
+	}
+	switch t := p.peek(); {
+	case t.isKey(keyHost), t.isKey(keyNet), t.isKey(keyPort), t.isKey(keyPortrange):
+		p.next()
+		more, q.kind = true, t.key
+	case t.isKey(keyProto):
+		if more {
+			return false, p.errorf(t.off, `"proto" has no direction`)
+		}
+		p.next()
+		more, q.kind = true, t.key
+	case t.kind == tokenWord && !t.escaped && !more && (t.text == "gateway" || t.text == "protochain"):
+		return false, p.unknownPrimitive(t)
+	}
+	return more, nil
+}
+
+// values reads what stands after qualifiers: a value, or values in parentheses joined by and/or.
+func (p *parser) values(q qualifiers) (node, error) {
+	t := p.peek()
+	switch {
+	case t.isNot(), t.isOp("("):
+		p.next()
+		if err := p.enter(t); err != nil {
+			return nil, err
+		}
+		defer func() { p.depth-- }()
+		if t.isNot() {
+			n, err := p.values(q)
+			return &notNode{t.position(), n}, err
+		}
+	default:
+		return p.value(q)
+	}
+	left, err := p.values(q)
+	for err == nil {
+		u := p.peek()
+		if !u.isAnd() && !u.isOr() {
+			return left, p.closing(t)
+		}
+		p.next()
+		var right node
+		if right, err = p.values(q); err == nil {
+			left = &bothNode{position: u.position(), or: u.isOr(), left: left, right: right}
+		}
+	}
+	return nil, err
+}
+
+// value reads one value, with its prefix length or mask.
+func (p *parser) value(q qualifiers) (node, error) {
+	t := p.peek()
+	if t.kind == tokenKeyword && q.kind == keyProto {
+		// tcpdump wants "proto \tcp"; the backslash adds nothing here, so it may be left out.
+		t.kind = tokenWord
+	}
+	if !t.isValue() {
+		return nil, p.unexpected(t, "a value for "+q.describe())
+	}
+	p.next()
+	n := &idNode{position: t.position(), qual: q, id: t}
+	end := t.end
+	switch u := p.peek(); {
+	case u.isOp("/") && (t.kind == tokenIPv4 || t.kind == tokenIPv6 || t.kind == tokenNumber):
+		p.next()
+		length := p.next()
+		if length.kind != tokenNumber {
+			return nil, p.unexpected(length, "a prefix length")
+		}
+		n.hasPrefix, n.prefix, end = true, length.num, length.end
+	case u.isKey(keyMask) && (t.kind == tokenIPv4 || t.kind == tokenNumber):
+		p.next()
+		mask := p.next()
+		if mask.kind != tokenIPv4 {
+			return nil, p.unexpected(mask, "a network mask such as 255.255.0.0")
+		}
+		n.mask, end = &mask, mask.end
+	}
+	n.text = p.expr[t.off:end]
+	return n, nil
+}
