@@ -87,7 +87,7 @@ func checkSegment(t *testing.T, seg *flow.Segment, data []byte) {
 func checkCuts(t *testing.T, link LinkType, data []byte, r Result, whole flow.Segment) {
 	t.Helper()
 	d := New(Options{})
-	for n := range len(data) {
+	for n := 0; n < len(data); n += 1 + n/64 { // every byte where headers are
 		var seg flow.Segment
 		got := d.Decode(link, data[:n], len(data), 1, &seg)
 		if got != Segment {
