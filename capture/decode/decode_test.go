@@ -481,7 +481,6 @@ func BenchmarkDecode(b *testing.B) {
 			d := New(Options{})
 			var seg flow.Segment
 			b.ReportAllocs()
-			b.SetBytes(int64(len(frame)))
 			for b.Loop() {
 				d.Decode(LinkEthernet, frame, len(frame), testTime, &seg)
 			}
