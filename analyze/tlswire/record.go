@@ -1,0 +1,519 @@
+package tlswire
+
+import (
+	"fmt"
+
+	"github.com/dynwatch/dynwatch/analyze/session"
+)
+
+// mode is where the reader of one direction is.
+type mode uint8
+
+const (
+	modeStart  mode = iota // nothing decided: fewer bytes than Sniff wants
+	modeTLS                // following records
+	modeSSL2               // inside the SSL 2.0 record that the stream began with
+	modeResync             // a record boundary was lost; waiting for a Feed that begins with a record header
+	modeQuiet              // nothing more of this direction can change the facts
+	modeDead               // not TLS, or a framing error, or no boundary was found again
+)
+
+// route is what happens to the body of the current record.
+type route uint8
+
+const (
+	routeSkip      route = iota
+	routeHandshake       // handshake messages in clear
+	routeAlert           // alerts in clear
+	routeProbe           // a handshake record of which must be found out whether it begins a message in clear
+	routeSecret          // kept for decryption
+)
+
+const (
+	// followRecords is the number of encrypted records per direction of which the length is kept. With that many, all that
+	// lengths can tell is told.
+	followRecords = 10
+	// followBytes is how many encrypted bytes of a direction are followed at most.
+	followBytes = 64 << 10
+	// resyncTries is how many Feeds are tried after a lost boundary.
+	resyncTries = 32
+	// helloPrefix is the beginning of a ClientHello up to and with its random.
+	helloPrefix = 4 + 2 + 32
+)
+
+// half is the state of one direction.
+type half struct {
+	side session.Side
+	mode mode
+
+	// hdr gathers a record header, or the first bytes for Sniff.
+	hdr  [sniffMax]byte
+	hdrN uint8
+	// The current record: content type, body length, what is left of it, and what is done with it. In modeSSL2 left counts too.
+	typ    uint8
+	route  route
+	length int
+	left   int
+	// pos is the number of stream bytes passed, known holes included; recordAt where the current record began.
+	pos, recordAt int64
+	// posLost: a hole of unknown size makes pos a lower bound.
+	posLost bool
+
+	probe  [helloPrefix]byte
+	probeN uint8
+	alert  [2]byte
+	alertN uint8
+
+	msgs messages
+	dec  *decrypter
+
+	// begun: a record header was read. first: the current record is the one that the stream began with.
+	begun, first bool
+	// recognised: a TLS record header or an SSL 2.0 hello was read. midstream: the stream began, or went on after a hole at its
+	// beginning, with something else than a hello.
+	recognised, midstream bool
+	// v2 is set between an SSL 2.0 format hello and the first TLS record.
+	v2 bool
+	// encrypted: what is in handshake and alert records of this direction can be encrypted.
+	encrypted bool
+	// ccs: a ChangeCipherSpec was seen (not the one that follows a HelloRetryRequest). finished: then an encrypted handshake record.
+	ccs, finished bool
+	// alertAfter: an encrypted alert record came after finished, and before application data.
+	alertAfter bool
+	// gap: bytes were missing. gapEarly: before ccs and before application data. gaveUp: modeDead for want of a record boundary.
+	gap, gapEarly, gaveUp bool
+	notTLS                bool
+	closed                bool
+	tries                 uint8
+
+	// The first application data records: lengths of their bodies and the stream offsets of their ends.
+	app     int
+	appLen  [followRecords]uint16
+	appEnd  [followRecords]int64
+	appSize int64
+	// finishedEnd is the offset behind the first encrypted handshake record after ccs.
+	finishedEnd int64
+
+	sent Sent
+}
+
+// over reports whether the bytes of this direction are no longer looked at.
+func (h *half) over() bool { return h.mode >= modeQuiet }
+
+// feed runs b through the record layer.
+func (c *Conn) feed(h *half, b []byte) {
+	for len(b) > 0 {
+		switch h.mode {
+		case modeStart:
+			b = c.start(h, b)
+		case modeTLS:
+			b = c.record(h, b)
+		case modeSSL2:
+			k := min(h.left, len(b))
+			h.msgs.buf = append(h.msgs.buf, b[:k]...)
+			h.left -= k
+			h.pos += int64(k)
+			b = b[k:]
+			if h.left == 0 {
+				c.endSSL2(h, true)
+			}
+		case modeResync:
+			b = c.resync(h, b)
+		default:
+			return
+		}
+	}
+}
+
+// start decides by the first bytes what the stream is.
+func (c *Conn) start(h *half, b []byte) (rest []byte) {
+	first := b
+	if h.hdrN > 0 {
+		k := copy(h.hdr[h.hdrN:], b)
+		first = h.hdr[:int(h.hdrN)+k]
+	}
+	switch Sniff(first, h.side) {
+	case NeedMore: // fewer than sniffMax bytes, so all of b was taken
+		h.hdrN = uint8(copy(h.hdr[:], first))
+		return nil
+	case No:
+		h.mode, h.notTLS = modeDead, true
+		return nil
+	}
+	c.recognise(h)
+	var held [sniffMax]byte
+	n := copy(held[:], h.hdr[:h.hdrN])
+	h.hdrN = 0
+	h.mode = modeTLS
+	if first[0]&0x80 != 0 {
+		h.mode = modeSSL2
+		h.left = int(be16(first) & 0x7fff)
+		// The two header bytes are not part of the message.
+		h.pos = 2
+		if n >= 2 {
+			c.feed(h, held[2:n])
+			return b
+		}
+		// n is 1 here only if the caller fed a single byte before.
+		return b[2-n:]
+	}
+	if n > 0 {
+		c.feed(h, held[:n])
+	}
+	return b
+}
+
+func (c *Conn) recognise(h *half) {
+	h.recognised = true
+	c.dirty = true
+}
+
+// record takes bytes of one record and returns the rest.
+func (c *Conn) record(h *half, b []byte) []byte {
+	if h.left == 0 {
+		if h.hdrN == 0 && len(b) >= recordHeader {
+			c.header(h, b[:recordHeader])
+			return b[recordHeader:]
+		}
+		k := copy(h.hdr[h.hdrN:recordHeader], b)
+		h.hdrN += uint8(k)
+		if h.hdrN == recordHeader {
+			h.hdrN = 0
+			c.header(h, h.hdr[:recordHeader])
+		}
+		return b[k:]
+	}
+	k := min(h.left, len(b))
+	h.left -= k
+	h.pos += int64(k)
+	if h.route != routeSkip {
+		c.body(h, b[:k])
+	}
+	return b[k:]
+}
+
+// header begins a record.
+func (c *Conn) header(h *half, b []byte) {
+	h.recordAt = h.pos
+	typ, n := b[0], int(be16(b[3:]))
+	if h.v2 && typ&0x80 != 0 && b[2] <= 8 { // SSL 2.0 goes on: CLIENT-MASTER-KEY
+		h.mode = modeQuiet
+		return
+	}
+	h.v2 = false
+	if typ < recordChangeCipherSpec || typ > recordHeartbeat || b[1] != 3 || n > maxRecord {
+		c.protocolError(h, h.pos, fmt.Sprintf("no record header: % x", b))
+		h.mode = modeDead
+		h.msgs.abort(c, h.side)
+		return
+	}
+	h.pos += recordHeader
+	h.typ, h.length, h.left = typ, n, n
+	h.route = routeSkip
+	h.probeN = 0
+	h.first, h.begun = !h.begun && !h.gap, true
+	switch typ {
+	case recordHandshake:
+		if n == 0 {
+			break
+		}
+		h.route = routeHandshake
+		switch {
+		case h.encrypted:
+			h.route = routeSkip
+			// After a HelloRetryRequest the second ClientHello comes in clear behind a ChangeCipherSpec, or behind early data.
+			if h.side == session.Client && n > helloPrefix {
+				h.route = routeProbe
+			} else {
+				c.encryptedHandshake(h)
+			}
+		case h.first || h.msgs.lost:
+			h.route = routeProbe
+		}
+	case recordAlert:
+		if n == 2 || !h.encrypted && (n == 1 || n <= 8 && n%2 == 0) {
+			h.route = routeAlert
+			break
+		}
+		h.sent |= SentEncryptedAlert
+		if h.finished && h.app == 0 {
+			h.alertAfter = true
+		}
+		c.dirty = true
+	case recordChangeCipherSpec:
+		h.sent |= SentChangeCipherSpec
+		c.dirty = true
+		// Behind a HelloRetryRequest it is only there for middleboxes (RFC 8446, Appendix D.4).
+		if h.side == session.Server && c.retry != nil && !c.hello.Seen() {
+			break
+		}
+		if h.msgs.need != 0 {
+			h.msgs.abort(c, h.side)
+		}
+		h.ccs = h.ccs || n == 1
+		h.encrypted = true
+	case recordApplicationData:
+		c.applicationData(h)
+	}
+	if h.first && typ != recordHandshake && typ != recordAlert {
+		h.midstream = true
+	}
+	c.checkQuiet(h)
+}
+
+// applicationData notes an application data record by its header.
+func (c *Conn) applicationData(h *half) {
+	if h.side == session.Client && !c.hello.Seen() && c.retry == nil {
+		c.early = true
+	}
+	h.encrypted = true
+	h.sent |= SentApplicationData
+	if h.app < followRecords {
+		h.appLen[h.app] = uint16(h.length)
+		h.appEnd[h.app] = h.pos + int64(h.length)
+		h.app++
+		c.dirty = true
+		if h.side == session.Client && h.app == 1 {
+			c.serverEnd = c.sides[session.Server].pos
+		}
+	}
+	h.appSize += int64(h.length)
+	if c.secrets != nil && !h.midstream {
+		if h.dec == nil {
+			h.dec = new(decrypter)
+		}
+		if h.dec.begin(h.length) {
+			h.route = routeSecret
+		}
+	}
+}
+
+// encryptedHandshake notes that the current handshake record cannot be read.
+func (c *Conn) encryptedHandshake(h *half) {
+	if h.ccs && !h.finished {
+		h.finished = true
+		h.finishedEnd = h.recordAt + recordHeader + int64(h.length)
+		c.dirty = true
+	}
+	h.sent |= SentEncryptedHandshake
+}
+
+// checkQuiet ends the reading of a direction once nothing more of it can change the facts. It looks at that direction alone,
+// so that the facts do not depend on the order of the two.
+func (c *Conn) checkQuiet(h *half) {
+	if h.dec != nil && h.dec.waiting() {
+		return
+	}
+	if h.finished && h.app > 0 || h.app == followRecords || h.appSize > followBytes || h.midstream && h.app > 1 {
+		h.mode = modeQuiet
+		h.msgs = messages{lost: true}
+		c.dirty = true
+	}
+}
+
+// body takes bytes of the current record; h.left is already what remains after them.
+func (c *Conn) body(h *half, b []byte) {
+	switch h.route {
+	case routeHandshake:
+		h.msgs.write(c, h.side, b)
+	case routeAlert:
+		for _, v := range b {
+			h.alert[h.alertN] = v
+			h.alertN++
+			if h.alertN == 2 {
+				h.alertN = 0
+				c.alert(h.side, h.alert[0], h.alert[1], false)
+				h.sent |= SentAlert
+			}
+		}
+	case routeProbe:
+		c.probe(h, b)
+	case routeSecret:
+		h.dec.write(b)
+		if h.left == 0 {
+			h.dec.end()
+			c.decrypt()
+			c.checkQuiet(h)
+		}
+	}
+}
+
+// probe gathers the beginning of a handshake record until it is clear what to make of it.
+func (c *Conn) probe(h *half, b []byte) {
+	want := probeMin
+	if h.encrypted {
+		want = helloPrefix
+	}
+	want = min(want, h.length)
+	k := copy(h.probe[h.probeN:want], b)
+	h.probeN += uint8(k)
+	b = b[k:]
+	if int(h.probeN) < want {
+		return
+	}
+	p := h.probe[:want]
+	ok := false
+	switch {
+	case h.encrypted:
+		if ok = c.secondHello(p); !ok {
+			c.encryptedHandshake(h)
+		}
+	case h.first:
+		hello := p[0] == typeClientHello || p[0] == typeServerHello || p[0] == typeHelloRetryRequest
+		ok = hello || plausible(p, h.length)
+		if h.midstream = !hello; h.midstream && !ok {
+			h.sent |= SentEncryptedHandshake
+			h.msgs.lost = true
+		}
+	default:
+		if ok = plausible(p, h.length); !ok {
+			h.sent |= SentEncryptedHandshake
+		}
+	}
+	if !ok {
+		h.route = routeSkip
+		return
+	}
+	h.route = routeHandshake
+	h.msgs.lost = false
+	h.msgs.buf = h.msgs.buf[:0]
+	h.msgs.need, h.msgs.seen = 0, 0
+	h.msgs.write(c, h.side, p)
+	h.msgs.write(c, h.side, b)
+}
+
+// secondHello reports whether p, the content of a handshake record from the client where only encrypted ones are expected, is a
+// ClientHello in clear: the answer to a HelloRetryRequest repeats the random of the first (RFC 8446, Section 4.1.2).
+func (c *Conn) secondHello(p []byte) bool {
+	return c.second == nil && len(p) == helloPrefix && p[0] == typeClientHello && c.first.RandomKnown &&
+		[32]byte(p[6:]) == c.first.Random
+}
+
+// resync looks for a record header at the beginning of b, the data of one Feed.
+func (c *Conn) resync(h *half, b []byte) []byte {
+	// A header split over Feeds is followed only while it stays plausible.
+	k := copy(h.hdr[h.hdrN:recordHeader], b)
+	hdr := h.hdr[:int(h.hdrN)+k]
+	if !plausibleHeader(hdr) {
+		if h.hdrN > 0 { // a false beginning; this Feed may have the true one
+			h.pos += int64(h.hdrN)
+			h.hdrN = 0
+			return b
+		}
+		h.pos += int64(len(b))
+		if h.tries++; h.tries >= resyncTries {
+			h.mode, h.gaveUp = modeDead, true
+			c.dirty = true
+		}
+		return nil
+	}
+	if len(hdr) < recordHeader {
+		h.hdrN = uint8(len(hdr))
+		return nil
+	}
+	if !h.recognised {
+		c.recognise(h)
+		h.midstream = true
+	}
+	h.hdrN = 0
+	h.mode = modeTLS
+	c.header(h, hdr)
+	return b[k:]
+}
+
+// plausibleHeader reports whether b is a record header or the beginning of one.
+func plausibleHeader(b []byte) bool {
+	if b[0] < recordChangeCipherSpec || b[0] > recordApplicationData || len(b) > 1 && b[1] != 3 || len(b) > 2 && b[2] > 4 {
+		return false
+	}
+	if len(b) < recordHeader {
+		return true
+	}
+	switch n := int(be16(b[3:])); b[0] {
+	case recordChangeCipherSpec:
+		return n == 1
+	case recordAlert:
+		return n >= 2 && n <= 256
+	default:
+		return n > 0 && n <= maxResync
+	}
+}
+
+// gap steps over n missing bytes, or over an unknown number of them if n is negative.
+func (c *Conn) gap(h *half, n int) {
+	if h.over() || n == 0 {
+		return
+	}
+	h.gap = true
+	if !h.ccs && h.app == 0 {
+		h.gapEarly = true
+	}
+	c.dirty = true
+	switch h.mode {
+	case modeSSL2:
+		h.msgs.hole = true
+		c.endSSL2(h, false)
+		c.desync(h, n)
+	case modeTLS:
+		if n > 0 && h.left > 0 {
+			k := min(n, h.left)
+			h.left -= k
+			h.pos += int64(k)
+			n -= k
+			switch h.route {
+			case routeHandshake:
+				h.msgs.gap(c, h.side, k)
+			case routeProbe:
+				// What stands before the hole is too little to tell; the rest of the record is without a beginning.
+				if h.route = routeSkip; h.encrypted {
+					c.encryptedHandshake(h)
+				} else {
+					h.msgs.lost = true
+				}
+			case routeAlert:
+				h.alertN = 0
+				h.route = routeSkip
+			case routeSecret:
+				h.dec.broken = true
+				if h.left == 0 {
+					h.dec.end()
+					c.decrypt()
+				}
+			}
+			if n == 0 {
+				return
+			}
+		}
+		c.desync(h, n)
+	default:
+		c.desync(h, n)
+	}
+}
+
+// desync gives up the record boundary; the stream goes on n bytes later.
+func (c *Conn) desync(h *half, n int) {
+	if h.over() {
+		return
+	}
+	h.pos += int64(h.hdrN)
+	if n > 0 {
+		h.pos += int64(n)
+	} else {
+		h.posLost = true
+	}
+	h.mode = modeResync
+	h.hdrN, h.left, h.alertN = 0, 0, 0
+	h.msgs.abort(c, h.side)
+	if h.dec != nil {
+		h.dec.lose()
+		c.decrypt()
+	}
+}
+
+// protocolError notes the first error of framing or of the handshake layer.
+func (c *Conn) protocolError(h *half, at int64, reason string) {
+	if c.facts.ProtocolError == nil {
+		c.facts.ProtocolError = &ProtocolError{From: h.side, Offset: at, Reason: reason}
+	}
+	c.dirty = true
+}
