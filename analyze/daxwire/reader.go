@@ -258,9 +258,12 @@ func (r *Reader) content(data []byte) int {
 		n = int(r.left)
 	}
 	n = min(n, maxBytes-r.offset)
-	if !r.opening.Seen && string(data[:n]) != magic[r.offset:r.offset+n] {
-		r.fail(ErrNotDAX)
-		return n
+	for i := 0; !r.opening.Seen && i < n; i++ {
+		if data[i] != magic[r.offset+i] {
+			r.offset += i
+			r.fail(ErrNotDAX)
+			return n
+		}
 	}
 	if r.keep {
 		if r.kept == nil {

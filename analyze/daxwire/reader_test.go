@@ -201,6 +201,7 @@ func FuzzSplit(f *testing.F) {
 	f.Add([]byte(open+auth(text("AKIAIOSFODNN7EXAMPLE"), text("s"), blob(toSign), text("t"), null)), uint8(3))
 	f.Add([]byte(open+"\x9f\x5f\x41a\xff\xbf\x01\xc1\x80\xff\xff"+auth(null, null, null, null, null)), uint8(1))
 	f.Add([]byte(open[:9]), uint8(2))
+	f.Add([]byte("gJ0"), uint8(1))
 	f.Fuzz(func(t *testing.T, stream []byte, size uint8) {
 		for _, s := range []string{string(stream), open + string(stream), open + auth() + string(stream)} {
 			whole, split := feed(s, 0), feed(s, int(size%16)+1)
