@@ -20,8 +20,8 @@ func TestPcapng(t *testing.T) {
 		n := int64(len(head))
 		one := ngEnhanced(o, 0, 1_000_002, 60, a)
 		first := brief{1_000_002_000, true, 1, string(a), 60, 0}
-		resol := func(v byte) []byte { return ngOption(o, optIfTsResol, []byte{v}) }
-		offset := func(v int64) []byte { return ngOption(o, optIfTsOffset, o.AppendUint64(nil, uint64(v))) }
+		resol := func(v byte) []byte { return ngOption(o, optIfTSResol, []byte{v}) }
+		offset := func(v int64) []byte { return ngOption(o, optIfTSOffset, o.AppendUint64(nil, uint64(v))) }
 		cases := []fileTest{
 			{name: "no packets", file: head, format: "pcapng"},
 			{name: "no interface", file: ngSection(o), format: "pcapng"},

@@ -14,8 +14,8 @@ const (
 	optOS          = 3 // shb_os
 	optApplication = 4 // shb_userappl
 	optIfName      = 2 // if_name
-	optIfTsResol   = 9 // if_tsresol
-	optIfTsOffset  = 14
+	optIfTSResol   = 9 // if_tsresol
+	optIfTSOffset  = 14
 	optDropCount   = 4 // epb_dropcount
 	optIfRecv      = 4 // isb_ifrecv
 	optIfDrop      = 5 // isb_ifdrop
@@ -48,9 +48,9 @@ func (g *pcapng) iface(b []byte) error {
 		switch {
 		case o.code == optIfName:
 			f.name = printable(o.value)
-		case o.code == optIfTsResol && len(o.value) >= 1:
+		case o.code == optIfTSResol && len(o.value) >= 1:
 			resol = o.value[0]
-		case o.code == optIfTsOffset && len(o.value) >= 8:
+		case o.code == optIfTSOffset && len(o.value) >= 8:
 			offset = int64(g.u64(o.value))
 		}
 	}

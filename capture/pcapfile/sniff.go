@@ -86,10 +86,10 @@ func describe(b []byte, inside string) string {
 	}
 	head := b[:min(len(b), sniffLen)]
 	switch {
-	case looksLikeERF(b):
-		return "it looks like an ERF file; editcap -F pcapng converts it"
 	case looksLikeText(head):
 		return fmt.Sprintf("it looks like text, %q", head)
+	case looksLikeERF(b):
+		return "it looks like an ERF file; editcap -F pcapng converts it"
 	}
 	return fmt.Sprintf("it begins with % x", head)
 }

@@ -181,7 +181,7 @@ func (w *Writer) iface(link LinkType, name string) (uint32, error) {
 		if name = cutUTF8(name, maxOption); name != "" {
 			w.option(optIfName, name)
 		}
-		w.option(optIfTsResol, "\x09")
+		w.option(optIfTSResol, "\x09")
 		w.u32(optEnd)
 		w.end(at)
 	}
