@@ -29,8 +29,9 @@ var cleartextProxyRule = &Rule{
 			{"boto3 (Django, Flask)", `boto3.client("dynamodb", config=Config(proxies={}))   # an empty dict ignores the environment`},
 			{"Go (aws-sdk-go-v2)", `awshttp.NewBuildableClient().WithTransportOptions(func(t *http.Transport) { t.Proxy = nil })`},
 			{"Java (SDK v2)", `ApacheHttpClient.builder().proxyConfiguration(ProxyConfiguration.builder()
-    .useSystemPropertyValues(false).useEnvironmentVariablesValues(false).build())`},
-			{"Node (SDK v3)", `new NodeHttpHandler({ httpsAgent: new https.Agent() })   // a proxy is only used if you gave its agent`},
+    .useSystemPropertyValues(false).useEnvironmentVariableValues(false).build())`},
+			{"Node (SDK v3)", `// a proxy is used only if its agent was given
+new NodeHttpHandler({ httpsAgent: new https.Agent() })`},
 		},
 	},
 	Applies: func(in *Input) bool {

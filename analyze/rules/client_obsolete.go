@@ -18,7 +18,7 @@ var clientObsoleteRule = &Rule{
 	Limits: "A client that fell back after failed tries offers less than it can: tls-downgrade then stands beside this finding.",
 	Fix: Remediation{
 		Steps: []string{
-			"Update the runtime: Python 2.7.9 or 3.4 with OpenSSL 1.0.1, Java 8, Node 4, Go 1.2 are the oldest that speak TLS 1.2; take a " +
+			"Update the runtime: Python 2.7.9 or 3.4 with OpenSSL 1.0.1, Java 8, Node 0.12, Go 1.2 are about the oldest that speak TLS 1.2; take a " +
 				"supported one.",
 			"If the runtime is new, a setting holds it back: look for the options below.",
 		},

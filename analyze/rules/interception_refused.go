@@ -44,8 +44,8 @@ COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/   # scratch
 	},
 	Check: func(in *Input) *session.Finding {
 		s := in.Session
-		if good(s) || s.Visibility == session.VisibilityIncomplete {
-			return nil
+		if good(s) || s.Visibility == session.VisibilityIncomplete || s.TLS.Resumed != session.No && !onThisWire(s) {
+			return nil // nothing to refuse was shown, or what was shown may have been right
 		}
 		e := certificateEvidence(s).text("certificate_visibility", string(s.Visibility)).version("version", s.TLS.Version)
 		issued := ""
@@ -102,7 +102,7 @@ func suspicion(s *session.Session) string {
 		if !onThisWire(s) {
 			return ""
 		}
-	case s.Visibility != session.VisibilityEncrypted || t.Resumed != session.No:
+	case s.Visibility != session.VisibilityEncrypted:
 		return ""
 	}
 	if !t.ServerFlightSeen || t.ClientAppData || t.ClientCloseNotify || t.ClientCertificateRequested {

@@ -19,7 +19,7 @@ var plaintextRule = &Rule{
 		"loopback. A real endpoint name at a loopback address is no emulator: a forwarder or an interceptor on this host, so critical.",
 	Why: "Whoever sits on the path reads table names, keys and items, and can change the answers, which are not signed. The signature " +
 		"keeps the secret key secret, but a request in clear can be sent again for some minutes, and it shows the access key id and, with " +
-		"temporary credentials, the session token. The public endpoints listen on port 80 in most partitions, so one wrong URL is enough.",
+		"temporary credentials, the session token. AWS's endpoint tables list plain HTTP for DynamoDB in most partitions, so one wrong URL is enough.",
 	Limits: "Unknown or mid-stream bytes are transport unknown, never plaintext. NULL cipher suites are weak-cipher. What the endpoint " +
 		"did with the request is not known.",
 	Fix: Remediation{

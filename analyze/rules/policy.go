@@ -93,8 +93,14 @@ type allowedProxy struct {
 	port   uint16
 }
 
+// maxProxy is a host name's 253 bytes with a trailing dot, and a port.
+const maxProxy = 253 + 1 + len(":65535")
+
 func parseProxy(s string) (allowedProxy, error) {
 	var p allowedProxy
+	if len(s) > maxProxy {
+		return p, errors.New("too long: use HOST:PORT")
+	}
 	if strings.Contains(s, "://") {
 		_, rest, _ := strings.Cut(s, "://")
 		return p, fmt.Errorf("use HOST:PORT without a scheme, as %s", strings.TrimSuffix(rest, "/"))

@@ -29,7 +29,7 @@ const Width = 100
 func (r *Rule) Explain() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s: %s\n\n", r.ID, r.Title)
-	wrap(&b, "", fmt.Sprintf("Severity: %s. Source: %s.", r.Severity, r.Citation))
+	wrap(&b, "", fmt.Sprintf("Severity: up to %s. Source: %s.", r.Severity, r.Citation))
 	section(&b, "Holds when", r.Summary)
 	section(&b, "Why it matters", r.Why)
 	if r.Limits != "" {
@@ -46,7 +46,7 @@ func (r *Rule) Explain() string {
 				b.WriteByte('\n')
 				continue
 			}
-			fmt.Fprintf(&b, "      %s\n", line)
+			fmt.Fprintf(&b, "    %s\n", line)
 		}
 	}
 	return b.String()

@@ -10,7 +10,7 @@ var tlsCappedRule = &Rule{
 	ID:       TLSCapped,
 	Title:    "TLS 1.2 from an endpoint that speaks 1.3, without proof that it is the endpoint",
 	Severity: session.Low,
-	Citation: "AWS: TLS 1.3 is supported by all API endpoints in all regions (2025)",
+	Citation: "AWS SDK for JavaScript v3 Developer Guide, document history 2025-04-10: TLS 1.3 on all API endpoints in all regions",
 	Summary: "The client offered TLS 1.3 to a public DynamoDB endpoint (public, dual-stack or account-based name, in the partitions aws and " +
 		"aws-us-gov), got 1.2 without the downgrade sentinel, and what was seen of the handshake does not lead to a key of Amazon's or an " +
 		"allowed one: another chain, a genuine chain whose key did not sign, or a suite without a certificate.",
@@ -21,7 +21,7 @@ var tlsCappedRule = &Rule{
 		"certificate was lost.",
 	Fix: Remediation{
 		Steps: []string{
-			"Find what ends TLS: compare the issuer in the evidence with the company's proxy, and the address with `dynwatch ranges`.",
+			"Find what ends TLS: compare the issuer in the evidence with the company's proxy, and the address with `dynwatch ranges lookup`.",
 			"If the terminator is meant to be there, name its CA with --allow-ca and let it speak 1.3 on the side of the client.",
 		},
 		Snippets: []Snippet{{"dynwatch", `dynwatch capture --allow-ca /etc/ssl/corp-inspection-ca.pem …`}},

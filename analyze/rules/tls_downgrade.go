@@ -30,7 +30,7 @@ var tlsDowngradeRule = &Rule{
 		"more where a valid signature over both randoms, without the sentinel, proves that the endpoint itself chose less.",
 	Fix: Remediation{
 		Steps: []string{
-			"Treat the path as hostile until explained: compare the address with `dynwatch ranges`, run `dynwatch probe` from the same host, " +
+			"Treat the path as hostile until explained: compare the address with `dynwatch ranges lookup`, run `dynwatch probe` from the same host, " +
 				"and look for middleboxes that rewrite or reset TLS 1.3.",
 			"Make the client refuse older versions, and switch off fallback in it: with the minimum at 1.2 or 1.3 there is nothing left to " +
 				"fall back to.",

@@ -26,15 +26,15 @@ var unexpectedDestinationRule = &Rule{
 	Fix: Remediation{
 		Steps: []string{
 			"Compare DNS from the host with another resolver, and look at /etc/hosts and AWS_ENDPOINT_URL; update the ranges with `dynwatch " +
-				"ranges` if the file is old.",
+				"ranges update` if the file is old.",
 			"If it is your own endpoint, say so with --endpoint CIDR, as below. For PrivateLink use the vpce- name instead of a private " +
-				"hosted zone over the public one: AWS warns against the latter, and the certificate bears both.",
+				"hosted zone over the public one, which AWS warns against.",
 			"If nobody knows the address: block it, and rotate the credentials of what went there.",
 		},
 		Snippets: []Snippet{
 			{"dynwatch", `dynwatch capture --endpoint 10.20.0.0/16 …   # a DynamoDB name may live there`},
 			{"Compare", `getent ahosts dynamodb.eu-central-1.amazonaws.com
-dynwatch ranges --lookup ADDRESS`},
+dynwatch ranges lookup ADDRESS`},
 			{"boto3 (Django, Flask) with PrivateLink", `boto3.client("dynamodb", endpoint_url="https://vpce-….dynamodb.eu-central-1.vpce.amazonaws.com")`},
 		},
 	},

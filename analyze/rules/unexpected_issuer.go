@@ -24,8 +24,8 @@ var unexpectedIssuerRule = &Rule{
 	Fix: Remediation{
 		Steps: []string{
 			"Ask whose CA it is: the issuer, the root and, where a product is known by its name, the interceptor stand in the evidence.",
-			"If it is the company's inspection: exempt *.amazonaws.com and *.api.aws in the proxy, which is what vendors recommend for AWS " +
-				"APIs; or accept it, tell dynwatch with --allow-ca FILE, and give the CA to the clients as below, never by switching " +
+			"If it is the company's inspection: exempt *.amazonaws.com and *.api.aws in the proxy; or " +
+				" accept it, tell dynwatch with --allow-ca FILE, and give the CA to the clients as below, never by switching " +
 				"verification off.",
 			"If nobody knows it: cut the host off, find what redirects its traffic (DNS, /etc/hosts, routes, proxy settings, " +
 				"AWS_ENDPOINT_URL), and rotate every credential that it used.",

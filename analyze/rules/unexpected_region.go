@@ -14,7 +14,7 @@ var unexpectedRegionRule = &Rule{
 	Citation: "internal policy",
 	Summary:  "The policy names regions (--allow-region), and the endpoint is in another one. Without such a policy there is no finding.",
 	Why: "Data in an unplanned region may break residency rules, costs transfer, and often means a default such as us-east-1 that nobody " +
-		"chose. Stolen credentials are first tried in unused regions.",
+		"chose. Stolen credentials are often tried in regions that nobody watches.",
 	Limits: "The region is the endpoint name's, or else the address range's; through an IP literal outside the ranges it is unknown, and " +
 		"unknown is no finding.",
 	Fix: Remediation{

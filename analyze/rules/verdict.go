@@ -51,8 +51,13 @@ func right(s *session.Session) bool {
 	if !good(s) || s.Chain.TimeUnknown || s.Trust != session.TrustAmazon && s.Trust != session.TrustAllowed {
 		return false
 	}
-	if s.Certificate.SeenBy == "wire" && !t.Version.Is13() {
-		// In clear, so anybody could have sent it: only the signature shows that the sender holds its key.
+	if t.Version.Is13() {
+		return true // nobody comes to the end of a handshake of TLS 1.3 without the leaf's key
+	}
+	switch s.Certificate.SeenBy {
+	case "wire", "resumption":
+		// The chain was in clear, here or in the session that is resumed, so anybody could have sent it: only the signature shows that the
+		// sender holds its key.
 		return t.KeyProof == session.KeyProofValid
 	}
 	return true

@@ -29,13 +29,13 @@ var verificationDisabledRule = &Rule{
 		"this finding says nothing. A client that was built to accept one pinned certificate whatever its name and date is found too.",
 	Fix: Remediation{
 		Steps: []string{
-			"Find the switch in the process of the evidence: verify=False, use_ssl=False, --no-verify-ssl, InsecureSkipVerify, " +
-				"NODE_TLS_REJECT_UNAUTHORIZED=0, TRUST_ALL_CERTIFICATES, PYTHONHTTPSVERIFY=0, and remove it.",
+			"Find the switch in the process of the evidence: verify=False, --no-verify-ssl, InsecureSkipVerify, " +
+				"NODE_TLS_REJECT_UNAUTHORIZED=0, TRUST_ALL_CERTIFICATES, and remove it. use_ssl is another matter: see plaintext.",
 			"If it was set because of a CA that is meant to be there, give the client that CA instead, as below.",
 			"Take what the process sent as read by whoever answered, and rotate its credentials (`dynwatch explain plaintext` shows how).",
 		},
 		Snippets: append([]Snippet{
-			{"Find it", `grep -rnE 'verify *= *False|use_ssl *= *False|no-verify-ssl|InsecureSkipVerify: *true' .
+			{"Find it", `grep -rnE 'verify *= *False|no-verify-ssl|InsecureSkipVerify: *true' .
 grep -rnE 'rejectUnauthorized: *false|NODE_TLS_REJECT_UNAUTHORIZED|TRUST_ALL_CERTIFICATES' .`},
 		}, trustSnippets...),
 	},

@@ -11,7 +11,7 @@ var weakCipherRule = &Rule{
 	ID:       WeakCipher,
 	Title:    "a weak cipher suite was negotiated",
 	Severity: session.High,
-	Citation: "RFC 9325, Section 4.1 (BCP 195); RFC 7465 (RC4); RFC 8429 (3DES)",
+	Citation: "RFC 9325, Section 4.1 (BCP 195); RFC 7465 (RC4); CVE-2016-2183 (3DES)",
 	Summary: "The negotiated suite does not encrypt (NULL), does not authenticate (anonymous), or encrypts with an export-grade, RC4, DES, " +
 		"3DES, RC2 or IDEA cipher: high. It encrypts well but has no forward secrecy (static RSA, static (EC)DH, plain PSK): medium.",
 	Why: "NULL is clear text inside TLS records. An anonymous suite is open to anybody on the path. The old ciphers can be broken with " +
@@ -27,7 +27,8 @@ var weakCipherRule = &Rule{
 		Snippets: []Snippet{
 			{"OpenSSL, so boto3 (Django, Flask) and AWS CLI v1", `# /etc/ssl/openssl.cnf, section system_default_sect
 CipherString = DEFAULT@SECLEVEL=2`},
-			{"Go (aws-sdk-go-v2)", `t.TLSClientConfig = &tls.Config{MinVersion: tls.VersionTLS12}   // no CipherSuites: the defaults are right
+			{"Go (aws-sdk-go-v2)", `// no CipherSuites: the defaults are right
+t.TLSClientConfig = &tls.Config{MinVersion: tls.VersionTLS12}
 // and no GODEBUG=tlsrsakex=1 or tls3des=1`},
 			{"Java (SDK v2)", `# java.security: keep what the JDK ships
 jdk.tls.disabledAlgorithms=SSLv3, TLSv1, TLSv1.1, RC4, DES, 3DES_EDE_CBC, anon, NULL, …`},
