@@ -43,9 +43,18 @@ type Session struct {
 
 	Loss  Loss
 	Ended Ended
+	// HandshakeEnd is, by sender, where the handshake ends in the stream: what follows is application data, which a copy of the packets
+	// leaves out.
+	HandshakeEnd [2]SequenceNumber
 
 	Verdict  Verdict
 	Findings []Finding
+}
+
+// SequenceNumber is a TCP sequence number that may be unknown.
+type SequenceNumber struct {
+	Number uint32
+	Known  bool
 }
 
 // Endpoint says which DynamoDB endpoint a session is with. Service is empty when it is none.

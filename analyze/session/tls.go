@@ -130,7 +130,8 @@ type Certificate struct {
 	ChainLength int
 	Key         string // "RSA 2048", "ECDSA P-256", "Ed25519", or the OID
 	Signature   string // "SHA256-RSA", or the OID
-	// Partial: only a prefix of the DER was there.
+	// Partial: only a part of the Certificate message was captured, so there is no chain to judge; the fields are those of the leaf that
+	// stand in that part.
 	Partial bool
 }
 

@@ -76,6 +76,7 @@ type tlsJSON struct {
 	OfferedMax        string      `json:"offered_max,omitempty"`
 	OfferedVersions   []string    `json:"offered_versions,omitempty"`
 	Cipher            string      `json:"cipher,omitempty"`
+	CipherID          string      `json:"cipher_id,omitempty"`
 	Group             string      `json:"group,omitempty"`
 	SNI               string      `json:"sni,omitempty"`
 	SNIInvalid        bool        `json:"sni_invalid,omitempty"`
@@ -99,19 +100,21 @@ type tlsJSON struct {
 }
 
 type certificateJSON struct {
-	SeenBy      string   `json:"seen_by"`
-	Subject     string   `json:"subject,omitempty"`
-	Issuer      string   `json:"issuer,omitempty"`
-	Serial      string   `json:"serial,omitempty"`
-	SHA256      string   `json:"sha256,omitempty"`
-	SPKISHA256  string   `json:"spki_sha256,omitempty"`
-	NotBefore   string   `json:"not_before,omitempty"`
-	NotAfter    string   `json:"not_after,omitempty"`
-	Names       []string `json:"names,omitempty"`
-	Key         string   `json:"key,omitempty"`
-	Signature   string   `json:"signature,omitempty"`
-	ChainLength int      `json:"chain_length,omitempty"`
-	Partial     bool     `json:"partial,omitempty"`
+	SeenBy  string `json:"seen_by"`
+	Subject string `json:"subject,omitempty"`
+	Issuer  string `json:"issuer,omitempty"`
+	// PartialIssuer stands instead of Issuer when only a part of the Certificate message was captured.
+	PartialIssuer string   `json:"partial_issuer,omitempty"`
+	Serial        string   `json:"serial,omitempty"`
+	SHA256        string   `json:"sha256,omitempty"`
+	SPKISHA256    string   `json:"spki_sha256,omitempty"`
+	NotBefore     string   `json:"not_before,omitempty"`
+	NotAfter      string   `json:"not_after,omitempty"`
+	Names         []string `json:"names,omitempty"`
+	Key           string   `json:"key,omitempty"`
+	Signature     string   `json:"signature,omitempty"`
+	ChainLength   int      `json:"chain_length,omitempty"`
+	Partial       bool     `json:"partial,omitempty"`
 }
 
 type httpJSON struct {

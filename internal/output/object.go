@@ -1,7 +1,9 @@
 package output
 
 import (
+	"fmt"
 	"net/netip"
+	"strings"
 	"time"
 
 	"github.com/dynwatch/dynwatch/analyze/session"
@@ -63,6 +65,12 @@ func tlsObject(t *session.TLS) *tlsJSON {
 		Resumed: tri(t.Resumed), Established: tri(t.Established), HelloRetryRequest: t.HelloRetryRequest, EarlyData: t.EarlyData,
 		ECH: t.ECH, Compression: t.Compression != 0, FallbackSCSV: t.FallbackSCSV, JA3: t.JA3, JA4: t.JA4,
 	}
+	if t.Cipher != "" && t.Version != session.SSL20 {
+		o.CipherID = fmt.Sprintf("0x%04x", t.CipherID)
+		if strings.HasPrefix(t.Cipher, "0x") {
+			o.Cipher = "Unknown" // no name of IANA's; the id says which
+		}
+	}
 	for _, v := range t.OfferedVersions {
 		o.OfferedVersions = append(o.OfferedVersions, v.String())
 	}
@@ -115,6 +123,9 @@ func alertObject(a session.Alert) alertJSON {
 func certificateObject(c *session.Certificate) *certificateJSON {
 	if c == nil {
 		return nil
+	}
+	if c.Partial {
+		return &certificateJSON{SeenBy: c.SeenBy, PartialIssuer: c.Issuer, Serial: c.Serial, Partial: true}
 	}
 	return &certificateJSON{
 		SeenBy: c.SeenBy, Subject: c.Subject, Issuer: c.Issuer, Serial: c.Serial, SHA256: c.SHA256, SPKISHA256: c.SPKISHA256,

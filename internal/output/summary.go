@@ -67,7 +67,8 @@ type summaryJSON struct {
 	TLSSessions      uint64            `json:"tls_sessions"`
 	CertificatesSeen uint64            `json:"certificates_seen"`
 	Verdicts         map[string]uint64 `json:"verdicts"`
-	Findings         map[string]uint64 `json:"findings"`
+	Findings         uint64            `json:"findings"`
+	FindingsByRule   map[string]uint64 `json:"findings_by_rule"`
 	Loss             map[string]uint64 `json:"loss"`
 	Warnings         []string          `json:"warnings,omitempty"`
 	RangesDate       string            `json:"ranges_date,omitempty"`
@@ -82,13 +83,16 @@ func (s *Summary) object() *summaryJSON {
 	o := &summaryJSON{
 		Type: "summary", Source: s.Source, Packets: s.Packets, Bytes: s.Bytes, Filtered: s.Filtered, Flows: s.Flows, Sessions: s.Sessions,
 		TLSSessions: s.TLSSessions, CertificatesSeen: s.CertificatesSeen,
-		Verdicts: make(map[string]uint64), Findings: s.Findings, Loss: s.Loss, Warnings: s.Warnings, RangesDate: s.RangesDate,
+		Verdicts: make(map[string]uint64), FindingsByRule: s.Findings, Loss: s.Loss, Warnings: s.Warnings, RangesDate: s.RangesDate,
 	}
 	for _, v := range verdicts {
 		o.Verdicts[string(v)] = s.Verdicts[v]
 	}
-	if o.Findings == nil {
-		o.Findings = map[string]uint64{}
+	if o.FindingsByRule == nil {
+		o.FindingsByRule = map[string]uint64{}
+	}
+	for _, n := range s.Findings {
+		o.Findings += n
 	}
 	if o.Loss == nil {
 		o.Loss = map[string]uint64{}

@@ -116,6 +116,9 @@ func certificate(s *session.Session) string {
 		if s.Certificate.SeenBy != "wire" {
 			by = " (" + s.Certificate.SeenBy + ")"
 		}
+		if s.Certificate.Partial {
+			return "certificate incomplete, issuer=" + clean(s.Certificate.Issuer)
+		}
 		return fmt.Sprintf("%s issuer=%s%s", s.Trust, clean(s.Certificate.Issuer), by)
 	}
 	if s.Visibility != "" {

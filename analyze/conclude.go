@@ -1,0 +1,368 @@
+package analyze
+
+import (
+	"crypto/sha256"
+	"net/netip"
+	"strings"
+	"time"
+
+	"github.com/dynwatch/dynwatch/analyze/endpoint"
+	"github.com/dynwatch/dynwatch/analyze/rules"
+	"github.com/dynwatch/dynwatch/analyze/session"
+	"github.com/dynwatch/dynwatch/analyze/tlswire"
+	"github.com/dynwatch/dynwatch/analyze/trust"
+	"github.com/dynwatch/dynwatch/internal/flow"
+)
+
+// conclude ends the reading of a flow and puts its session out, if it is one.
+func (a *Analyzer) conclude(c *conn) {
+	if !c.inUse || c.concluding {
+		return
+	}
+	c.concluding = true
+	if !c.dismissed {
+		for dir := range uint8(2) {
+			if len(c.streams[dir].doubt) > 0 && len(c.streams[dir].pending) > 0 {
+				a.resolveDoubt(c, dir, c.streams[dir].pending[0].seq)
+			}
+			a.drain(c, dir, true)
+			a.recogniseHeld(c, dir)
+		}
+		for _, l := range [...]*layer{&c.outer, &c.inner} {
+			a.closeLayer(c, l)
+		}
+	}
+	for i := range c.streams {
+		a.stats.ConflictBytes += uint64(c.streams[i].conflictBytes)
+	}
+	if c.following {
+		a.following--
+	}
+	if c.dismissed {
+		return
+	}
+	if s := a.build(c); s != nil {
+		a.judge(s)
+		a.order.finished(c.start, s)
+	}
+}
+
+// recogniseHeld gives up waiting for more first bytes.
+func (a *Analyzer) recogniseHeld(c *conn, dir uint8) {
+	l := &c.outer
+	if c.tunnelled[dir] {
+		l = &c.inner
+	}
+	l.held[dir] = nil
+}
+
+// closeLayer tells a layer's reader how each side ended.
+func (a *Analyzer) closeLayer(c *conn, l *layer) {
+	for dir := range uint8(2) {
+		st := &c.streams[dir]
+		rst := c.endSeen && c.endRST && c.endDir == dir
+		if !rst && (!st.finSeen || st.distance(st.finSeq) > 0 && !st.unwanted) {
+			continue
+		}
+		if l.tls != nil {
+			l.tls.Close(c.side(dir), rst)
+		}
+		if l.http != nil {
+			l.http.Close(c.side(dir))
+		}
+	}
+	if l.tls == nil {
+		return
+	}
+	l.tls.End()
+	f := l.tls.Facts()
+	if f.ProtocolError != nil {
+		a.stats.ProtocolErrors++
+	}
+	if !c.decided {
+		a.decideTLS(c, l, f, true)
+	}
+	if c.handshakeDone == 0 && f.Established == session.Yes {
+		c.handshakeDone = c.last
+	}
+}
+
+// build makes the session of a flow, nil if it is none that is reported.
+func (a *Analyzer) build(c *conn) *session.Session {
+	s := c.settled
+	if s == nil {
+		tls := &c.outer
+		if c.inner.tls != nil {
+			tls = &c.inner
+		}
+		if tls.tls != nil && tls.tls.Facts().Seen() {
+			if s = a.readTLS(c, tls); !hello(tls.tls.Facts()) && !c.byAddr && !c.ours {
+				return nil // the middle of some TLS connection
+			}
+		} else {
+			s = a.readCleartext(c)
+		}
+	}
+	if s == nil || !c.ours && !(a.o.All && s.TLS != nil) {
+		return nil
+	}
+	server, port := c.server()
+	client, clientPort := c.key.a, c.key.pa
+	if c.client == 1 {
+		client, clientPort = c.key.b, c.key.pb
+	}
+	s.Source = a.o.Source
+	s.Start, s.End = wallTime(c.start), wallTime(c.last)
+	s.Client, s.Server = netip.AddrPortFrom(client.Addr(), clientPort), netip.AddrPortFrom(server.Addr(), port)
+	s.Proxy = c.proxy
+	s.HTTP = c.reportedHTTP()
+	if c.ours {
+		s.Endpoint = c.endpoint
+		a.locate(c, &s.Endpoint, s.Server)
+	}
+	for dir := range uint8(2) {
+		side, st := c.side(dir), &c.streams[dir]
+		s.Loss.GapBytes[side], s.Loss.ConflictBytes[side] = st.gapBytes, st.conflictBytes
+		s.Loss.TruncatedPackets += st.truncated
+		s.Loss.OneSided = s.Loss.OneSided || st.packets == 0
+	}
+	s.Loss.Midstream, s.Loss.Evicted = c.midstream, c.evicted
+	if c.endSeen {
+		s.Ended = session.Ended{By: c.side(c.endDir), FIN: !c.endRST, RST: c.endRST}
+	}
+	return s
+}
+
+// hello reports whether anything of a handshake was seen, so that there is a session to speak of.
+func hello(f *tlswire.Facts) bool {
+	return f.ClientHello.Seen() || f.ServerHello.Seen() || f.HelloRetryRequest != nil || f.SSL2 != nil || f.Chain.State != tlswire.Absent
+}
+
+// reportedHTTP is the cleartext part of a session; requests that were never DynamoDB's are nobody's business.
+func (c *conn) reportedHTTP() *session.HTTP {
+	if c.web == nil || c.web.Requests == 0 && !c.web.ResponseOnly && !c.web.H2C {
+		return nil
+	}
+	return c.web
+}
+
+// readCleartext makes a session of what is not TLS.
+func (a *Analyzer) readCleartext(c *conn) *session.Session {
+	s := &session.Session{Transport: session.TransportUnknown}
+	switch {
+	case c.outer.phase == phaseDAX || c.outer.dax != nil:
+		a.readDAX(c, s)
+	case c.inner.http != nil:
+		s.Transport = session.TransportConnectHTTP
+	case c.outer.http != nil && c.web != nil && (c.web.Requests > 0 || c.web.ResponseOnly || c.web.H2C):
+		s.Transport = session.TransportHTTP
+	}
+	if !c.ours && c.byAddr {
+		a.matchAddress(c, "")
+		c.noteUnknownRange()
+	}
+	return s
+}
+
+// noteUnknownRange keeps a flow to a DYNAMODB address whose Host named another service out of the report.
+func (c *conn) noteUnknownRange() {
+	if c.web != nil && c.web.Total > 0 && c.web.Requests == 0 && !c.web.ResponseOnly {
+		c.ours = false
+	}
+}
+
+// readDAX makes a session of the cleartext DAX protocol.
+func (a *Analyzer) readDAX(c *conn, s *session.Session) {
+	s.Transport = session.TransportDAX
+	o := c.outer.dax.Opening()
+	s.DAX = &session.DAX{
+		AuthSeen: o.AuthSeen, AccessKeyID: o.AccessKeyID, SignatureExposed: o.Signature, SessionTokenExposed: o.SessionToken,
+	}
+	c.describe(endpoint.Name{Service: endpoint.DAX, Region: o.Region})
+	c.ours = true
+	a.matchAddress(c, "")
+	a.matchResolved(c, "")
+	if _, port := c.server(); port == daxPort {
+		c.matchedBy(byPort)
+	}
+	c.endpoint.Service = endpoint.DAX
+}
+
+// query is what the chain of a flow is judged against.
+func (a *Analyzer) query(c *conn, sni string) trust.Query {
+	q := trust.Query{Name: sni, At: time.Unix(0, c.start).UTC(), TimeKnown: c.start != 0, DynamoDBName: a.isDynamoDBName}
+	if q.Name == "" && c.proxy != nil && c.proxy.Connect {
+		q.Name = plainHost(c.proxy.Target)
+	}
+	return q
+}
+
+func (a *Analyzer) isDynamoDBName(host string) bool {
+	_, _, ok := a.o.Endpoints.Name(host, 0)
+	return ok
+}
+
+// readTLS makes a session of a TLS layer's facts. Nothing of it refers to the reader, which may be reused afterwards.
+func (a *Analyzer) readTLS(c *conn, l *layer) *session.Session {
+	f := l.tls.Facts()
+	s := &session.Session{Transport: session.TransportTLS, TLS: f.TLS(), Trust: session.TrustUnseen}
+	if l == &c.inner {
+		s.Transport = session.TransportConnectTLS
+	}
+	if !hello(f) {
+		s.Transport = session.TransportUnknown // mid-stream bytes prove nothing
+	}
+	s.TLS.HandshakeDone = wallTime(c.handshakeDone)
+	a.readChain(c, f, s)
+	if l == &c.outer && l.offset == [2]int64{} {
+		for _, side := range [...]session.Side{session.Client, session.Server} {
+			st := &c.streams[c.dir(side)]
+			s.HandshakeEnd[side] = session.SequenceNumber{Number: st.base + uint32(f.HandshakeEnd[side]), Known: f.HandshakeEnd[side] > 0 && st.synced}
+		}
+	}
+	return s
+}
+
+// readChain judges the certificates of a TLS session, or says why there are none.
+func (a *Analyzer) readChain(c *conn, f *tlswire.Facts, s *session.Session) {
+	switch {
+	case f.Chain.State == tlswire.Complete && len(f.Chain.Certificates) > 0:
+		s.Visibility = session.VisibilityVisible
+		r := a.o.Trust.Judge(f.Chain.Certificates, a.query(c, f.ClientHello.SNI))
+		s.Trust, s.Chain, s.Certificate = r.Trust, &r.Chain, r.Certificate
+		if r.Trust == session.TrustMalformed {
+			s.Visibility = session.VisibilityUnparsable
+		}
+		if s.Certificate != nil {
+			s.Certificate.ChainLength = len(f.Chain.Certificates)
+		}
+		if f.Chain.Decrypted {
+			s.Visibility = session.VisibilityDecrypted
+			if s.Certificate != nil {
+				s.Certificate.SeenBy = "keylog"
+			}
+		}
+		if c.ours {
+			s.TLS.KeyProof = keyProof(f, r)
+		}
+		a.rememberChain(c, f, s)
+	case f.Chain.State == tlswire.Unreadable:
+		s.Visibility = session.VisibilityUnparsable
+		s.Trust = session.TrustMalformed
+	case f.Chain.State == tlswire.Partial:
+		s.Visibility = session.VisibilityIncomplete
+		s.Certificate = partialLeaf(f.Chain)
+	case f.Resumed == session.Yes:
+		s.Visibility = session.VisibilityResumed
+		if c.ours {
+			a.inherit(f, s)
+		}
+	case f.Version.Is13():
+		s.Visibility = session.VisibilityEncrypted
+	case f.KeyExchange.Anonymous || strings.Contains(s.TLS.Cipher, "_anon_"):
+		s.Visibility = session.VisibilityNone
+	case f.Gaps[session.Server] || f.GaveUp[session.Server] || f.Midstream[session.Server] && !f.ServerHello.Seen():
+		s.Visibility = session.VisibilityIncomplete
+	case strings.Contains(s.TLS.Cipher, "_PSK_") && f.Sent[session.Server].Has(tlswire.SentServerHelloDone):
+		s.Visibility = session.VisibilityNone
+	case f.ServerHello.Seen() && !f.Closed[session.Server] && len(f.Alerts) == 0:
+		s.Visibility = session.VisibilityIncomplete // the capture ends within the server's flight
+	default:
+		s.Visibility = session.VisibilityNone // the handshake ended before a certificate was due
+	}
+}
+
+// keyProof checks that who answered holds the leaf's private key, where the handshake shows it.
+func keyProof(f *tlswire.Facts, r trust.Result) session.KeyProof {
+	if r.LeafKey == nil {
+		return session.KeyProofNone
+	}
+	if v := f.CertificateVerify; v != nil && v.Signed != nil {
+		return trust.VerifyCertificateVerify(r.LeafKey, v.Scheme, v.Signed, v.Signature)
+	}
+	x := f.KeyExchange
+	if x.State != tlswire.Complete || x.Anonymous || len(x.Signature) == 0 || !f.ClientHello.RandomKnown || !f.ServerHello.RandomKnown ||
+		x.Kind != "ecdhe" && x.Kind != "dhe" {
+		return session.KeyProofNone
+	}
+	return trust.VerifyServerKeyExchange(r.LeafKey, uint16(f.Version), x.Scheme, f.ClientHello.Random[:], f.ServerHello.Random[:], x.Params, x.Signature)
+}
+
+// partialLeaf describes the leaf of a Certificate message of which only a part was captured, if its issuer is in that part.
+func partialLeaf(chain *tlswire.Chain) *session.Certificate {
+	der := chain.PartialCert
+	if len(chain.Certificates) > 0 {
+		der = chain.Certificates[0]
+	}
+	if len(der) == 0 {
+		return nil
+	}
+	p, err := trust.ParseCertificate(der)
+	if p == nil || err != nil && !p.Partial() {
+		return nil
+	}
+	cert := p.Describe()
+	if cert.Issuer == "" {
+		return nil
+	}
+	cert.Partial = true
+	return cert
+}
+
+// rememberChain keeps what a full handshake proved for those that will resume it.
+func (a *Analyzer) rememberChain(c *conn, f *tlswire.Facts, s *session.Session) {
+	if !c.ours || f.Established != session.Yes {
+		return
+	}
+	o := &origin{certificate: s.Certificate, chain: s.Chain, trust: s.Trust, keyProof: s.TLS.KeyProof}
+	for _, t := range f.Tickets {
+		a.resumed.learn(t.Hash, o)
+	}
+	if id := f.ServerHello.SessionID(); len(id) > 0 && !f.Version.Is13() {
+		a.resumed.learn(sessionIDKey(id), o)
+	}
+}
+
+// sessionIDKey keeps session ids apart from tickets.
+func sessionIDKey(id []byte) [32]byte { return sha256.Sum256(append([]byte("session id "), id...)) }
+
+// inherit gives a completed resumption the judgement of the handshake that it resumes.
+func (a *Analyzer) inherit(f *tlswire.Facts, s *session.Session) {
+	if f.Established != session.Yes {
+		return
+	}
+	var o *origin
+	if key, ok := f.ClientHello.TicketHash(); ok {
+		o = a.resumed.find(key)
+	}
+	if key, ok := f.ClientHello.PSKIdentityHash(); ok && o == nil {
+		o = a.resumed.find(key)
+	}
+	if id := f.ClientHello.SessionID(); o == nil && len(id) > 0 && !f.Version.Is13() {
+		o = a.resumed.find(sessionIDKey(id))
+	}
+	if o == nil || o.certificate == nil {
+		return
+	}
+	cert := *o.certificate
+	cert.SeenBy = "resumption"
+	s.Certificate, s.Chain, s.Trust, s.TLS.KeyProof = &cert, o.chain, o.trust, o.keyProof
+}
+
+// judge runs the rules over a session.
+func (a *Analyzer) judge(s *session.Session) {
+	s.Findings = rules.Evaluate(&rules.Input{Session: s, Policy: a.o.Policy, History: a.o.History})
+	s.Verdict = rules.Verdict(s, s.Findings)
+	if s.Endpoint.Known() {
+		a.o.History.Observe(s)
+	}
+}
+
+// tuple is the five-tuple of a packet in direction dir.
+func (c *conn) tuple(dir uint8) flow.FiveTuple {
+	t := flow.FiveTuple{SrcIP: c.key.a, DstIP: c.key.b, SrcPort: c.key.pa, DstPort: c.key.pb, Proto: flow.TCP}
+	if dir == 1 {
+		return t.Reverse()
+	}
+	return t
+}

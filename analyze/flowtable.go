@@ -1,0 +1,167 @@
+package analyze
+
+import (
+	"encoding/binary"
+	"math/bits"
+	"math/rand/v2"
+
+	"github.com/dynwatch/dynwatch/internal/flow"
+)
+
+// flowKey is a five-tuple without direction: the lower end stands first. The protocol is always TCP here.
+type flowKey struct {
+	a, b   flow.IP
+	pa, pb uint16
+}
+
+// keyOf returns the key of a packet's five-tuple and the packet's direction in it: 0 when the packet's source is end a.
+func keyOf(t *flow.FiveTuple) (flowKey, uint8) {
+	s1, s2 := binary.BigEndian.Uint64(t.SrcIP[:8]), binary.BigEndian.Uint64(t.SrcIP[8:])
+	d1, d2 := binary.BigEndian.Uint64(t.DstIP[:8]), binary.BigEndian.Uint64(t.DstIP[8:])
+	if s1 < d1 || s1 == d1 && (s2 < d2 || s2 == d2 && t.SrcPort <= t.DstPort) {
+		return flowKey{t.SrcIP, t.DstIP, t.SrcPort, t.DstPort}, 0
+	}
+	return flowKey{t.DstIP, t.SrcIP, t.DstPort, t.SrcPort}, 1
+}
+
+// slotState says what is known of a flow.
+type slotState uint8
+
+const (
+	slotEmpty    slotState = iota
+	slotOpening            // SYN seen, no payload: all that is known is in the slot itself
+	slotActive             // a conn reads it
+	slotFinished           // judged or found to be none of ours: its packets cost one look-up
+)
+
+// Flag bits of a slot: which ends' SYN was seen, and which end opened the flow.
+const (
+	sawSynA uint8 = 1 << iota
+	sawSynB
+	openedByA
+	openedByB
+	sawEnd // a FIN or RST was seen
+)
+
+// slot is one flow in 64 bytes, one cache line and no pointer: a capture of 200,000 flows that are none of ours costs a few MiB
+// that the collector never scans.
+type slot struct {
+	key   flowKey
+	start int64 // first packet, ns
+	// isnA and isnB are the sequence numbers of the SYNs, where flags say that they were seen.
+	isnA, isnB uint32
+	conn       int32  // index of the conn, if state is slotActive
+	last       uint32 // time of the last packet, in seconds since the Unix epoch
+	state      slotState
+	flags      uint8
+}
+
+// flowTable maps flows to slots by open addressing with linear probing and backward-shift deletion. It is seeded at random, so that
+// nobody can choose addresses that collide; nothing that is put out depends on the order of slots.
+//
+// A pointer to a slot is valid until the next insert or remove.
+type flowTable struct {
+	slots []slot
+	mask  uint32
+	used  int
+	seed  [2]uint64
+	hand  uint32 // where the next sweep step looks
+}
+
+// minSlots is the table's first size; it doubles when seven eighths are used.
+const minSlots = 1 << 10
+
+func newFlowTable() *flowTable {
+	return &flowTable{slots: make([]slot, minSlots), mask: minSlots - 1, seed: [2]uint64{rand.Uint64() | 1, rand.Uint64() | 1}}
+}
+
+// hash mixes the 36 bytes of a key with the table's seed by 64x64 to 128 bit multiplications.
+func (t *flowTable) hash(k *flowKey) uint32 {
+	a1, a2 := binary.LittleEndian.Uint64(k.a[:8]), binary.LittleEndian.Uint64(k.a[8:])
+	b1, b2 := binary.LittleEndian.Uint64(k.b[:8]), binary.LittleEndian.Uint64(k.b[8:])
+	ports := uint64(k.pa)<<16 | uint64(k.pb)
+	h1, l1 := bits.Mul64(a2^t.seed[0], b2^t.seed[1]^ports<<13)
+	h2, l2 := bits.Mul64(a1^t.seed[1]^ports, b1^bits.RotateLeft64(t.seed[0], 32))
+	h, l := bits.Mul64(h1^l1^t.seed[0], h2^l2^ports^t.seed[1])
+	return uint32(h ^ l ^ h>>32)
+}
+
+// find returns the slot of k, or nil.
+func (t *flowTable) find(k *flowKey) *slot {
+	for i := t.hash(k) & t.mask; ; i = (i + 1) & t.mask {
+		s := &t.slots[i]
+		if s.state == slotEmpty {
+			return nil
+		}
+		if s.key == *k {
+			return s
+		}
+	}
+}
+
+// insert adds k, which must not be there, and returns its slot, zero but for key and state.
+func (t *flowTable) insert(k *flowKey) *slot {
+	if t.used >= len(t.slots)/8*7 {
+		t.grow()
+	}
+	t.used++
+	s := t.place(k)
+	*s = slot{key: *k, state: slotOpening, conn: -1}
+	return s
+}
+
+func (t *flowTable) place(k *flowKey) *slot {
+	i := t.hash(k) & t.mask
+	for t.slots[i].state != slotEmpty {
+		i = (i + 1) & t.mask
+	}
+	return &t.slots[i]
+}
+
+func (t *flowTable) grow() {
+	old := t.slots
+	t.slots = make([]slot, 2*len(old))
+	t.mask = uint32(len(t.slots) - 1)
+	for i := range old {
+		if old[i].state != slotEmpty {
+			*t.place(&old[i].key) = old[i]
+		}
+	}
+}
+
+// remove deletes a slot that find, insert or sweep returned. Other slots may move.
+func (t *flowTable) remove(k *flowKey) {
+	i := t.hash(k) & t.mask
+	for t.slots[i].key != *k || t.slots[i].state == slotEmpty {
+		if t.slots[i].state == slotEmpty {
+			return
+		}
+		i = (i + 1) & t.mask
+	}
+	t.used--
+	// Backward shift: pull every later slot of the same run that may stand at the hole.
+	for j := i; ; {
+		j = (j + 1) & t.mask
+		if t.slots[j].state == slotEmpty {
+			break
+		}
+		home := t.hash(&t.slots[j].key) & t.mask
+		if (j-home)&t.mask >= (j-i)&t.mask {
+			t.slots[i] = t.slots[j]
+			i = j
+		}
+	}
+	t.slots[i] = slot{}
+}
+
+// sweep moves the table's hand over n slots and calls drop for each that is in use; drop returns true to have it removed.
+func (t *flowTable) sweep(n int, drop func(*slot) bool) {
+	for range n {
+		s := &t.slots[t.hand&t.mask]
+		if s.state != slotEmpty && drop(s) {
+			t.remove(&flowKey{s.key.a, s.key.b, s.key.pa, s.key.pb})
+			continue // another slot may have moved here
+		}
+		t.hand++
+	}
+}

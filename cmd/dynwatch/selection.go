@@ -1,0 +1,91 @@
+package main
+
+import (
+	"fmt"
+	"unsafe"
+
+	"github.com/dynwatch/dynwatch/analyze/session"
+	"github.com/dynwatch/dynwatch/capture/pcapfile"
+	"github.com/dynwatch/dynwatch/internal/flow"
+)
+
+// selection knows the packets of the reported sessions. Of their payload it lets only handshakes through, unless whole packets were
+// asked for: requests, answers and credentials stay out of the copy, as they stay out of every other output.
+type selection struct {
+	whole bool
+	flows map[flow.FiveTuple][]*chosen // by the client's direction
+}
+
+type chosen struct {
+	start, end int64
+	comments   []string
+	told       bool
+	handshake  [2]session.SequenceNumber
+}
+
+func newSelection(whole bool) *selection {
+	return &selection{whole: whole, flows: make(map[flow.FiveTuple][]*chosen)}
+}
+
+// add selects the packets of a session.
+func (s *selection) add(x *session.Session) {
+	key := flow.FiveTuple{
+		SrcIP: flow.IPFrom(x.Client.Addr()), DstIP: flow.IPFrom(x.Server.Addr()),
+		SrcPort: x.Client.Port(), DstPort: x.Server.Port(), Proto: flow.TCP,
+	}
+	c := &chosen{comments: comments(x), handshake: x.HandshakeEnd}
+	if !x.Start.IsZero() {
+		c.start, c.end = x.Start.UnixNano(), x.End.UnixNano()
+	}
+	s.flows[key] = append(s.flows[key], c)
+}
+
+// comments say the verdict and each finding, for the session's first packet.
+func comments(x *session.Session) []string {
+	lines := []string{"dynwatch: verdict " + string(x.Verdict)}
+	for _, f := range x.Findings {
+		lines = append(lines, fmt.Sprintf("dynwatch: %s (%s): %s", f.Rule, f.Severity, f.Message))
+	}
+	return lines
+}
+
+// cut returns what of a packet is written, and the comments that go with it. ok is false if the packet is of no selected session, or
+// came as IP fragments, whose other pieces are not at hand.
+func (s *selection) cut(seg *flow.Segment, p *pcapfile.Packet) (data []byte, comments []string, ok bool) {
+	from := session.Client
+	list := s.flows[seg.FiveTuple]
+	if list == nil {
+		from, list = session.Server, s.flows[seg.FiveTuple.Reverse()]
+	}
+	for _, c := range list {
+		if p.TimeKnown && c.end != 0 && (p.Time < c.start || p.Time > c.end) {
+			continue
+		}
+		header, whole := headerLength(p.Data, seg.Payload)
+		if !whole {
+			return nil, nil, false
+		}
+		if !c.told {
+			c.told, comments = true, c.comments
+		}
+		if s.whole {
+			return p.Data, comments, true
+		}
+		keep := 0
+		if end := c.handshake[from]; end.Known {
+			keep = min(max(int(int32(end.Number-seg.Seq)), 0), len(seg.Payload))
+		}
+		return p.Data[:header+keep], comments, true
+	}
+	return nil, nil, false
+}
+
+// headerLength is how many bytes of a frame stand before its payload, which must be a part of it. A payload that is not was put
+// together from fragments: ok is false then.
+func headerLength(frame, payload []byte) (n int, ok bool) {
+	if len(payload) == 0 {
+		return len(frame), true
+	}
+	n = int(uintptr(unsafe.Pointer(unsafe.SliceData(payload))) - uintptr(unsafe.Pointer(unsafe.SliceData(frame))))
+	return n, n >= 0 && n+len(payload) <= len(frame)
+}
