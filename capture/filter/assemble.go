@@ -215,20 +215,25 @@ func (s *assembler) link(snapLen uint32) []bpf.RawInstruction {
 		position[accept] = place(bpf.RawInstruction{Op: classRET, K: snapLen})
 	}
 
-	// reach returns the distance from the instruction that will be placed next to a block, and places a long jump where a
-	// conditional jump's eight bits would not do.
+	// A conditional jump has eight bits for its distance. Where they do not do, it goes to a long jump behind it; one that was placed
+	// for the same target before and is still near serves again.
 	const far = 255
+	long := make(map[int]int)
+	near := func(target, spare int) int {
+		if len(back)-target-1 <= far-spare {
+			return target
+		}
+		if at, ok := long[target]; ok && len(back)-at-1 <= far-spare {
+			return at
+		}
+		long[target] = place(bpf.RawInstruction{Op: classJMP | jumpAlways, K: uint32(len(back) - target - 1)})
+		return long[target]
+	}
 	for i := len(s.order) - 1; i >= 0; i-- {
 		id := s.order[i]
 		b := &s.blocks[id]
-		onTrue, onFalse := position[b.onTrue], position[b.onFalse]
-		// The test will be at len(back), plus one for each long jump between it and here.
-		if len(back)-onFalse-1 > far-1 {
-			onFalse = place(bpf.RawInstruction{Op: classJMP | jumpAlways, K: uint32(len(back) - onFalse - 1)})
-		}
-		if len(back)-onTrue-1 > far {
-			onTrue = place(bpf.RawInstruction{Op: classJMP | jumpAlways, K: uint32(len(back) - onTrue - 1)})
-		}
+		onFalse := near(position[b.onFalse], 1) // with room for one more long jump between
+		onTrue := near(position[b.onTrue], 0)
 		jump := bpf.RawInstruction{Op: classJMP | uint16(b.op) | sourceK, K: b.k}
 		if b.x != noValue {
 			jump.Op, jump.K = classJMP|uint16(b.op)|sourceX, 0

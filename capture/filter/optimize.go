@@ -14,8 +14,9 @@ const (
 	maxPasses = 8
 	// maxOptimizerSteps bounds the work of all passes. A graph that needs more stays as large as it is then, and correct.
 	maxOptimizerSteps = 16 << 20
-	// maxBlocksBack is how many earlier tests are looked at for one branch.
-	maxBlocksBack = maxInstructions
+	// maxStops is how many earlier comparisons of the same value are looked at for one branch. What was compared longer ago, in a list
+	// of a hundred hosts, seldom decides anything.
+	maxStops = 64
 )
 
 // origin is how a block is reached.
@@ -41,7 +42,24 @@ const noBlock blockID = -1
 type optimizer struct {
 	*graph
 	origins []origin
+	// nearest remembers what above found, so that the next block of a long chain need not go all the way again.
+	nearest map[blockValue]stop
 	steps   int
+}
+
+type blockValue struct {
+	block blockID
+	value valueID
+}
+
+// stop is a place above a block where something is known about a value: a branch of a block that compares it, or, if meet is set, a
+// block where several such branches meet. The zero stop is none.
+type stop struct {
+	found bool
+	meet  blockID
+	way   branch
+	// certain: way.result is what happened; else just way.from is known to have been passed.
+	certain bool
 }
 
 func (g *graph) optimize() {
@@ -58,6 +76,7 @@ func (g *graph) optimize() {
 // pass goes through all blocks from the root on. When it comes to a block, all branches that lead there are final.
 func (o *optimizer) pass() (changed bool) {
 	o.origins = make([]origin, len(o.blocks))
+	o.nearest = make(map[blockValue]stop)
 	for i := range o.origins {
 		o.origins[i].dominator = noBlock
 	}
@@ -80,73 +99,157 @@ func (o *optimizer) follow(way branch) blockID {
 	to := o.blocks[way.from].branch(way.result)
 	for to >= firstBlock && o.steps <= maxOptimizerSteps {
 		b := &o.blocks[to]
-		result, known, loaded := o.known(b.test, way)
-		if !known && !(b.onTrue == b.onFalse && (loaded || b.onTrue == reject)) {
-			break // a test that refuses either way refuses by missing bytes, too
+		f := o.known(b.test, way)
+		next := to
+		switch {
+		case f.decided:
+			next = b.branch(f.result)
+		case b.onTrue == b.onFalse && (f.compared || b.onTrue == reject):
+			next = b.onTrue // a test that refuses either way refuses by missing bytes, too
+		case f.among > 0:
+			next = o.forAll(to, f.numbers[:f.among])
 		}
-		to = b.branch(result)
+		if next == to {
+			break
+		}
+		to = next
 	}
 	return to
 }
 
-// known looks for tests that decide t, from the branch at hand back towards the root. loaded tells that what t compares was compared
-// before on every way to here, whether t is decided or not.
-func (o *optimizer) known(t test, way branch) (result, known, loaded bool) {
-	var (
-		excluded  [16]uint32 // numbers that the value is known not to be
-		nExcluded int
-		certain   = true // whether way.result is what happened; else just way.from is known to have been passed
-	)
-	for range maxBlocksBack {
-		o.steps++
-		s := o.blocks[way.from].test
-		loaded = loaded || s.value == t.value && s.x == t.x
-		if certain {
-			if result, known = implies(s, way.result, t); known {
-				return result, true, true
-			}
-			if s.value == t.value && s.x == noValue && s.op == testEQ && !way.result && nExcluded < len(excluded) {
-				excluded[nExcluded] = s.k
-				nExcluded++
-			}
+// forAll returns the block behind at that all numbers lead to, if the value that at tests is one of them; else at.
+func (o *optimizer) forAll(at blockID, numbers []uint32) blockID {
+	value := o.blocks[at].value
+	end := reject
+	for i, n := range numbers {
+		to := at
+		for b := &o.blocks[to]; to >= firstBlock && b.value == value && b.x == noValue; b = &o.blocks[to] {
+			to = b.branch(holds(b.op, n, b.k))
 		}
-		in := &o.origins[way.from]
-		switch {
-		case in.dominator == noBlock:
-			return false, false, loaded
-		case in.count == 1:
-			way, certain = in.branches[0], true
-			continue
+		if i > 0 && to != end {
+			return at
 		}
-		if result, known = o.oneOf(in, t, excluded[:nExcluded]); known {
-			return result, true, true
-		}
-		way, certain = branch{from: in.dominator}, false
+		end = to
 	}
-	return false, false, loaded
+	return end
 }
 
-// oneOf decides t where each of several branches that meet says that the value is one certain number, as behind "port": TCP, UDP or
-// SCTP. Numbers that were excluded since then do not count.
-func (o *optimizer) oneOf(in *origin, t test, excluded []uint32) (result, known bool) {
-	if in.count > maxOrigins || t.x != noValue {
-		return false, false
+// facts are what is known about the value of a test when a branch was taken.
+type facts struct {
+	// decided: the test's result is known.
+	decided, result bool
+	// compared: the value was compared before on every way to here, so that reading it again cannot fail.
+	compared bool
+	// among is set where the value is known to be one of the first so many numbers.
+	among   int
+	numbers [maxOrigins]uint32
+}
+
+// known looks for what tests tell about t, from the branch at hand back towards the root.
+func (o *optimizer) known(t test, way branch) (f facts) {
+	var (
+		excluded  [maxStops]uint32 // numbers that the value is known not to be
+		nExcluded int
+	)
+	at := stop{found: true, way: way, certain: true}
+	if o.blocks[way.from].value != t.value {
+		at = o.above(way.from, t.value)
 	}
-	for _, way := range in.branches[:in.count] {
-		s := o.blocks[way.from].test
-		if s.value != t.value || s.x != noValue || s.op != testEQ || !way.result {
-			return false, false
-		}
-		if slices.Contains(excluded, s.k) {
+	for range maxStops {
+		switch {
+		case !at.found:
+			return f
+		case at.meet != 0:
+			in := &o.origins[at.meet]
+			o.oneOf(in, excluded[:nExcluded], &f)
+			if f.among > 0 {
+				f.compared = f.compared || t.x == noValue
+				return f
+			}
+			at = o.next(branch{from: in.dominator}, false, t.value)
 			continue
 		}
-		r := holds(t.op, s.k, t.k)
-		if known && r != result {
-			return false, false
+		s := &o.blocks[at.way.from].test
+		if s.x == t.x {
+			f.compared = true
+			if at.certain {
+				if f.result, f.decided = implies(*s, at.way.result, t); f.decided {
+					return f
+				}
+				if s.op == testEQ && !at.way.result && s.x == noValue {
+					excluded[nExcluded] = s.k
+					nExcluded++
+				}
+			}
 		}
-		result, known = r, true
+		at = o.above(at.way.from, t.value)
 	}
-	return result, known
+	return f
+}
+
+// next is the stop at the block that a way comes from, or above it.
+func (o *optimizer) next(way branch, certain bool, value valueID) stop {
+	if o.blocks[way.from].value == value {
+		return stop{found: true, way: way, certain: certain}
+	}
+	return o.above(way.from, value)
+}
+
+// above is the nearest stop for a value above a block.
+func (o *optimizer) above(block blockID, value valueID) (found stop) {
+	at := block
+	for {
+		o.steps++
+		if s, ok := o.nearest[blockValue{at, value}]; ok {
+			found = s
+			break
+		}
+		in := &o.origins[at]
+		if in.dominator == noBlock {
+			break
+		}
+		if in.count > 1 && o.allEqual(in, value) {
+			found = stop{found: true, meet: at}
+			break
+		}
+		way, certain := branch{from: in.dominator}, false
+		if in.count == 1 {
+			way, certain = in.branches[0], true
+		}
+		if o.blocks[way.from].value == value {
+			found = stop{found: true, way: way, certain: certain}
+			break
+		}
+		at = way.from
+	}
+	o.nearest[blockValue{block, value}] = found
+	return found
+}
+
+// allEqual tells whether each of several branches that meet says that the value is one certain number, as behind "port": TCP, UDP or
+// SCTP.
+func (o *optimizer) allEqual(in *origin, value valueID) bool {
+	if in.count > maxOrigins {
+		return false
+	}
+	for _, way := range in.branches[:in.count] {
+		s := &o.blocks[way.from].test
+		if s.value != value || s.x != noValue || s.op != testEQ || !way.result {
+			return false
+		}
+	}
+	return true
+}
+
+// oneOf notes the numbers of branches for which allEqual holds. Those that were excluded since do not count.
+func (o *optimizer) oneOf(in *origin, excluded []uint32, f *facts) {
+	f.among = 0
+	for _, way := range in.branches[:in.count] {
+		if k := o.blocks[way.from].k; !slices.Contains(excluded, k) {
+			f.numbers[f.among] = k
+			f.among++
+		}
+	}
 }
 
 // implies tells what t gives, if s, which gave result, decides that.

@@ -80,15 +80,16 @@ func (p *parser) binary(floor int, c *chain) (arith, error) {
 }
 
 func (p *parser) unary(c *chain) (arith, error) {
-	t := p.next()
+	t := p.peek()
 	switch {
-	case t.kind == tokenNumber:
+	case p.skip(t.kind == tokenNumber):
 		return &numberArith{t.position(), t.num}, nil
-	case t.isKey(keyLen):
+	case p.skip(t.isKey(keyLen)):
 		return &lenArith{t.position()}, nil
-	case t.isProtocol():
+	case t.isProtocol() && p.peekSecond().isOp("["):
+		p.next()
 		return p.index(t)
-	case t.isOp("-"), t.isOp("("):
+	case p.skip(t.isOp("-") || t.isOp("(")):
 		if err := p.enter(t); err != nil {
 			return nil, err
 		}
@@ -112,10 +113,7 @@ func (p *parser) unary(c *chain) (arith, error) {
 
 // index reads [at] or [at:size] after a protocol.
 func (p *parser) index(proto token) (arith, error) {
-	open := p.peek()
-	if !p.skipOp("[") {
-		return nil, p.unexpected(open, `"[" after the protocol`)
-	}
+	open := p.next()
 	if err := p.enter(open); err != nil {
 		return nil, err
 	}

@@ -2,8 +2,7 @@ package filter
 
 import "fmt"
 
-// maxNesting bounds parentheses, "not" and minus signs inside each other. It bounds the parser's stack and, as arithmetic in
-// parentheses is tried before anything else in parentheses, its time to maxNesting readings of the expression.
+// maxNesting bounds parentheses, brackets, "not" and minus signs inside each other, and with them the parser's stack.
 const maxNesting = 200
 
 // parser is a recursive-descent parser over tokens. Its grammar is libpcap's, which is an LALR one; the two places where one token
@@ -13,6 +12,12 @@ type parser struct {
 	tokens []token
 	at     int
 	depth  int
+
+	// match has the index of the closing parenthesis for each opening one, len(tokens) for one that is not closed.
+	match []int
+	// Arithmetic that was tried at failedFrom went wrong at failedAt: it need not be tried in a parenthesis between the two that is
+	// still open at failedAt. Without that, reading deep parentheses would take depth times length.
+	failedFrom, failedAt int
 }
 
 // parse returns nil for an empty expression, which matches everything.
@@ -21,7 +26,7 @@ func parse(expr string) (node, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &parser{expr: expr, tokens: tokens}
+	p := &parser{expr: expr, tokens: tokens, match: matchParentheses(tokens)}
 	if p.peek().kind == tokenEnd {
 		return nil, nil
 	}
@@ -33,6 +38,22 @@ func parse(expr string) (node, error) {
 		return nil, p.unexpected(t, `"and", "or" or the end`)
 	}
 	return n, nil
+}
+
+func matchParentheses(tokens []token) []int {
+	match := make([]int, len(tokens))
+	var open []int
+	for i, t := range tokens {
+		match[i] = len(tokens)
+		switch {
+		case t.isOp("("):
+			open = append(open, i)
+		case t.isOp(")") && len(open) > 0:
+			match[open[len(open)-1]] = i
+			open = open[:len(open)-1]
+		}
+	}
+	return match
 }
 
 func (p *parser) peek() token { return p.tokens[p.at] }
@@ -110,27 +131,45 @@ func (p *parser) operand(q qualifiers) (node, qualifiers, error) {
 	}
 
 	var arithErr error
-	if p.startsArithmetic() {
-		start := p.at
+	var reached int
+	if start := p.at; p.startsArithmetic() && !p.knownToFail(start) {
 		n, err := p.relation()
 		if err == nil {
 			return n, qualifiers{}, nil
 		}
-		if t.kind != tokenNumber && !t.isOp("(") {
+		switch {
+		case t.isOp("(") && (p.at <= p.match[start] || p.isNumberInParentheses(start)):
+			// Something else in parentheses, or a bare number in them.
+			arithErr, reached = err, p.at
+		case t.kind == tokenNumber:
+			if p.at > start+1 {
+				arithErr, reached = err, p.at
+			}
+		default:
 			return nil, q, err
 		}
-		arithErr = err
+		p.failedFrom, p.failedAt = start, p.at
 		p.at = start
 	}
 
 	n, q, err := p.plainOperand(q)
-	if err != nil && arithErr != nil && offsetOf(arithErr) > offsetOf(err) {
+	if err != nil && arithErr != nil && reached > p.at {
 		err = arithErr // whichever reading got further is the likelier wish
 	}
 	return n, q, err
 }
 
-func offsetOf(err error) int { return err.(*SyntaxError).Offset }
+func (p *parser) knownToFail(at int) bool {
+	return p.tokens[at].isOp("(") && p.failedFrom <= at && at < p.failedAt && p.failedAt < p.match[at]
+}
+
+// isNumberInParentheses tells whether the parenthesis at holds a number and nothing else.
+func (p *parser) isNumberInParentheses(at int) bool {
+	for p.tokens[at].isOp("(") {
+		at++
+	}
+	return p.tokens[at].kind == tokenNumber && p.tokens[at+1].isOp(")")
+}
 
 // plainOperand is operand without negation and arithmetic.
 func (p *parser) plainOperand(q qualifiers) (node, qualifiers, error) {
