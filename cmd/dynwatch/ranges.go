@@ -13,7 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/dynwatch/dynwatch/analyze/endpoint"
-	"github.com/dynwatch/dynwatch/analyze/endpoint/rangefile"
+	"github.com/dynwatch/dynwatch/internal/rangefile"
 	"github.com/dynwatch/dynwatch/internal/flow"
 )
 
