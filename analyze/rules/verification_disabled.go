@@ -19,8 +19,8 @@ var verificationDisabledRule = &Rule{
 	Severity: session.Critical,
 	Citation: "CWE-295 (improper certificate validation); RFC 5280, Section 6; RFC 9525",
 	Summary: "The client sent application data over a chain that no verifying client could have accepted: the leaf was out of its validity by " +
-		"more than an hour, or did not bear the server name that the client itself sent, or a signature inside the chain as sent is false " +
-		"and no path leads to a known root. Or the client's TLS library says that it does not verify.",
+		"more than an hour, or did not bear the server name that the client itself sent, or, in a chain that bears Amazon's names, the " +
+		"issuer that was sent along did not sign, and no path leads to a known root. Or the client's TLS library says that it does not verify.",
 	Why: "verify=False and its relatives accept any certificate: whoever gets into the path reads and changes everything, now or later. " +
 		"It is the usual answer to a company's inspection proxy, and it ships to production.",
 	Limits: "A self-signed certificate, a private CA or a forged issuer alone is no evidence: the client may have been told to trust it " +
@@ -89,8 +89,9 @@ func unacceptable(s *session.Session) []string {
 	if misnamed(s) && t.SNI != "" && !t.SNIInvalid {
 		faults = append(faults, "not for the name "+t.SNI)
 	}
-	// A client may know another key under the issuer's name, so a false signature counts only where no path was found at all.
-	if c.BrokenSignature && c.Disproved && !c.LeadsToAllowed && !c.LeadsToPublic && c.Root == "" {
+	// A client may know another key under the issuer's name: private CAs change their keys and keep their names, and servers go on sending
+	// the old root. So a false signature counts only in Amazon's name, which nobody else's CA bears in honesty.
+	if c.BrokenSignature && c.Disproved && c.AmazonNamed && !c.LeadsToAllowed && !c.LeadsToPublic && c.Root == "" {
 		faults = append(faults, "not signed by the issuer that was sent with it")
 	}
 	return faults

@@ -41,6 +41,7 @@ func TestVerificationDisabled(t *testing.T) {
 		{name: "self-signed may have been allowed", s: shows(session.Chain{SelfSigned: true})},
 		{name: "a forged issuer may have been allowed", s: shows(session.Chain{AmazonNamed: true, Disproved: true})},
 		{name: "a false signature beside a path to a public root", s: shows(session.Chain{BrokenSignature: true, Disproved: true, LeadsToPublic: true, Root: "CN=R"})},
+		{name: "a private CA changed its key, and the old root is still sent", s: shows(session.Chain{BrokenSignature: true, Disproved: true})},
 		{name: "a replayed chain is checked even by the careless", s: change(good12(), func(s *session.Session) { s.TLS.KeyProof = session.KeyProofInvalid })},
 		{name: "expired within a wrong clock's reach", s: expired(59 * time.Minute)},
 		{name: "an expired certificate above a good leaf", s: change(good12(), func(s *session.Session) { s.Chain.Expired, s.Chain.OutOfTimeBy = true, 99*time.Hour })},
