@@ -1,7 +1,6 @@
 package capture
 
 import (
-	"errors"
 	"fmt"
 	"io"
 
@@ -154,16 +153,3 @@ func (f *File) Stats() Stats {
 	s.Loss["decode.fragments_conflicting"] = d.FragmentsConflicting
 	return s
 }
-
-// Stats are a source's counters.
-type Stats struct {
-	// Packets and Bytes were delivered by the source, Filtered of them did not match the filter.
-	Packets, Bytes, Filtered uint64
-	// Loss counts, by stage and reason, what did not reach the analysis.
-	Loss map[string]uint64
-	// Warnings are for a person to read.
-	Warnings []string
-}
-
-// ErrNoFiles is returned for an empty list of names.
-var ErrNoFiles = errors.New("no capture file named")

@@ -76,11 +76,14 @@ func tokenize(expr string) ([]token, error) {
 			continue
 		case c == '\\':
 			end := off + 1
-			for end < len(expr) && !strings.ContainsRune(" !()\r\n\t", rune(expr[end])) {
+			for end < len(expr) && expr[end] > ' ' && expr[end] < 0x7f && strings.IndexByte("!()", expr[end]) < 0 {
 				end++
 			}
-			if end == off+1 {
+			switch {
+			case end == off+1:
 				return nil, &SyntaxError{Expr: expr, Offset: off, Msg: "a backslash escapes nothing"}
+			case end-off > maxWord:
+				return nil, nameTooLong(expr, off)
 			}
 			tokens = append(tokens, token{kind: tokenWord, escaped: true, off: off, end: end, text: expr[off+1 : end]})
 			off = end
@@ -104,6 +107,10 @@ func tokenize(expr string) ([]token, error) {
 		off += len(op)
 	}
 	return append(tokens, token{kind: tokenEnd, off: len(expr), end: len(expr)}), nil
+}
+
+func nameTooLong(expr string, off int) error {
+	return &SyntaxError{Expr: expr, Offset: off, Msg: fmt.Sprintf("a name longer than %d bytes", maxWord-1)}
 }
 
 func isAlnum(c byte) bool {
@@ -153,7 +160,7 @@ func scanWord(expr string, off int) (token, error) {
 	colons := len(lexColons.FindString(s))
 	word := len(lexWord.FindString(s))
 	if word == maxWord {
-		return t, &SyntaxError{Expr: expr, Offset: off, Msg: fmt.Sprintf("a name longer than %d bytes", maxWord-1)}
+		return t, nameTooLong(expr, off)
 	}
 	if colons > max(t.end-off, word) {
 		return t, &SyntaxError{Expr: expr, Offset: off, Msg: fmt.Sprintf("bad Ethernet address %q", s[:colons])}

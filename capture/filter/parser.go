@@ -1,6 +1,9 @@
 package filter
 
-import "fmt"
+import (
+	"fmt"
+	"strings"
+)
 
 // maxNesting bounds parentheses, brackets, "not" and minus signs inside each other, and with them the parser's stack.
 const maxNesting = 200
@@ -380,6 +383,6 @@ func (p *parser) value(q qualifiers) (node, error) {
 		}
 		n.mask, end = &mask, mask.end
 	}
-	n.text = p.expr[t.off:end]
+	n.text = strings.Join(strings.Fields(p.expr[t.off:end]), " ")
 	return n, nil
 }

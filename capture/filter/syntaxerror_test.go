@@ -193,3 +193,13 @@ func distinctMACs(n int) string {
 	}
 	return b.String() + ")"
 }
+
+func TestMessagesHoldNoControlBytes(t *testing.T) {
+	for _, expr := range []string{"ip \\0\x050", "ip \\0\u009b0", "host 10.0.0.0\n\n/8", "tcp\x1b[31m", "port \\" + strings.Repeat("x", 400)} {
+		_, err := Compile(expr, Options{Link: LinkEthernet})
+		se, ok := errors.AsType[*SyntaxError](err)
+		if !ok || strings.ContainsAny(se.Msg+se.Hint, "\n\x05\x1b\u009b") || len(se.Msg) > 400 {
+			t.Errorf("%q: %v", expr, err)
+		}
+	}
+}

@@ -12,7 +12,7 @@
 //
 // # Data flow
 //
-// A file is read in blocks of up to 1 MiB, by a goroutine of its own where that pays, so that the kernel's copy and decompression
+// A file is read in blocks of 256 KiB, by a goroutine of its own where that pays, so that the kernel's copy and decompression
 // overlap with the analysis. Packets are handed out in place; only one that lies across two blocks is copied. There is no mmap:
 // mapped pages count as resident memory, and a mapped file that somebody cuts short kills the reader with SIGBUS.
 //

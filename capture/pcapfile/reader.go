@@ -17,7 +17,7 @@ type Options struct {
 	// Secrets gets the content of pcapng's decryption secrets blocks, as soon as one is reached, from inside Next. data aliases a buffer
 	// and is valid until Secrets returns. kind is SecretsTLSKeyLog or what else the file has.
 	Secrets func(kind uint32, data []byte)
-	// Progress gets, from inside Next and about once per MiB, how many bytes of the files (as stored) were read, and how many there are:
+	// Progress gets, from inside Next and once per block of some 256 KiB, how many bytes of the files (as stored) were read, and how many there are:
 	// 0 if a pipe is among them.
 	Progress func(read, total int64)
 
@@ -167,18 +167,16 @@ func (r *Reader) start(i int) (*source, error) {
 	return s, nil
 }
 
-// shape is the size and number of blocks for a further file: large ones for a few files, small ones for many. The caller holds mu.
+// shape is the size and number of blocks for a further file: large ones for a few files, small ones for many. With three, one block is
+// analysed, one is filled, and one takes up the difference in pace. The caller holds mu.
 func (r *Reader) shape(in *input) (size, count int) {
 	switch {
 	case r.o.block > 0:
 		return r.o.block, 2
-	case in.regular && in.size < largeBlock:
-		// Read at once, so there is nothing to overlap. One byte more shows the end with the same read.
-		return max(smallBlock, (int(in.size)+1+4095)&^4095), 1
+	case in.regular && in.size < smallBlock:
+		return smallBlock, 1 // read at once, so there is nothing to overlap
 	case len(r.open) < 8:
 		return largeBlock, 3
-	case len(r.open) < 32:
-		return largeBlock / 4, 2
 	}
 	return smallBlock, 2
 }

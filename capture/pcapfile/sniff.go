@@ -18,8 +18,11 @@ const (
 	magicSection   = 0x0a0d0d0a // pcapng: the type of a section header block
 )
 
-// sniffLen is how many bytes of a file help to say what it is.
-const sniffLen = 16
+// sniffLen is how many bytes of a file are looked at to say what it is, textLen how many of a text are shown.
+const (
+	sniffLen = 24
+	textLen  = 16
+)
 
 // isMagic reports whether b begins a file that this package reads (decompressed), and if it is pcapng.
 func isMagic(b []byte) (known, ng bool) {
@@ -68,7 +71,7 @@ var foreign = []struct{ prefix, what string }{
 	{"-----BEGIN ", "it looks like PEM"},
 }
 
-// describe says what the first bytes of a file that is no capture look like. inside is what the file was compressed with, or "".
+// describe says what the first bytes, up to sniffLen, of a file that is no capture look like. inside is what the file was compressed with, or "".
 func describe(b []byte, inside string) string {
 	if len(b) == 0 {
 		if inside != "" {
@@ -84,7 +87,7 @@ func describe(b []byte, inside string) string {
 			return f.what
 		}
 	}
-	head := b[:min(len(b), sniffLen)]
+	head := b[:min(len(b), textLen)]
 	switch {
 	case looksLikeText(head):
 		return fmt.Sprintf("it looks like text, %q", head)

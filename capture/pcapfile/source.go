@@ -90,11 +90,11 @@ func (s *source) begin() error {
 		if s.err != io.EOF || beginsMagic(s.win) {
 			return s.cut("a file header", pcapHeader)
 		}
-		return fmt.Errorf("%w: %s", ErrFormat, describe(s.win, s.rep.Compression))
+		return s.foreign()
 	}
 	known, ng := isMagic(s.win)
 	if !known {
-		return fmt.Errorf("%w: %s", ErrFormat, describe(s.win, s.rep.Compression))
+		return s.foreign()
 	}
 	if ng {
 		s.ng = true
@@ -102,6 +102,12 @@ func (s *source) begin() error {
 		return nil
 	}
 	return s.pcap.header()
+}
+
+// foreign is the error for a file that is no capture.
+func (s *source) foreign() error {
+	s.need(sniffLen) // or what there is
+	return fmt.Errorf("%w: %s", ErrFormat, describe(s.win[:min(len(s.win), sniffLen)], s.rep.Compression))
 }
 
 // next reads the next packet. Its data is valid until the next call.

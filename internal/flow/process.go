@@ -6,9 +6,24 @@ type Process struct {
 	PID, TID int
 	// Comm is the kernel's name of the task, at most 15 bytes; Exe the path of its program as its mount namespace names it.
 	Comm, Exe string
-	// UID is the real user id; valid only when UIDKnown.
+	// UID is the real user id; valid only when UIDKnown. User is its name on this host.
 	UID      uint32
 	UIDKnown bool
+	User     string
+	// Cmdline is the command line with arguments that look like secrets masked. Parents are the names of the ancestors, nearest first.
+	Cmdline string
+	Parents []string
+	// CgroupID is the inode of the socket's cgroup directory (cgroup v2), NetNS that of the network namespace; 0 if unknown.
+	CgroupID, NetNS uint64
+	// StartTime is when the process started, in nanoseconds since boot (CLOCK_BOOTTIME): with PID it tells a process from a later one
+	// that was given the same number.
+	StartTime uint64
+	// Exited: the process was gone when its details were looked up, so only what the kernel knew at connect is here.
+	Exited bool
+	// SDK is a guess at the AWS SDK or HTTP library that made the connection, from the ClientHello or the User-Agent.
+	SDK string
 	// ContainerID is the 64 hex digits that the container runtime uses; Pod and Namespace are Kubernetes names, Unit is systemd's.
 	ContainerID, Pod, Namespace, Unit string
+	// ContainerName is the container's name in its pod, Runtime the container runtime's word for itself (docker, containerd, cri-o, podman).
+	ContainerName, Runtime string
 }

@@ -34,6 +34,10 @@ type Segment struct {
 	// Flags are TCP's; 0 for UDP.
 	Flags TCPFlags
 
+	// Opening is what a live source knows of how the connection was opened; nil from files, and where nobody could tell. It is shared by all
+	// segments of the connection and never changed once given out; a source that learns more gives out a new one.
+	Opening *Opening
+
 	// Payload is what was captured of the payload.
 	Payload []byte
 	// Length is the payload's length on the wire in bytes: more than len(Payload) when a snap length cut the packet.
