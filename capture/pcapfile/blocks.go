@@ -5,19 +5,20 @@ import (
 	"sync"
 )
 
-// Block sizes in bytes. Measured on plain pcap files in the page cache, 256 and 512 KiB are fastest; larger blocks leave the processor's
-// second-level cache, smaller ones cost more handing over.
+// Block sizes in bytes. Measured on plain pcap files in the page cache, 256 and 512 KiB are fastest; larger blocks leave the
+// processor's second-level cache, smaller ones cost more handing over.
 const (
 	largeBlock = 256 << 10
 	smallBlock = 64 << 10
-	// roomShare is which part of a block lies free in front of it, for the rest of the previous block: 64 KiB for a large one, enough for
-	// any packet that an interface with segmentation offload shows.
+	// roomShare is which part of a block lies free in front of it, for the rest of the previous block: 64 KiB for a large one,
+	// enough for any packet that an interface with segmentation offload shows.
 	roomShare = 4
 )
 
 // blocks reads a file block by block, either in the caller or ahead of it in a goroutine.
 //
-// Ownership of a buffer goes from free to the goroutine, through full to the caller, and back when the caller asks for the next block.
+// Ownership of a buffer goes from free to the goroutine, through full to the caller, and back when the caller asks for the next
+// block.
 type blocks struct {
 	in   *input
 	size int // bytes of data in a block
@@ -58,8 +59,8 @@ func newBlocks(in *input, size, count int) *blocks {
 	return b
 }
 
-// next returns the next block: buf[room:] is data, buf[:room] is free for use. It is valid until the next call. err is what follows
-// the data.
+// next returns the next block: buf[room:] is data, buf[:room] is free for use. It is valid until the next call. err is what
+// follows the data.
 func (b *blocks) next() (buf []byte, room int, err error) {
 	if b.err != nil {
 		return nil, 0, b.err
@@ -120,9 +121,9 @@ func (b *blocks) readAhead() {
 	}
 }
 
-// stop ends the reading goroutine and closes the file. It may be called several times and from any goroutine; next gives fs.ErrClosed
-// from then on. A read from a pipe is interrupted. Where the system cannot do this (a terminal, a reader of the caller's) the goroutine
-// ends when that read returns, and stop does not wait for it.
+// stop ends the reading goroutine and closes the file. It may be called several times and from any goroutine; next gives
+// fs.ErrClosed from then on. A read from a pipe is interrupted. Where the system cannot do this (a terminal, a reader of the
+// caller's) the goroutine ends when that read returns, and stop does not wait for it.
 func (b *blocks) stop() {
 	b.halt.Do(func() {
 		close(b.quit)

@@ -18,17 +18,18 @@
 //
 // # Damage
 //
-// A file that ends early or is corrupt yields every packet before the damage; then the other files go on. Reader.Errs names file and
-// offset of what was wrong. Where the framing of a pcapng block is intact but its content makes no sense, only this block is skipped.
+// A file that ends early or is corrupt yields every packet before the damage; then the other files go on. Reader.Errs names file
+// and offset of what was wrong. Where the framing of a pcapng block is intact but its content makes no sense, only this block is
+// skipped.
 //
 // # Why not a library
 //
 // gopacket's pcapgo is the oracle of this package's tests. It is not used here because it copies or allocates per packet, trusts
-// lengths in the file when it allocates, stops at the first odd value (a nanosecond field of more than a second, a record longer than the
-// snap length), drops pcapng's decryption secrets and loss counters, and gives no offsets in errors.
+// lengths in the file when it allocates, stops at the first odd value (a nanosecond field of more than a second, a record longer
+// than the snap length), drops pcapng's decryption secrets and loss counters, and gives no offsets in errors.
 //
 // # What it does not do
 //
-// It never asks what a packet means: link types are named, not decoded. It reads no other capture formats (ERF, snoop, NetMon), but
-// says which one it sees. Damaged files are not searched for the next good packet.
+// It never asks what a packet means: link types are named, not decoded. It reads no other capture formats (ERF, snoop, NetMon),
+// but says which one it sees. Damaged files are not searched for the next good packet.
 package pcapfile

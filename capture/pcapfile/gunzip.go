@@ -9,8 +9,8 @@ import (
 
 // gunzip reads a gzip file of any number of members (RFC 1952, Section 2.2).
 //
-// The library's own way through the members takes whatever follows one as a further member, and so fails on files that were padded with zeros
-// (by tape and block tools) or have other bytes at the end. gzip(1) warns about these; so do we.
+// The library's own way through the members takes whatever follows one as a further member, and so fails on files that were
+// padded with zeros (by tape and block tools) or have other bytes at the end. gzip(1) warns about these; so do we.
 type gunzip struct {
 	in *input
 	br *bufio.Reader

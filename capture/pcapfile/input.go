@@ -41,8 +41,8 @@ func (in *input) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// fill reads into dst. A regular file fills it whole or up to the end, so that a short file is known to be complete with its first block; a
-// pipe gives what is there, so that its packets are not held back.
+// fill reads into dst. A regular file fills it whole or up to the end, so that a short file is known to be complete with its
+// first block; a pipe gives what is there, so that its packets are not held back.
 func (in *input) fill(dst []byte) (int, error) {
 	n, empty := 0, 0
 	for {
@@ -111,8 +111,8 @@ func (in *input) cause(err error) error {
 	return fmt.Errorf("%w: %s: %v", ErrCorrupt, in.compression, err)
 }
 
-// interrupt makes a read under way return soon, and reports whether it can. With false it allows reads again, for who owns standard input
-// may want it back.
+// interrupt makes a read under way return soon, and reports whether it can. With false it allows reads again, for who owns
+// standard input may want it back.
 func (in *input) interrupt(on bool) bool {
 	if in.regular {
 		return true

@@ -35,8 +35,8 @@ func (t LinkType) String() string {
 	return "LINKTYPE_" + strconv.FormatUint(uint64(t), 10)
 }
 
-// fileLinkType is the link type that a field of a file stands for. Files written on some systems hold the kernel's DLT_RAW, which is 12 or
-// (OpenBSD) 14, instead of LINKTYPE_RAW; neither number has another meaning in the registry.
+// fileLinkType is the link type that a field of a file stands for. Files written on some systems hold the kernel's DLT_RAW, which
+// is 12 or (OpenBSD) 14, instead of LINKTYPE_RAW; neither number has another meaning in the registry.
 func fileLinkType(v uint32) LinkType {
 	if v == 12 || v == 14 {
 		return LinkRaw

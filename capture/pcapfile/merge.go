@@ -10,8 +10,8 @@ import (
 // noTime stands for the time of what has none: it comes first.
 const noTime = math.MinInt64
 
-// maxOpen is how many files are read at the same time. With more than these overlapping in time the further ones wait, and their packets come later than
-// their time; a warning says so. It bounds buffers (some 50 MiB in all) and descriptors.
+// maxOpen is how many files are read at the same time. With more than these overlapping in time the further ones wait, and their
+// packets come later than their time; a warning says so. It bounds buffers (some 50 MiB in all) and descriptors.
 const maxOpen = 256
 
 // waiting is a file that was not opened yet: start is the time of its first packet.
@@ -24,8 +24,8 @@ func compareWaiting(a, b waiting) int {
 	return cmp.Or(cmp.Compare(a.start, b.start), cmp.Compare(a.index, b.index))
 }
 
-// sourceHeap has the open sources apart from the current one, each with its next packet in head; the earliest is first, in the order of
-// the arguments among equals.
+// sourceHeap has the open sources apart from the current one, each with its next packet in head; the earliest is first, in the
+// order of the arguments among equals.
 type sourceHeap []*source
 
 func (h sourceHeap) Len() int { return len(h) }
@@ -42,8 +42,8 @@ func (h *sourceHeap) Pop() any {
 	return s
 }
 
-// pick makes the source with the earliest next packet the current one and puts that packet into p. Sources are opened as late as their first
-// packet allows. The error is io.EOF when there is none left.
+// pick makes the source with the earliest next packet the current one and puts that packet into p. Sources are opened as late as
+// their first packet allows. The error is io.EOF when there is none left.
 func (r *Reader) pick(p *Packet) error {
 	r.cur = nil
 	for len(r.waiting) > 0 && len(r.heap) < maxOpen && (len(r.heap) == 0 || r.waiting[0].start <= r.heap[0].key) {

@@ -4,7 +4,8 @@ package pcapfile
 type Packet struct {
 	// Time is when it was captured, in nanoseconds since the Unix epoch. Finer units of the file are cut off.
 	Time int64
-	// Data is what was captured, from the link layer header on. It aliases a buffer of the Reader and is valid until the next Next.
+	// Data is what was captured, from the link layer header on. It aliases a buffer of the Reader and is valid until the next
+	// Next.
 	Data []byte
 	// Length is the packet's length on the wire in bytes, never less than len(Data): more where a snap length cut it.
 	Length int

@@ -6,8 +6,8 @@ import (
 	"math/bits"
 )
 
-// Limits of a record's captured length in bytes. libpcap never writes more than 262144 for links that carry IP; a file whose snap length says more
-// may have more, up to what we are ready to hold.
+// Limits of a record's captured length in bytes. libpcap never writes more than 262144 for links that carry IP; a file whose snap
+// length says more may have more, up to what we are ready to hold.
 const (
 	usualRecord = 262144
 	maxRecord   = 16 << 20
@@ -42,8 +42,8 @@ const (
 	ixiaExtra     = 4  // the file header is followed by the sum of the record lengths
 )
 
-// lengthOrder is how the two lengths of a record stand: before version 2.3 they were the other way round, and 2.3 was written in both ways
-// (libpcap's sf-pcap.c).
+// lengthOrder is how the two lengths of a record stand: before version 2.3 they were the other way round, and 2.3 was written in
+// both ways (libpcap's sf-pcap.c).
 type lengthOrder uint8
 
 const (
@@ -92,7 +92,8 @@ func (f *pcap) header() error {
 	f.big, f.order, f.recHdr, f.unit = big, order, recHdr, unit
 	f.fracEnd = uint32(1e9 / unit)
 	f.limit = min(max(snapLen, usualRecord), maxRecord)
-	// The upper bits say if, and how long, a frame check sequence ends each packet; it comes after everything that anybody decodes.
+	// The upper bits say if, and how long, a frame check sequence ends each packet; it comes after everything that anybody
+	// decodes.
 	f.link = fileLinkType(link & 0x03ffffff)
 	f.rep.Format = format
 	f.rep.link(f.link, snapLen)
@@ -146,8 +147,9 @@ func (f *pcap) next(p *Packet) error {
 	}
 }
 
-// joined looks whether what seems to be a record of no bytes is the header of a further file, as "zcat *.pcap.gz" and "cat *.pcap" make them:
-// the captured length is then the time zone, which is 0 in practice, and the length on the wire the accuracy. It takes the header if so.
+// joined looks whether what seems to be a record of no bytes is the header of a further file, as "zcat *.pcap.gz" and "cat
+// *.pcap" make them: the captured length is then the time zone, which is 0 in practice, and the length on the wire the accuracy.
+// It takes the header if so.
 func (f *pcap) joined() (bool, error) {
 	known, ng := isMagic(f.win)
 	if !known || ng {

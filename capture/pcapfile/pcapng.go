@@ -22,7 +22,8 @@ const (
 	// byteOrderMagic stands at the begin of each section in the byte order of that section.
 	byteOrderMagic = 0x1a2b3c4d
 
-	// blockFrame is the length in bytes of what every block has: type and total length in front, the same length again at the end.
+	// blockFrame is the length in bytes of what every block has: type and total length in front, the same length again at the
+	// end.
 	blockFrame = 12
 	// maxBlock is the length in bytes up to which a block is held in memory. A longer one is passed over without being held.
 	maxBlock = 16 << 20
@@ -244,8 +245,8 @@ func (g *pcapng) packet(b []byte, p *Packet) error {
 	return nil
 }
 
-// simple decodes a simple packet block (Section 4.4): length on the wire u32, data. It belongs to interface 0, whose snap length tells how much of
-// the block is data, and has no time.
+// simple decodes a simple packet block (Section 4.4): length on the wire u32, data. It belongs to interface 0, whose snap length
+// tells how much of the block is data, and has no time.
 func (g *pcapng) simple(b []byte, p *Packet) error {
 	if len(b) < 4 {
 		return fmt.Errorf("a simple packet block of %d bytes", len(b)+blockFrame)

@@ -60,8 +60,8 @@ func (g *pcapng) iface(b []byte) error {
 	return nil
 }
 
-// statistics decodes an interface statistics block (Section 4.6): interface u32, time u32 u32, options. Its counters run from the begin of
-// the capture, so a later block of the same interface replaces an earlier one.
+// statistics decodes an interface statistics block (Section 4.6): interface u32, time u32 u32, options. Its counters run from the
+// begin of the capture, so a later block of the same interface replaces an earlier one.
 func (g *pcapng) statistics(b []byte) error {
 	if len(b) < 12 {
 		return fmt.Errorf("an interface statistics block of %d bytes", len(b)+blockFrame)
@@ -111,7 +111,8 @@ func (g *pcapng) packetOptions(b []byte) {
 	}
 }
 
-// options is a cursor over a block's options (Section 3.5): code u16, length u16, value, padded to four bytes, up to code 0 or the end.
+// options is a cursor over a block's options (Section 3.5): code u16, length u16, value, padded to four bytes, up to code 0 or
+// the end.
 type options struct {
 	g     *pcapng
 	b     []byte
@@ -156,7 +157,8 @@ type clock struct {
 	offset int64
 }
 
-// newClock takes if_tsresol, the negative power of ten, or of two if the upper bit is set, that a unit is of a second; and if_tsoffset.
+// newClock takes if_tsresol, the negative power of ten, or of two if the upper bit is set, that a unit is of a second; and
+// if_tsoffset.
 func newClock(resol byte, offset int64) clock {
 	c := clock{offset: offset, on: true}
 	n := resol & 0x7f

@@ -14,19 +14,19 @@ import (
 type Options struct {
 	// Stdin is what the name "-" reads; nil is os.Stdin.
 	Stdin io.Reader
-	// Secrets gets the content of pcapng's decryption secrets blocks, as soon as one is reached, from inside Next. data aliases a buffer
-	// and is valid until Secrets returns. kind is SecretsTLSKeyLog or what else the file has.
+	// Secrets gets the content of pcapng's decryption secrets blocks, as soon as one is reached, from inside Next. data aliases a
+	// buffer and is valid until Secrets returns. kind is SecretsTLSKeyLog or what else the file has.
 	Secrets func(kind uint32, data []byte)
-	// Progress gets, from inside Next and once per block of some 256 KiB, how many bytes of the files (as stored) were read, and how many there are:
-	// 0 if a pipe is among them.
+	// Progress gets, from inside Next and once per block of some 256 KiB, how many bytes of the files (as stored) were read, and
+	// how many there are: 0 if a pipe is among them.
 	Progress func(read, total int64)
 
 	// block is the block size for tests; reading is then ahead, in two blocks.
 	block int
 }
 
-// maxWindows bounds the zstd windows of all files, in bytes; one file alone may have 128 MiB as the zstd program allows, and each may have 8 MiB as
-// RFC 8878, Section 3.1.1.1.2 recommends.
+// maxWindows bounds the zstd windows of all files, in bytes; one file alone may have 128 MiB as the zstd program allows, and each
+// may have 8 MiB as RFC 8878, Section 3.1.1.1.2 recommends.
 const (
 	maxWindows = 1 << 30
 	maxWindow  = 128 << 20
@@ -58,15 +58,15 @@ type Reader struct {
 	ended  atomic.Bool          // the same as closed, for Next
 }
 
-// Open prepares to read capture files: pcap or pcapng, each plain or compressed by gzip or zstd, recognised by content and not by name.
-// "-" is standard input.
+// Open prepares to read capture files: pcap or pcapng, each plain or compressed by gzip or zstd, recognised by content and not by
+// name. "-" is standard input.
 //
-// Packets of several files come merged in the order of their times, equal times in the order of names; within a file the order is the file's. For
-// this, Open reads the begin of every regular file; pipes are not touched before the first Next. Files are then opened when the merge comes
-// to their time, so that a thousand rotated files need no more memory than one.
+// Packets of several files come merged in the order of their times, equal times in the order of names; within a file the order is
+// the file's. For this, Open reads the begin of every regular file; pipes are not touched before the first Next. Files are then
+// opened when the merge comes to their time, so that a thousand rotated files need no more memory than one.
 //
-// A file that cannot be read is noted, see Errs, and the others are read. If this is the case for all names, Open returns the error or errors,
-// each a *FileError.
+// A file that cannot be read is noted, see Errs, and the others are read. If this is the case for all names, Open returns the
+// error or errors, each a *FileError.
 func Open(names []string, o Options) (*Reader, error) {
 	if len(names) == 0 {
 		return nil, errors.New("no capture file named")
@@ -105,7 +105,8 @@ func Open(names []string, o Options) (*Reader, error) {
 	return r, nil
 }
 
-// look finds the start time of a file. If it cannot be read at all it notes why. peek is a buffer that it may use and keep for the next.
+// look finds the start time of a file. If it cannot be read at all it notes why. peek is a buffer that it may use and keep for
+// the next.
 func (r *Reader) look(i int, peek *[]byte) (waiting, error) {
 	w, rep := waiting{i, noTime}, &r.reports[i]
 	regular, size, err := isRegular(rep.Name)
@@ -167,8 +168,8 @@ func (r *Reader) start(i int) (*source, error) {
 	return s, nil
 }
 
-// shape is the size and number of blocks for a further file: large ones for a few files, small ones for many. With three, one block is
-// analysed, one is filled, and one takes up the difference in pace. The caller holds mu.
+// shape is the size and number of blocks for a further file: large ones for a few files, small ones for many. With three, one
+// block is analysed, one is filled, and one takes up the difference in pace. The caller holds mu.
 func (r *Reader) shape(in *input) (size, count int) {
 	switch {
 	case r.o.block > 0:
@@ -181,7 +182,8 @@ func (r *Reader) shape(in *input) (size, count int) {
 	return smallBlock, 2
 }
 
-// finish closes a source that ended by err, and notes what that means. It returns fs.ErrClosed if the Reader was closed, else nil.
+// finish closes a source that ended by err, and notes what that means. It returns fs.ErrClosed if the Reader was closed, else
+// nil.
 func (r *Reader) finish(s *source, err error) error {
 	s.src.stop()
 	r.mu.Lock()
@@ -254,8 +256,8 @@ func (r *Reader) replace(s *source, err error, p *Packet) error {
 	return r.Next(p)
 }
 
-// Errs are the errors of the files so far, each file's in the order of its bytes: at most one that ended the file, and the first few that made a
-// block of it unreadable (FileStats.BadBlocks counts them all). It is complete once Next has returned io.EOF.
+// Errs are the errors of the files so far, each file's in the order of its bytes: at most one that ended the file, and the first
+// few that made a block of it unreadable (FileStats.BadBlocks counts them all). It is complete once Next has returned io.EOF.
 func (r *Reader) Errs() []*FileError {
 	var errs []*FileError
 	for i := range r.reports {
@@ -282,9 +284,9 @@ func (r *Reader) InterfaceName(p *Packet) string {
 	return r.cur.png.interfaceName(p.Interface)
 }
 
-// Close ends reading and closes the files; it is safe to call it twice, and from another goroutine while Next waits for a pipe, which then
-// returns fs.ErrClosed. Close waits for the reading goroutines, except for one that hangs in a read that cannot be interrupted (a terminal,
-// or an Options.Stdin without SetReadDeadline); that one ends when its read returns.
+// Close ends reading and closes the files; it is safe to call it twice, and from another goroutine while Next waits for a pipe,
+// which then returns fs.ErrClosed. Close waits for the reading goroutines, except for one that hangs in a read that cannot be
+// interrupted (a terminal, or an Options.Stdin without SetReadDeadline); that one ends when its read returns.
 func (r *Reader) Close() error {
 	r.mu.Lock()
 	r.closed = true

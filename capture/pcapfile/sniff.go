@@ -71,7 +71,8 @@ var foreign = []struct{ prefix, what string }{
 	{"-----BEGIN ", "it looks like PEM"},
 }
 
-// describe says what the first bytes, up to sniffLen, of a file that is no capture look like. inside is what the file was compressed with, or "".
+// describe says what the first bytes, up to sniffLen, of a file that is no capture look like. inside is what the file was
+// compressed with, or "".
 func describe(b []byte, inside string) string {
 	if len(b) == 0 {
 		if inside != "" {
@@ -109,8 +110,8 @@ func looksLikeText(b []byte) bool {
 	return true
 }
 
-// looksLikeERF guesses, for ERF has no magic number: a record begins with a 64-bit little-endian time whose upper half is seconds since
-// 1970, a type below 50 (and a flag bit), flags, and a big-endian length of at least the header.
+// looksLikeERF guesses, for ERF has no magic number: a record begins with a 64-bit little-endian time whose upper half is seconds
+// since 1970, a type below 50 (and a flag bit), flags, and a big-endian length of at least the header.
 func looksLikeERF(b []byte) bool {
 	if len(b) < 16 {
 		return false

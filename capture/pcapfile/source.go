@@ -118,7 +118,8 @@ func (s *source) next(p *Packet) error {
 	return s.pcap.next(p)
 }
 
-// startTime is the time of the first packet, noTime if the file has none or cannot say. Only a file that cannot be read at all gives an error.
+// startTime is the time of the first packet, noTime if the file has none or cannot say. Only a file that cannot be read at all
+// gives an error.
 func (s *source) startTime() (int64, error) {
 	if err := s.begin(); err != nil {
 		return 0, err

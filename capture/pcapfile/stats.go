@@ -38,14 +38,15 @@ type FileStats struct {
 	SnapLen int
 	// Packets and Bytes count what Next delivered from this file. Cut counts the packets with fewer bytes than on the wire.
 	Packets, Bytes, Cut uint64
-	// Skipped counts the bytes of the file (as stored) that were not read because of an error. It is known for regular files only.
+	// Skipped counts the bytes of the file (as stored) that were not read because of an error. It is known for regular files
+	// only.
 	Skipped int64
 	// BadBlocks counts the pcapng blocks that were left out because their content makes no sense; Errs lists the first few.
 	BadBlocks uint64
 	// PacketDrops is the sum of the drop counts that stand with packets (epb_dropcount and the obsolete packet block's field).
 	PacketDrops uint64
-	// Interfaces has what pcapng says of each interface, at most 64. An interface that comes again in a later section with the same
-	// name and link type is the same.
+	// Interfaces has what pcapng says of each interface, at most 64. An interface that comes again in a later section with the
+	// same name and link type is the same.
 	Interfaces []InterfaceStats
 	// Warnings are things that a reader of the report should know and that did not keep the file from being read.
 	Warnings []string
@@ -125,7 +126,8 @@ func (r *report) clone() FileStats {
 	return f
 }
 
-// printable makes a name out of a file fit for a terminal and for the writer: at most 64 bytes of valid UTF-8 without control characters.
+// printable makes a name out of a file fit for a terminal and for the writer: at most 64 bytes of valid UTF-8 without control
+// characters.
 func printable(b []byte) string {
 	s := strings.Map(func(c rune) rune {
 		if !unicode.IsPrint(c) {

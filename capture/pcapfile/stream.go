@@ -7,10 +7,10 @@ import (
 
 // stream hands the bytes of one file to a decoder: win is what is at hand, contiguous, and need makes it longer.
 //
-// Blocks come from src with free room in front of their data. What is left of one block moves into the room of the next, so that a record
-// across two blocks is contiguous again and only its first part is copied. Where this does not do (the rest is larger than the room, or
-// the next block is still not enough) the bytes wanted are gathered in spill, which grows with bytes that arrived, never with lengths
-// that a file states.
+// Blocks come from src with free room in front of their data. What is left of one block moves into the room of the next, so that
+// a record across two blocks is contiguous again and only its first part is copied. Where this does not do (the rest is larger
+// than the room, or the next block is still not enough) the bytes wanted are gathered in spill, which grows with bytes that
+// arrived, never with lengths that a file states.
 type stream struct {
 	win []byte // unread bytes at hand; aliases blk or spill
 	off int64  // offset of win[0] in the (decompressed) file

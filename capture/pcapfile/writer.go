@@ -22,8 +22,8 @@ type WriterOptions struct {
 	Hardware, OS, Application string
 }
 
-// Writer writes a pcapng file: one section, little-endian, with an interface for each pair of link type and name in the order of their
-// first packets, and nanosecond times. The same calls give the same bytes.
+// Writer writes a pcapng file: one section, little-endian, with an interface for each pair of link type and name in the order of
+// their first packets, and nanosecond times. The same calls give the same bytes.
 //
 // It belongs to one goroutine. After an error from the underlying writer every method returns that error.
 type Writer struct {
@@ -66,11 +66,13 @@ func NewWriter(w io.Writer, o WriterOptions) *Writer {
 	return n
 }
 
-// WritePacket adds a packet of the named interface ("" is an interface without name) with comments, each of which any program shows as one.
+// WritePacket adds a packet of the named interface ("" is an interface without name) with comments, each of which any program
+// shows as one.
 //
-// Comments are made valid UTF-8 and cut to 65535 bytes; empty ones are left out. A Length below len(Data) is written as len(Data). pcapng has no
-// word for a time that is unknown or before 1970: it is written as 0. Number, File and Interface of p are not used. A packet that no
-// reader would take (a link type above 65535, data and comments of more than 16 MiB) is refused, without harm to the file.
+// Comments are made valid UTF-8 and cut to 65535 bytes; empty ones are left out. A Length below len(Data) is written as
+// len(Data). pcapng has no word for a time that is unknown or before 1970: it is written as 0. Number, File and Interface of p
+// are not used. A packet that no reader would take (a link type above 65535, data and comments of more than 16 MiB) is refused,
+// without harm to the file.
 func (w *Writer) WritePacket(p *Packet, name string, comments ...string) error {
 	if w.err != nil {
 		return w.err
@@ -107,8 +109,8 @@ func (w *Writer) WritePacket(p *Packet, name string, comments ...string) error {
 	return w.spill()
 }
 
-// WriteStatistics adds an interface statistics block: how many packets an interface received and lost up to time (nanoseconds since the Unix
-// epoch), counted from the begin of the capture.
+// WriteStatistics adds an interface statistics block: how many packets an interface received and lost up to time (nanoseconds
+// since the Unix epoch), counted from the begin of the capture.
 func (w *Writer) WriteStatistics(link LinkType, name string, time int64, received, dropped uint64) error {
 	if w.err != nil {
 		return w.err
