@@ -94,6 +94,22 @@ func failure(s *session.Session) (outcome string, ok bool) {
 	return "silence", true
 }
 
+// fallbackSuites are a hello's suites for comparison: without GREASE (RFC 8701), which changes with every hello, and without the signalling
+// values 0x00FF (RFC 5746) and 0x5600 (RFC 7507), which a retry adds; at most maxTriedCiphers.
+func fallbackSuites(s *session.Session) []uint16 {
+	var suites []uint16
+	for _, c := range s.TLS.OfferedCiphers {
+		grease := c&0x0f0f == 0x0a0a && c>>8 == c&0xff
+		if grease || c == 0x00ff || c == 0x5600 {
+			continue
+		}
+		if suites = append(suites, c); len(suites) == maxTriedCiphers {
+			break
+		}
+	}
+	return suites
+}
+
 // fallsBackFrom reports whether a hello with these suites can be the retry of one with those: the same list without the suites that the
 // lower version lacks, in the same order. Either list unknown, or nothing in common, is no.
 func fallsBackFrom(lower, higher []uint16) bool {

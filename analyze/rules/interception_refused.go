@@ -8,8 +8,9 @@ import (
 )
 
 // promptly is how soon after the handshake, or after the flow's start where the client did not finish it, a client must leave for its
-// leaving to be a judgement. One that stays longer was idle, or timed out.
-const promptly = 5 * time.Second
+// leaving to be a judgement: judging a chain takes milliseconds, round trips and a slow host less than a second or two. One that stays
+// longer was idle, or timed out.
+const promptly = 2 * time.Second
 
 var interceptionRefusedRule = &Rule{
 	ID:       InterceptionRefused,

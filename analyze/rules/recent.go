@@ -138,12 +138,11 @@ func (r *Recent) Observe(s *session.Session) {
 }
 
 func (r *Recent) addTry(s *session.Session, outcome string) {
-	n := min(len(s.TLS.OfferedCiphers), maxTriedCiphers)
 	try := failedTry{
 		Try:     Try{Start: s.Start, OfferedMax: s.TLS.OfferedMax, ClientPort: s.Client.Port(), Outcome: outcome},
 		pid:     pidOf(s),
 		name:    clip(asked(s)),
-		ciphers: slices.Clone(s.TLS.OfferedCiphers[:n]),
+		ciphers: fallbackSuites(s),
 	}
 	for _, k := range keysOf(s) {
 		tries := r.tries.at(k)
@@ -157,15 +156,19 @@ func (r *Recent) addTry(s *session.Session, outcome string) {
 
 // clearTries notes that a client that failed before got an answer to the same hello: it need not have fallen back.
 func (r *Recent) clearTries(s *session.Session) {
+	var suites []uint16 // read only if there are tries to compare with
 	for _, k := range keysOf(s) {
 		tries, ok := r.tries.get(k)
 		if !ok {
 			continue
 		}
+		if suites == nil {
+			suites = fallbackSuites(s)
+		}
 		for i := range *tries {
 			t := &(*tries)[i]
 			if t.Start.Before(s.Start) && t.OfferedMax.Rank() <= s.TLS.OfferedMax.Rank() && t.pid == pidOf(s) &&
-				slices.Equal(t.ciphers, s.TLS.OfferedCiphers[:min(len(s.TLS.OfferedCiphers), maxTriedCiphers)]) &&
+				slices.Equal(t.ciphers, suites) &&
 				(t.cleared.IsZero() || s.Start.Before(t.cleared)) {
 				t.cleared = s.Start
 			}
@@ -180,10 +183,14 @@ func (r *Recent) FailedTries(s *session.Session, within time.Duration) []Try {
 		return nil
 	}
 	var found []Try
+	var suites []uint16
 	for _, k := range keysOf(s) {
 		tries, ok := r.tries.get(k)
 		if !ok {
 			continue
+		}
+		if suites == nil {
+			suites = fallbackSuites(s)
 		}
 		for i := range *tries {
 			t := &(*tries)[i]
@@ -196,7 +203,7 @@ func (r *Recent) FailedTries(s *session.Session, within time.Duration) []Try {
 			case t.Outcome == "silence" && age < silentFor:
 			case t.pid != pidOf(s):
 			case !t.cleared.IsZero() && t.cleared.Before(s.Start):
-			case !fallsBackFrom(s.TLS.OfferedCiphers, t.ciphers):
+			case !fallsBackFrom(suites, t.ciphers):
 			default:
 				found = append(found, t.Try)
 			}

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -41,7 +42,7 @@ func TestFallsBackFrom(t *testing.T) {
 func TestRecentIsBounded(t *testing.T) {
 	r := NewRecent()
 	const clients = maxPairs + 500
-	long, many := strings.Repeat("x", 1000), make([]uint16, 5000)
+	long, many := strings.Repeat("x", 1000), slices.Repeat([]uint16{0xc02f}, 5000)
 	for i := range clients {
 		var a [4]byte
 		binary.BigEndian.PutUint32(a[:], uint32(i)+1<<24)

@@ -134,6 +134,12 @@ func TestDance(t *testing.T) {
 		{name: "a refused draft, then 1.2", h: remember(try(0, 0x7f10, alert(70))), s: lower(sec, session.TLS12), want: session.Critical},
 		{name: "the same process", h: remember(try(0, session.TLS13, proc(811))), s: from(proc(811), lower(sec, session.TLS12)), want: session.Critical},
 		{name: "the retry has no SNI, as SSL 3.0", h: remember(try(0, session.TLS11, nil)), s: change(lower(sec, session.SSL30), sni("")), want: session.Critical},
+		{name: "GREASE and signalling values differ", h: remember(try(0, session.TLS13, func(s *session.Session) {
+			s.TLS.OfferedCiphers = append([]uint16{0x1a1a}, s.TLS.OfferedCiphers...)
+		})), s: change(lower(sec, session.TLS12), func(s *session.Session) {
+			s.TLS.OfferedCiphers = append([]uint16{0xdada, 0x5600, 0x00ff}, s.TLS.OfferedCiphers...)
+			s.TLS.FallbackSCSV, s.TLS.ServerHelloSeen = true, false
+		}), want: session.Critical},
 		{name: "30 s later", h: remember(try(0, session.TLS13, nil)), s: lower(30*sec, session.TLS12), want: session.Critical},
 
 		{name: "31 s later", h: remember(try(0, session.TLS13, nil)), s: lower(31*sec, session.TLS12)},
