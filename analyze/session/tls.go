@@ -164,8 +164,8 @@ type Chain struct {
 	// TimeUnknown: the capture holds no plausible time, so validity was not judged.
 	TimeUnknown bool
 
-	// Incomplete: the leaf's claimed path stops at a certificate whose issuer, MissingIssuer, was neither sent nor is a known root:
-	// nobody could verify it, we or the client. It is not a proof of forgery; see Disproved.
+	// Incomplete: the leaf's claimed path stops at a certificate whose issuer, MissingIssuer, was neither sent nor is a known root. Only a
+	// client that has that issuer in a store of its own can verify it. It is not a proof of forgery; see Disproved.
 	Incomplete    bool
 	MissingIssuer string
 	// Disproved: a certificate of the leaf's claimed path names an issuer whose key is known, because it was sent or is an embedded

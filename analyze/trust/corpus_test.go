@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"sort"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -297,23 +298,27 @@ func index(t testing.TB) []map[string]string {
 	return out
 }
 
-// indexHandshakes are the handshakes of every capture of the TLS corpus, small ones only in short mode.
+// indexHandshakes are the handshakes of every capture of the TLS corpus, small ones only in short mode. They are read once.
 func indexHandshakes(t testing.TB) []handshake {
 	t.Helper()
-	var out []handshake
-	entries, err := os.ReadDir(corpus(t, "tls"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, e := range entries {
-		name := e.Name()
-		if !strings.Contains(name, ".pcap") {
-			continue
+	folder := corpus(t, "tls")
+	readOnce.Do(func() {
+		entries, err := os.ReadDir(folder)
+		if err != nil {
+			t.Fatal(err)
 		}
-		if info, err := e.Info(); err != nil || testing.Short() && info.Size() > 100_000 {
-			continue
+		for _, e := range entries {
+			info, err := e.Info()
+			if err != nil || !strings.Contains(e.Name(), ".pcap") || testing.Short() && info.Size() > 100_000 {
+				continue
+			}
+			allHandshakes = append(allHandshakes, handshakes(t, filepath.Join(folder, e.Name()))...)
 		}
-		out = append(out, handshakes(t, corpus(t, "tls", name))...)
-	}
-	return out
+	})
+	return allHandshakes
 }
+
+var (
+	readOnce      sync.Once
+	allHandshakes []handshake
+)

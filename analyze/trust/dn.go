@@ -94,7 +94,7 @@ func readName(raw []byte) (attributes []attribute, ok bool) {
 }
 
 // FormatDN prints a distinguished name in the form of RFC 2253 from the DER of its RDNSequence: the last RDN first, the parts of one with
-// several joined by "+", attribute types as OpenSSL and Zeek name them.
+// several, the last first too, joined by "+", attribute types as OpenSSL and Zeek name them.
 //
 // The result is printable ASCII. The characters , + " \ < > and ; are led by a backslash, as are a space at either end and # at the
 // beginning; control characters and the octets of UTF-8 beyond ASCII are written as \00, which also keeps a Cyrillic "А" from passing for
@@ -107,24 +107,18 @@ func FormatDN(raw []byte) string {
 		return hexDER(raw)
 	}
 	var b strings.Builder
-	end := len(attributes)
-	for start := len(attributes) - 1; start >= 0; start-- {
-		if !attributes[start].first {
-			continue
-		}
-		if b.Len() > 0 {
+	for i := len(attributes) - 1; i >= 0; i-- {
+		switch {
+		case i == len(attributes)-1:
+		case attributes[i+1].first:
 			b.WriteByte(',')
+		default:
+			b.WriteByte('+')
 		}
-		for i := start; i < end; i++ {
-			if i > start {
-				b.WriteByte('+')
-			}
-			attributes[i].format(&b)
-			if b.Len() > maxDNLength {
-				return b.String()[:maxDNLength] + "..."
-			}
+		attributes[i].format(&b)
+		if b.Len() > maxDNLength {
+			return b.String()[:maxDNLength] + "..."
 		}
-		end = start
 	}
 	return b.String()
 }

@@ -271,9 +271,8 @@ func (x *Extensions) readSubjectAltName(value element) bool {
 	return true
 }
 
-// matches reports whether the certificate bears the host name or IP address (RFC 9525, Section 6, as crypto/x509 does it): only the
-// subjectAltName counts, a wildcard only as the whole left-most label, letters without case.
-func (x *Extensions) matches(host string) bool {
-	bearer := x509.Certificate{DNSNames: x.DNSNames, IPAddresses: x.IPAddresses}
-	return bearer.VerifyHostname(host) == nil
+// bearer is a stand-in for the certificate with its names alone, for crypto/x509 to match host names against (RFC 9525, Section 6): only
+// the subjectAltName counts, a wildcard only as the whole left-most label, letters without case.
+func (x *Extensions) bearer() *x509.Certificate {
+	return &x509.Certificate{DNSNames: x.DNSNames, IPAddresses: x.IPAddresses}
 }

@@ -112,9 +112,10 @@ type verdict struct {
 	raw  [][]byte // the store's own copy, which everything else aliases
 	size int
 
-	leaf *Parsed              // nil if unreadable
-	cert *session.Certificate // nil if unreadable
-	base session.Chain
+	leaf   *Parsed              // nil if unreadable
+	cert   *session.Certificate // nil if unreadable
+	bearer *x509.Certificate    // the leaf's names
+	base   session.Chain
 	// paths that lead to something allowed and break no rule; fallback is the best of the others.
 	paths       []path
 	fallback    path
@@ -154,7 +155,7 @@ func (s *Store) verify(chain [][]byte) *verdict {
 	for i, der := range v.raw {
 		p, err := ParseCertificate(der)
 		if i == 0 && p != nil {
-			v.leaf, v.cert = p, describeLeaf(p, len(chain))
+			v.leaf, v.cert, v.bearer = p, describeLeaf(p, len(chain)), p.Extensions.bearer()
 		}
 		if err == nil {
 			err = p.Damage
@@ -350,7 +351,7 @@ func betterPath(a *path, aBy time.Duration, b *path, bBy time.Duration) bool {
 func (v *verdict) checkName(q Query) (checked, mismatch bool) {
 	x := &v.leaf.Extensions
 	if q.Name != "" {
-		return true, !x.matches(strings.TrimSuffix(q.Name, "."))
+		return true, v.bearer.VerifyHostname(strings.TrimSuffix(q.Name, ".")) != nil
 	}
 	if q.DynamoDBName == nil {
 		return false, false

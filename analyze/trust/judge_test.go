@@ -323,6 +323,7 @@ func TestHostileKeys(t *testing.T) {
 		{"even modulus", "RSA 2048", evenSPKI, false},
 		{"exponent one", "RSA 2048", rsaSPKI(n2048, 1), false},
 		{"even exponent", "RSA 2048", rsaSPKI(n2048, 65536), false},
+		{"exponent zero", "RSA", rsaSPKI(n2048, 0), false},
 		{"endless exponent", "RSA 2048", rsaSPKI(n2048, 1<<40+1), false},
 		{"negative modulus", "RSA", rsaSPKI(n2048.Neg(n2048), 65537), false},
 		{"explicit curve", "ECDSA with explicit curve", explicit, false},

@@ -58,7 +58,8 @@ func signatureScheme(scheme uint16) SignatureAlgorithm {
 //
 // version is the negotiated one (0x0300 to 0x0303), scheme the SignatureAndHashAlgorithm of TLS 1.2 and without meaning before. params are
 // the ServerDHParams or ServerECDHParams bytes as sent, from the curve type (or the length of p) to the end of the public value
-// (RFC 5246, Section 7.4.3; RFC 8422, Section 5.4). key is Result.LeafKey; nil gives session.KeyProofUnsupported. Randoms that are
+// (RFC 5246, Section 7.4.3; RFC 8422, Section 5.4). key is Result.LeafKey; nil and an RSA key of more than 8192 bits give
+// session.KeyProofUnsupported. Randoms that are
 // not 32 bytes long, or another version, give session.KeyProofNone. Call it only with a message read to its end, of a cipher suite that signs
 // (DHE_* and ECDHE_*, not *_anon and not PSK), else a proof of nothing looks like a proof of fraud.
 func VerifyServerKeyExchange(key crypto.PublicKey, version, scheme uint16, clientRandom, serverRandom, params, signature []byte) session.KeyProof {
@@ -87,6 +88,15 @@ func VerifyCertificateVerify(key crypto.PublicKey, scheme uint16, content, signa
 	return keyProof(verifyScheme(key, scheme, content, signature))
 }
 
+// maxProofBits is the longest RSA key that signatures of handshakes are checked with, as in crypto/tls: unlike a chain's, they come anew with
+// every session, and one of 16384 bits would take ten milliseconds.
+const maxProofBits = 8192
+
+func tooLong(key crypto.PublicKey) bool {
+	k, ok := key.(*rsa.PublicKey)
+	return ok && k.N.BitLen() > maxProofBits
+}
+
 func keyProof(p proof) session.KeyProof {
 	switch p {
 	case valid:
@@ -98,6 +108,9 @@ func keyProof(p proof) session.KeyProof {
 }
 
 func verifyScheme(key crypto.PublicKey, scheme uint16, message, signature []byte) proof {
+	if tooLong(key) {
+		return unchecked
+	}
 	if signature == nil {
 		signature = []byte{} // sent, and empty: no signature of anybody's
 	}
@@ -107,6 +120,9 @@ func verifyScheme(key crypto.PublicKey, scheme uint16, message, signature []byte
 // verifyLegacy is the signature of TLS 1.1 and below (RFC 4346, Section 7.4.3): RSA over MD5 and SHA-1 of the message side by side, without
 // DigestInfo; ECDSA over SHA-1 (RFC 8422, Section 5.4).
 func verifyLegacy(key crypto.PublicKey, message, signature []byte) proof {
+	if tooLong(key) {
+		return unchecked
+	}
 	sum := sha1.Sum(message)
 	switch key := key.(type) {
 	case *rsa.PublicKey:
