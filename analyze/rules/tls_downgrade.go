@@ -125,13 +125,13 @@ func checkDance(in *Input) *session.Finding {
 		return nil
 	}
 	var tries []string
-	highest := s.TLS.OfferedMax
+	highest, outcome := s.TLS.OfferedMax, ""
 	for _, t := range in.History.FailedTries(s, danceWindow) {
 		if t.OfferedMax.Rank() <= s.TLS.OfferedMax.Rank() {
 			continue
 		}
 		if t.OfferedMax.Rank() > highest.Rank() {
-			highest = t.OfferedMax
+			highest, outcome = t.OfferedMax, t.Outcome
 		}
 		tries = append(tries, fmt.Sprintf("%s from port %d at %s: %s", t.OfferedMax, t.ClientPort, stamp(t.Start), t.Outcome))
 	}
@@ -142,8 +142,8 @@ func checkDance(in *Input) *session.Finding {
 	if pidOf(s) != 0 {
 		client = "process"
 	}
-	return downgrade(session.Critical, fmt.Sprintf("the client tried %s, was cut off before an answer, and came back with %s at most",
-		highest, s.TLS.OfferedMax), evidence{"signal": "retry", "failed_tries": tries, "same_client_by": client})
+	return downgrade(session.Critical, fmt.Sprintf("the client's try of %s failed (%s), and it came back with %s at most",
+		highest, outcome, s.TLS.OfferedMax), evidence{"signal": "retry", "failed_tries": tries, "same_client_by": client})
 }
 
 func checkBaseline(in *Input) *session.Finding {
