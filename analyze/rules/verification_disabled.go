@@ -86,7 +86,8 @@ func unacceptable(s *session.Session) []string {
 			faults = append(faults, "valid only from "+stamp(leaf.NotBefore))
 		}
 	}
-	if misnamed(s) && t.SNI != "" && !t.SNIInvalid {
+	// Where a leaf has no subjectAltName at all, older libraries take the common name for the host (RFC 6125, Section 6.4.4).
+	if misnamed(s) && t.SNI != "" && !t.SNIInvalid && len(s.Certificate.Names) > 0 {
 		faults = append(faults, "not for the name "+t.SNI)
 	}
 	// A client may know another key under the issuer's name: private CAs change their keys and keep their names, and servers go on sending

@@ -47,6 +47,7 @@ func TestVerificationDisabled(t *testing.T) {
 		{name: "an expired certificate above a good leaf", s: change(good12(), func(s *session.Session) { s.Chain.Expired, s.Chain.OutOfTimeBy = true, 99*time.Hour })},
 		{name: "no data went", s: change(misnamed(), func(s *session.Session) { s.TLS.ClientAppData = false })},
 		{name: "early data went before the certificate", s: change(misnamed(), func(s *session.Session) { s.TLS.EarlyData = true })},
+		{name: "a leaf with a common name alone", s: change(misnamed(), func(s *session.Session) { s.Certificate.Names = nil })},
 		{name: "no name was sent", s: change(misnamed(), func(s *session.Session) { s.TLS.SNI = "" })},
 
 		{name: "an emulator", s: change(misnamed(), func(s *session.Session) { s.Endpoint.Service, s.Endpoint.Kind = "dynamodb-local", "local" })},
