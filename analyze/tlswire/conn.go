@@ -273,14 +273,16 @@ func (c *Conn) badType(from session.Side, typ uint8) {
 
 // alert notes an alert (RFC 8446, Section 6).
 func (c *Conn) alert(from session.Side, level, code uint8, decrypted bool) {
-	if level != 1 && level != 2 || len(c.facts.Alerts) >= maxAlerts {
+	h := &c.sides[from]
+	if level != 1 && level != 2 || h.alerts >= maxAlerts {
 		return
 	}
+	h.alerts++
 	c.facts.Alerts = append(c.facts.Alerts, session.Alert{
 		From: from, Fatal: level == 2, Code: code, Description: AlertName(code), Decrypted: decrypted,
 	})
 	c.dirty = true
 }
 
-// maxAlerts is the number of alerts that are kept.
-const maxAlerts = 8
+// maxAlerts is the number of alerts that are kept of each side.
+const maxAlerts = 4

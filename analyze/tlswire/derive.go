@@ -26,6 +26,11 @@ func (c *Conn) derive() {
 		f.Gaps[i], f.GaveUp[i] = h.gap, h.gaveUp
 	}
 	client, server := &c.sides[session.Client], &c.sides[session.Server]
+	if f.ProtocolError = client.fault; f.ProtocolError == nil {
+		f.ProtocolError = server.fault
+	}
+	f.ClientFinished, f.ClientAppData, f.ServerAppData = false, false, false
+	f.ClientCloseNotify, f.ClientEncryptedAlert, f.ServerFlightSeen = false, false, false
 
 	f.ClientHello, f.FirstHello = &c.first, nil
 	if c.second != nil && c.retry != nil {
@@ -106,7 +111,7 @@ func (c *Conn) resumed(server *half) session.Tri {
 	id := sh.SessionID()
 	if !c.first.Seen() {
 		// Without the client's hello the id alone has to do: a server that does not keep sessions sends none.
-		if len(id) > 0 {
+		if len(id) > 0 && c.sides[session.Client].over() {
 			return session.Yes
 		}
 		return session.Unknown
@@ -130,6 +135,9 @@ func (c *Conn) deriveEstablished(client, server *half) {
 	default:
 		// Without a version both ways must hold: a ChangeCipherSpec of TLS 1.3 means nothing, but no encrypted handshake record
 		// follows it there.
+		if f.Version == 0 && !server.over() {
+			break // a ServerHello may still come
+		}
 		changed := client.ccs && server.ccs && (f.Version != 0 || client.finished || server.finished)
 		if changed || (client.ccs || client.app > 0) && (server.ccs || server.app > 0) && (client.app+server.app > 0) {
 			f.Established = session.Yes
@@ -149,16 +157,15 @@ func (c *Conn) deriveEstablished(client, server *half) {
 // derive12 is for SSL 3.0 to TLS 1.2, and for sessions without a ServerHello.
 func (c *Conn) derive12(client, server *half) {
 	f := &c.facts
-	if f.Version == 0 && !client.finished && !server.finished {
-		// It may be TLS 1.3, where an application data record can be anything.
-		f.ServerFlightSeen = f.ServerFlightSeen || server.sent.Has(SentServerHelloDone)
-		return
+	f.ServerFlightSeen = server.sent.Has(SentServerHelloDone)
+	if f.Version == 0 && (!server.over() || !client.finished && !server.finished) {
+		return // it may be TLS 1.3, where an application data record can be anything
 	}
 	f.ClientFinished = client.ccs && (client.finished || client.app > 0)
 	f.ClientAppData = client.app > 0
 	f.ServerAppData = server.app > 0
 	f.ClientCloseNotify = client.alertAfter
-	f.ServerFlightSeen = server.sent.Has(SentServerHelloDone) || server.ccs && f.Resumed == session.Yes
+	f.ServerFlightSeen = f.ServerFlightSeen || server.ccs && f.Resumed == session.Yes
 	for i, h := range [...]*half{client, server} {
 		if h.finished {
 			f.HandshakeEnd[i], f.HandshakeEndKnown[i] = h.finishedEnd, true

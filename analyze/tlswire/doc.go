@@ -25,8 +25,8 @@
 //
 // # Time and order
 //
-// Facts never depend on how the bytes were cut into Feeds, nor on how the directions were interleaved; Facts.EarlyData and an
-// inexact Facts.HandshakeEnd are the two exceptions and say so. What is known does not change afterwards, except that a second
+// Facts never depend on how the bytes were cut into Feeds, nor on how the directions were interleaved; Facts.EarlyData, an
+// inexact Facts.HandshakeEnd and the order of Facts.Alerts are the exceptions and say so. What is known does not change afterwards, except that a second
 // ClientHello and ServerHello after a HelloRetryRequest take the place of the first.
 //
 // # Secrets

@@ -139,7 +139,7 @@ type Facts struct {
 	// Tickets are those issued in this connection, at most four; in TLS 1.3 only decrypted ones.
 	Tickets []Ticket
 
-	// Alerts are those in clear and the decrypted ones in order of feeding, at most eight.
+	// Alerts are those in clear and the decrypted ones in order of feeding, at most four of each side.
 	Alerts []session.Alert
 
 	// Resumed: in TLS 1.3 the ServerHello has pre_shared_key. Before, the server went to ChangeCipherSpec without certificate or
@@ -165,7 +165,7 @@ type Facts struct {
 
 	// Gaps: bytes of that side are missing in the part that matters. GaveUp: no record boundary was found again after a hole.
 	Gaps, GaveUp [2]bool
-	// ProtocolError is the first fault in the framing; nil without.
+	// ProtocolError is the first fault in the client's framing, else in the server's; nil without.
 	ProtocolError *ProtocolError
 	// Closed and Reset: the side ended by FIN or RST, by RST.
 	Closed, Reset [2]bool

@@ -83,8 +83,10 @@ type half struct {
 	// gap: bytes were missing. gapEarly: before ccs and before application data. gaveUp: modeDead for want of a record boundary.
 	gap, gapEarly, gaveUp bool
 	notTLS                bool
-	closed                bool
-	tries                 uint8
+	// settled: lengths and types of further records tell nothing new.
+	settled bool
+	closed  bool
+	tries   uint8
 
 	// The first application data records: lengths of their bodies and the stream offsets of their ends.
 	app     int
@@ -94,7 +96,9 @@ type half struct {
 	// finishedEnd is the offset behind the first encrypted handshake record after ccs.
 	finishedEnd int64
 
-	sent Sent
+	sent   Sent
+	alerts uint8
+	fault  *ProtocolError
 }
 
 // over reports whether the bytes of this direction are no longer looked at.
@@ -210,6 +214,13 @@ func (c *Conn) header(h *half, b []byte) {
 	h.pos += recordHeader
 	h.typ, h.length, h.left = typ, n, n
 	h.route = routeSkip
+	if h.settled { // only decryption goes on
+		if typ == recordApplicationData {
+			c.keepSecret(h)
+		}
+		c.checkQuiet(h)
+		return
+	}
 	h.probeN = 0
 	h.first, h.begun = !h.begun && !h.gap, true
 	switch typ {
@@ -278,13 +289,20 @@ func (c *Conn) applicationData(h *half) {
 		}
 	}
 	h.appSize += int64(h.length)
-	if c.secrets != nil && !h.midstream {
-		if h.dec == nil {
-			h.dec = new(decrypter)
-		}
-		if h.dec.begin(h.length) {
-			h.route = routeSecret
-		}
+	c.keepSecret(h)
+}
+
+// keepSecret keeps the current record for decryption, if there may be secrets for it.
+func (c *Conn) keepSecret(h *half) {
+	// Up to TLS 1.2 application data follows an encrypted handshake record, in TLS 1.3 none exists.
+	if c.secrets == nil || h.midstream || h.finished {
+		return
+	}
+	if h.dec == nil {
+		h.dec = new(decrypter)
+	}
+	if h.dec.begin(h.length) {
+		h.route = routeSecret
 	}
 }
 
@@ -301,10 +319,8 @@ func (c *Conn) encryptedHandshake(h *half) {
 // checkQuiet ends the reading of a direction once nothing more of it can change the facts. It looks at that direction alone,
 // so that the facts do not depend on the order of the two.
 func (c *Conn) checkQuiet(h *half) {
-	if h.dec != nil && h.dec.waiting() {
-		return
-	}
-	if h.finished && h.app > 0 || h.app == followRecords || h.appSize > followBytes || h.midstream && h.app > 1 {
+	h.settled = h.settled || h.finished && h.app > 0 || h.app == followRecords || h.appSize > followBytes || h.midstream && h.app > 1
+	if h.settled && (h.dec == nil || !h.dec.waiting()) {
 		h.mode = modeQuiet
 		h.msgs = messages{lost: true}
 		c.dirty = true
@@ -444,9 +460,11 @@ func (c *Conn) gap(h *half, n int) {
 	if h.over() || n == 0 {
 		return
 	}
-	h.gap = true
-	if !h.ccs && h.app == 0 {
-		h.gapEarly = true
+	if !h.settled {
+		h.gap = true
+		if !h.ccs && h.app == 0 {
+			h.gapEarly = true
+		}
 	}
 	c.dirty = true
 	switch h.mode {
@@ -510,10 +528,10 @@ func (c *Conn) desync(h *half, n int) {
 	}
 }
 
-// protocolError notes the first error of framing or of the handshake layer.
+// protocolError notes the first error of framing or of the handshake layer of a direction.
 func (c *Conn) protocolError(h *half, at int64, reason string) {
-	if c.facts.ProtocolError == nil {
-		c.facts.ProtocolError = &ProtocolError{From: h.side, Offset: at, Reason: reason}
+	if h.fault == nil {
+		h.fault = &ProtocolError{From: h.side, Offset: at, Reason: reason}
 	}
 	c.dirty = true
 }
