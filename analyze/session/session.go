@@ -19,6 +19,8 @@ type Session struct {
 	Source string
 	// Client is the side that opened the flow, Server the other, addresses unmapped.
 	Client, Server netip.AddrPort
+	// RedirectedTo is where the packets really go, when that is not where the client asked the kernel to connect to; else not valid.
+	RedirectedTo netip.AddrPort
 	// Process is the opener, nil when nobody could tell.
 	Process *flow.Process
 

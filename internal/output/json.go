@@ -42,17 +42,29 @@ type flowJSON struct {
 	ClientPort uint16 `json:"client_port"`
 	ServerIP   string `json:"server_ip"`
 	ServerPort uint16 `json:"server_port"`
+	// RedirectedTo is where the packets really go, where that differs.
+	RedirectedTo string `json:"redirected_to,omitempty"`
 }
 
 type processJSON struct {
-	PID         int     `json:"pid,omitempty"`
-	Comm        string  `json:"comm,omitempty"`
-	Exe         string  `json:"exe,omitempty"`
-	UID         *uint32 `json:"uid,omitempty"`
-	ContainerID string  `json:"container_id,omitempty"`
-	Pod         string  `json:"pod,omitempty"`
-	Namespace   string  `json:"namespace,omitempty"`
-	Unit        string  `json:"unit,omitempty"`
+	PID           int      `json:"pid,omitempty"`
+	TID           int      `json:"tid,omitempty"`
+	Comm          string   `json:"comm,omitempty"`
+	Exe           string   `json:"exe,omitempty"`
+	Cmdline       string   `json:"cmdline,omitempty"`
+	Parents       []string `json:"parents,omitempty"`
+	UID           *uint32  `json:"uid,omitempty"`
+	User          string   `json:"user,omitempty"`
+	ContainerID   string   `json:"container_id,omitempty"`
+	ContainerName string   `json:"container_name,omitempty"`
+	Runtime       string   `json:"runtime,omitempty"`
+	Pod           string   `json:"pod,omitempty"`
+	Namespace     string   `json:"namespace,omitempty"`
+	Unit          string   `json:"unit,omitempty"`
+	SDK           string   `json:"sdk,omitempty"`
+	CgroupID      uint64   `json:"cgroup_id,omitempty"`
+	NetNS         uint64   `json:"netns,omitempty"`
+	Exited        bool     `json:"exited,omitempty"`
 }
 
 type endpointJSON struct {

@@ -15,7 +15,7 @@ func sessionObject(s *session.Session) *sessionJSON {
 		Type: "session", Time: timestamp(s.Start), DurationMS: milliseconds(s.End.Sub(s.Start)), Source: s.Source,
 		Flow: flowJSON{
 			Proto: flow.TCP.String(), ClientIP: s.Client.Addr().String(), ClientPort: s.Client.Port(),
-			ServerIP: s.Server.Addr().String(), ServerPort: s.Server.Port(),
+			ServerIP: s.Server.Addr().String(), ServerPort: s.Server.Port(), RedirectedTo: addrPort(s.RedirectedTo),
 		},
 		Process: processObject(s.Process), Transport: string(s.Transport),
 		TLS: tlsObject(s.TLS), Certificate: certificateObject(s.Certificate), Visibility: string(s.Visibility), Trust: string(s.Trust),
@@ -47,7 +47,9 @@ func processObject(p *flow.Process) *processJSON {
 		return nil
 	}
 	o := &processJSON{
-		PID: p.PID, Comm: p.Comm, Exe: p.Exe, ContainerID: p.ContainerID, Pod: p.Pod, Namespace: p.Namespace, Unit: p.Unit,
+		PID: p.PID, TID: p.TID, Comm: p.Comm, Exe: p.Exe, Cmdline: p.Cmdline, Parents: p.Parents, User: p.User,
+		ContainerID: p.ContainerID, ContainerName: p.ContainerName, Runtime: p.Runtime, Pod: p.Pod, Namespace: p.Namespace, Unit: p.Unit,
+		SDK: p.SDK, CgroupID: p.CgroupID, NetNS: p.NetNS, Exited: p.Exited,
 	}
 	if p.UIDKnown {
 		o.UID = &p.UID
@@ -190,7 +192,12 @@ func date(t time.Time) string {
 
 func milliseconds(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
 
-func addrPort(a netip.AddrPort) string { return a.String() }
+func addrPort(a netip.AddrPort) string {
+	if !a.IsValid() {
+		return ""
+	}
+	return a.String()
+}
 
 func addrs(list []netip.Addr) []string {
 	out := make([]string, len(list))
