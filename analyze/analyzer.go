@@ -123,6 +123,7 @@ func New(o Options) *Analyzer {
 	}
 	a := &Analyzer{o: o, table: newFlowTable(), resolved: endpoint.NewResolved(o.Endpoints, 0)}
 	a.order.emit = func(s *session.Session) {
+		a.judge(s)
 		a.stats.Sessions++
 		o.Emit(s)
 	}

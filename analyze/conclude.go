@@ -42,7 +42,6 @@ func (a *Analyzer) conclude(c *conn) {
 		return
 	}
 	if s := a.build(c); s != nil {
-		a.judge(s)
 		a.order.finished(c.start, s)
 	}
 }
@@ -349,7 +348,7 @@ func (a *Analyzer) inherit(f *tlswire.Facts, s *session.Session) {
 	s.Certificate, s.Chain, s.Trust, s.TLS.KeyProof = &cert, o.chain, o.trust, o.keyProof
 }
 
-// judge runs the rules over a session.
+// judge runs the rules over a session. Sessions are judged in the order of their first packets, because some rules look back.
 func (a *Analyzer) judge(s *session.Session) {
 	s.Findings = rules.Evaluate(&rules.Input{Session: s, Policy: a.o.Policy, History: a.o.History})
 	s.Verdict = rules.Verdict(s, s.Findings)

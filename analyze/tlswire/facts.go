@@ -212,13 +212,31 @@ func (f *Facts) FirstAlert() *session.Alert {
 	return nil
 }
 
+// maxOfferedCiphers bounds session.TLS.OfferedCiphers; real clients offer less than 100.
+const maxOfferedCiphers = 128
+
+// offeredCiphers are the suites that name a cipher: no GREASE (RFC 8701) and no signalling values.
+func offeredCiphers(ch *ClientHello) []uint16 {
+	var l []uint16
+	for _, s := range ch.Suites() {
+		if IsGREASE(s) || s == suiteEmptyRenegotiationInfo || s == suiteFallbackSCSV {
+			continue
+		}
+		if l = append(l, s); len(l) == maxOfferedCiphers {
+			break
+		}
+	}
+	return l
+}
+
 // TLS fills a session.TLS, but for KeyProof and HandshakeDone, which this package cannot know. It does not alias f.
 func (f *Facts) TLS() *session.TLS {
 	ch, sh := f.ClientHello, f.ServerHello
 	t := &session.TLS{
 		Version: f.Version, OfferedMax: f.OfferedMax, OfferedVersions: ch.Versions(),
 		Cipher: f.CipherName(), CipherID: f.CipherID,
-		SNI: ch.SNI, SNIInvalid: ch.SNIInvalid, ALPN: f.ALPN, ALPNOffer: ch.ALPN(),
+		OfferedCiphers: offeredCiphers(ch),
+		SNI:            ch.SNI, SNIInvalid: ch.SNIInvalid, ALPN: f.ALPN, ALPNOffer: ch.ALPN(),
 		JA3: ch.JA3(), JA4: ch.JA4(),
 		ClientHelloSeen: ch.State == Complete, ServerHelloSeen: sh.State == Complete || f.SSL2 != nil && f.SSL2.State == Complete,
 		HelloRetryRequest: f.HelloRetryRequest != nil,
