@@ -33,6 +33,11 @@ type Options struct {
 	// EmitDNS takes every DNS answer about a DynamoDB name; may be nil.
 	EmitDNS func(*session.DNS)
 
+	// Live puts a session out as soon as nothing that follows can change its verdict for the better or worse, instead of at the flow's end
+	// and in the order of starts; what shows later, a refusal after the handshake for example, goes to EmitFinding.
+	Live        bool
+	EmitFinding func(*session.Session, session.Finding)
+
 	// MaxFlows bounds the flow table; 0 means DefaultMaxFlows.
 	MaxFlows int
 	// MaxBuffered bounds the bytes held behind holes over all flows; 0 means DefaultMaxBuffered.
@@ -123,7 +128,9 @@ func New(o Options) *Analyzer {
 	}
 	a := &Analyzer{o: o, table: newFlowTable(), resolved: endpoint.NewResolved(o.Endpoints, 0)}
 	a.order.emit = func(s *session.Session) {
-		a.judge(s)
+		if !o.Live {
+			a.judge(s)
+		}
 		a.stats.Sessions++
 		o.Emit(s)
 	}
@@ -158,10 +165,13 @@ func (a *Analyzer) Segment(seg *flow.Segment) {
 	}
 	a.stats.Segments++
 	a.stats.PayloadBytes += uint64(len(seg.Payload))
-	k, dir := keyOf(&seg.FiveTuple)
+	k, dir := keyOf(&seg.FiveTuple, seg.Cookie)
 	s := a.table.find(&k)
 	if s == nil {
 		if seg.Length == 0 && !seg.Flags.Has(flow.SYN) {
+			if seg.Opening != nil && seg.Opening.Earlier {
+				a.existing(a.admit(&k, seg), dir, seg.Opening)
+			}
 			return // nothing to learn from an acknowledgement of a flow that we do not know
 		}
 		s = a.admit(&k, seg)
@@ -194,6 +204,7 @@ func (a *Analyzer) Advance(now int64) {
 		a.now, a.nowSec = now, uint32(uint64(now)/1e9)
 	}
 	a.settle(a.now)
+	a.reportQuiet()
 	a.table.sweep(len(a.table.slots)/64, a.idle)
 }
 

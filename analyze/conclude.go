@@ -41,7 +41,11 @@ func (a *Analyzer) conclude(c *conn) {
 	if c.dismissed {
 		return
 	}
-	if s := a.build(c); s != nil {
+	switch s := a.build(c); {
+	case s == nil:
+	case a.o.Live:
+		a.putOut(c, s)
+	default:
 		a.order.finished(c.start, s)
 	}
 }
@@ -124,6 +128,9 @@ func (a *Analyzer) build(c *conn) *session.Session {
 		s.Loss.GapBytes[side], s.Loss.ConflictBytes[side] = st.gapBytes, st.conflictBytes
 		s.Loss.TruncatedPackets += st.truncated
 		s.Loss.OneSided = s.Loss.OneSided || st.packets == 0
+	}
+	if o := c.opening; o != nil {
+		s.Process, s.RedirectedTo = &o.Process, o.RedirectedTo
 	}
 	s.Loss.Midstream, s.Loss.Evicted = c.midstream, c.evicted
 	if c.endSeen {
@@ -350,11 +357,16 @@ func (a *Analyzer) inherit(f *tlswire.Facts, s *session.Session) {
 
 // judge runs the rules over a session. Sessions are judged in the order of their first packets, because some rules look back.
 func (a *Analyzer) judge(s *session.Session) {
-	s.Findings = rules.Evaluate(&rules.Input{Session: s, Policy: a.o.Policy, History: a.o.History})
-	s.Verdict = rules.Verdict(s, s.Findings)
+	a.evaluate(s)
 	if s.Endpoint.Known() {
 		a.o.History.Observe(s)
 	}
+}
+
+// evaluate is judge without the memory: for a session that was judged before.
+func (a *Analyzer) evaluate(s *session.Session) {
+	s.Findings = rules.Evaluate(&rules.Input{Session: s, Policy: a.o.Policy, History: a.o.History})
+	s.Verdict = rules.Verdict(s, s.Findings)
 }
 
 // tuple is the five-tuple of a packet in direction dir.

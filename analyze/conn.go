@@ -68,6 +68,8 @@ type conn struct {
 	following          bool // counted as a cleartext HTTP flow that is read on
 	handshakeDone      int64
 	settled            *session.Session // the handshake's facts, once nothing more can change them
+	opening            *flow.Opening    // who opened it, where the source knows
+	reported           *session.Session // what was put out while the flow went on
 	concluding         bool
 }
 
@@ -157,6 +159,9 @@ func (a *Analyzer) deliverSegment(c *conn, dir uint8, seg *flow.Segment) {
 	st.packets++
 	c.now = seg.Time
 	c.last = max(c.last, seg.Time)
+	if seg.Opening != nil {
+		c.opening = seg.Opening
+	}
 	if seg.Flags.Has(flow.ACK) {
 		if !peer.ackedSeen || int32(seg.Ack-peer.acked) > 0 {
 			peer.acked, peer.ackedSeen = seg.Ack, true

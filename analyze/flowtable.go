@@ -12,16 +12,20 @@ import (
 type flowKey struct {
 	a, b   flow.IP
 	pa, pb uint16
+	// tag tells sockets apart that have the same five-tuple, as on the loopbacks of two network namespaces: 16 bits of the kernel's socket
+	// cookie, 0 where there is none.
+	tag uint16
 }
 
 // keyOf returns the key of a packet's five-tuple and the packet's direction in it: 0 when the packet's source is end a.
-func keyOf(t *flow.FiveTuple) (flowKey, uint8) {
+func keyOf(t *flow.FiveTuple, cookie uint64) (flowKey, uint8) {
+	tag := uint16(cookie ^ cookie>>16 ^ cookie>>32 ^ cookie>>48)
 	s1, s2 := binary.BigEndian.Uint64(t.SrcIP[:8]), binary.BigEndian.Uint64(t.SrcIP[8:])
 	d1, d2 := binary.BigEndian.Uint64(t.DstIP[:8]), binary.BigEndian.Uint64(t.DstIP[8:])
 	if s1 < d1 || s1 == d1 && (s2 < d2 || s2 == d2 && t.SrcPort <= t.DstPort) {
-		return flowKey{t.SrcIP, t.DstIP, t.SrcPort, t.DstPort}, 0
+		return flowKey{t.SrcIP, t.DstIP, t.SrcPort, t.DstPort, tag}, 0
 	}
-	return flowKey{t.DstIP, t.SrcIP, t.DstPort, t.SrcPort}, 1
+	return flowKey{t.DstIP, t.SrcIP, t.DstPort, t.SrcPort, tag}, 1
 }
 
 // slotState says what is known of a flow.
@@ -79,7 +83,7 @@ func newFlowTable() *flowTable {
 func (t *flowTable) hash(k *flowKey) uint32 {
 	a1, a2 := binary.LittleEndian.Uint64(k.a[:8]), binary.LittleEndian.Uint64(k.a[8:])
 	b1, b2 := binary.LittleEndian.Uint64(k.b[:8]), binary.LittleEndian.Uint64(k.b[8:])
-	ports := uint64(k.pa)<<16 | uint64(k.pb)
+	ports := uint64(k.tag)<<32 | uint64(k.pa)<<16 | uint64(k.pb)
 	h1, l1 := bits.Mul64(a2^t.seed[0], b2^t.seed[1]^ports<<13)
 	h2, l2 := bits.Mul64(a1^t.seed[1]^ports, b1^bits.RotateLeft64(t.seed[0], 32))
 	h, l := bits.Mul64(h1^l1^t.seed[0], h2^l2^ports^t.seed[1])
@@ -159,7 +163,8 @@ func (t *flowTable) sweep(n int, drop func(*slot) bool) {
 	for range n {
 		s := &t.slots[t.hand&t.mask]
 		if s.state != slotEmpty && drop(s) {
-			t.remove(&flowKey{s.key.a, s.key.b, s.key.pa, s.key.pb})
+			key := s.key
+			t.remove(&key)
 			continue // another slot may have moved here
 		}
 		t.hand++

@@ -172,6 +172,10 @@ func (a *Analyzer) response(c *conn, l *layer, r *httpwire.Response) {
 	if c.web.Status == 0 && r.Status >= 200 {
 		c.web.Status = r.Status
 	}
+	if a.o.Live && c.web.Requests > 0 {
+		a.reportLive(c)
+		return
+	}
 	if c.web.Total == 0 && c.streams[c.client].packets == 0 && (r.DynamoDB() || c.byAddr) {
 		// Only the server's side was captured.
 		c.web.ResponseOnly = true

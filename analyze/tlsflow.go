@@ -60,6 +60,10 @@ func (a *Analyzer) afterTLS(c *conn, l *layer) {
 			a.stopReading(c, 1-c.client)
 		}
 	}
+	if a.o.Live && c.decided && !client && !server {
+		a.reportLive(c)
+		return
+	}
 	if !client && !server && c.decided && a.o.Secrets == nil && c.settled == nil {
 		c.settled = a.readTLS(c, l)
 		a.putTLS(l.tls)

@@ -1,0 +1,83 @@
+package analyze
+
+import (
+	"github.com/dynwatch/dynwatch/internal/flow"
+
+	"github.com/dynwatch/dynwatch/analyze/session"
+)
+
+// quietFor is how long an established handshake, or an answered request, may stand without anything that would settle it before its session
+// is put out as it is, in nanoseconds of packet time.
+const quietFor = int64(1e9)
+
+// reportLive puts the session of a flow that goes on out, once. A session whose client has sent application data is settled: nothing of what
+// follows can change what the rules say. Any other is watched to its end.
+func (a *Analyzer) reportLive(c *conn) {
+	if c.reported != nil || c.concluding || !c.inUse {
+		return
+	}
+	s := a.build(c)
+	if s == nil {
+		return
+	}
+	a.putOut(c, s)
+	if s.TLS == nil || s.TLS.ClientAppData || c.endSeen {
+		a.ignore(c)
+	}
+}
+
+// existing takes a connection that was open before the source started. Its handshake was not seen, so it is put out at once as incomplete;
+// cleartext requests that it carries later are findings all the same.
+func (a *Analyzer) existing(s *slot, dir uint8, o *flow.Opening) {
+	s.setOpener(dir)
+	c := a.activate(s)
+	c.opening, c.midstream = o, true
+	if a.matchAddress(c, "") || a.matchResolved(c, "") {
+		if x := a.build(c); x != nil {
+			a.putOut(c, x)
+		}
+	}
+}
+
+// putOut judges a live session and hands it over; of one that was put out before only new findings are told.
+func (a *Analyzer) putOut(c *conn, s *session.Session) {
+	before := c.reported
+	if before == nil {
+		a.judge(s)
+		c.reported = s
+		a.order.emit(s)
+		return
+	}
+	a.evaluate(s)
+	if a.o.EmitFinding == nil {
+		return
+	}
+	for _, f := range s.Findings {
+		if !hasRule(before.Findings, f.Rule) {
+			a.o.EmitFinding(s, f)
+		}
+	}
+}
+
+func hasRule(list []session.Finding, rule string) bool {
+	for _, f := range list {
+		if f.Rule == rule {
+			return true
+		}
+	}
+	return false
+}
+
+// reportQuiet puts out sessions that wait for something that may never come. It looks at the earliest of the open flows only as far as they are
+// old enough.
+func (a *Analyzer) reportQuiet() {
+	if !a.o.Live {
+		return
+	}
+	for _, c := range a.conns {
+		if !c.inUse || c.reported != nil || !c.ours || a.now-c.last < quietFor {
+			continue
+		}
+		a.reportLive(c)
+	}
+}
