@@ -175,3 +175,70 @@ func TestCorpus(t *testing.T) {
 	}
 	t.Logf("%d sessions checked, %d skipped", checked, skipped)
 }
+
+func readKeys(t *testing.T, k *KeyLog, path string) {
+	t.Helper()
+	f, err := os.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if err := k.Read(f); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestDecryptedCorpus(t *testing.T) {
+	dir := corpusDir(t, "dynamodb")
+	checked := 0
+	logs, _ := filepath.Glob(filepath.Join(dir, "keys", "*.keylog"))
+	for _, log := range logs {
+		name := strings.TrimSuffix(filepath.Base(log), ".keylog")
+		flows, err := readFlows(filepath.Join(dir, name+".pcap"))
+		if err != nil {
+			continue
+		}
+		keys := NewKeyLog(0)
+		readKeys(t, keys, log)
+		for _, fl := range flows {
+			c := New(Options{Secrets: keys})
+			fl.feed(c)
+			f := c.Facts()
+			if f.Version != session.TLS13 || f.Resumed == session.Yes {
+				continue
+			}
+			if _, ok := keys.Lookup(f.ClientHello.Random); !ok {
+				continue
+			}
+			checked++
+			if !f.Chain.Decrypted || f.Chain.State != Complete || len(f.Chain.Certificates) == 0 || f.Decryption.State[session.Server] != DecryptFinished {
+				t.Errorf("%s %v: chain %v, decryption %v", name, fl.client, f.Chain.State, f.Decryption)
+				continue
+			}
+			if err := verifyProof(f); err != nil {
+				t.Errorf("%s: %v", name, err)
+			}
+		}
+	}
+	for file, log := range map[string]string{"ws-tls13-rfc8446.pcap": "ws-tls13-rfc8446.keys", "dw-tls13-forged-dn.pcap": "dw-tls13-forged-dn.keys"} {
+		dir := corpusDir(t, "tls")
+		keys := NewKeyLog(0)
+		readKeys(t, keys, filepath.Join(dir, log))
+		flows, err := readFlows(filepath.Join(dir, file))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i, fl := range flows {
+			c := New(Options{Secrets: keys})
+			fl.feed(c)
+			f := c.Facts()
+			checked++
+			if f.Decryption.State[session.Server] != DecryptFinished || f.Chain.Decrypted == (f.Resumed == session.Yes) {
+				t.Errorf("%s %d: %v, chain %v", file, i, f.Decryption, f.Chain.State)
+			}
+		}
+	}
+	if checked < 20 {
+		t.Errorf("only %d sessions were decrypted", checked)
+	}
+}

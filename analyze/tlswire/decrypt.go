@@ -4,11 +4,12 @@ import (
 	"crypto"
 	"crypto/aes"
 	"crypto/cipher"
+	"crypto/hkdf"
 	_ "crypto/sha256" // hashes of the suites
 	_ "crypto/sha512"
+	"fmt"
 	"hash"
-
-	"crypto/hkdf"
+	"io"
 
 	"golang.org/x/crypto/chacha20poly1305"
 
@@ -146,8 +147,8 @@ type epochKeys struct {
 	transcript hash.Hash
 }
 
-// Format hides the secrets; see secrets.go.
-func (k *epochKeys) String() string { return hidden }
+// Format hides the secrets.
+func (k *epochKeys) Format(f fmt.State, _ rune) { io.WriteString(f, hidden) }
 
 // decrypt processes what waits, as far as hellos and secrets allow.
 func (c *Conn) decrypt() {
