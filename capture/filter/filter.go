@@ -116,7 +116,8 @@ func (f *Filter) Match(frame []byte, wireLen int) bool {
 // Program returns a copy of the classic BPF program, as SO_ATTACH_FILTER takes it. A packet socket without link headers
 // (SOCK_DGRAM) needs a filter for LinkRaw.
 //
-// The kernel knows % and ^ since Linux 3.7.
+// The kernel knows % and ^ since Linux 3.7. It takes the outer VLAN tag out of a frame before a socket filter sees it, so that "vlan",
+// which looks for tags in the frame as a file has them, finds none there.
 func (f *Filter) Program() []bpf.RawInstruction {
 	return append([]bpf.RawInstruction(nil), f.program...)
 }

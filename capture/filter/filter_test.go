@@ -103,10 +103,8 @@ func TestOneExpressionServesSeveralLinkTypes(t *testing.T) {
 		if again, _ := f.For(link); again != g {
 			t.Errorf("link type %d is compiled twice", link)
 		}
-		if link != LinkEthernet {
-			if f.Match(frame, len(frame)) && link != LinkEthernet {
-				t.Errorf("the Ethernet filter matches a frame of link type %d", link)
-			}
+		if link != LinkEthernet && f.Match(frame, len(frame)) {
+			t.Errorf("the Ethernet filter matches a frame of link type %d", link)
 		}
 	}
 	six, err := f.For(LinkIPv6)
@@ -222,8 +220,11 @@ func TestInheritanceOfQualifiers(t *testing.T) {
 func TestTunnelledPacketsAreNotMatched(t *testing.T) {
 	inner := ip4(alice, bob, 6, 0, nil, tcp(40112, 443, 2, ""))
 	outer := ip4("192.0.2.1", "192.0.2.2", 4, 0, nil, inner)
-	if compile(t, "host 10.0.0.5 or tcp", LinkRaw).Match(outer, len(outer)) || !compile(t, "ip proto 4", LinkRaw).Match(outer, len(outer)) {
+	if compile(t, "host 10.0.0.5 or tcp", LinkRaw).Match(outer, len(outer)) {
 		t.Error("IP in IP: the filter looked inside")
+	}
+	if !compile(t, "ip proto 4", LinkRaw).Match(outer, len(outer)) {
+		t.Error("IP in IP: the outer header does not count")
 	}
 }
 
@@ -252,12 +253,29 @@ func TestLongJumps(t *testing.T) {
 			j.agree(t, frame)
 		}
 		for _, frame := range [][]byte{
-			ip4(alice, bob, 6, 0, nil, tcp(1, 443, 2, "")), ip4(alice, "192.0.0.0", 17, 0, nil, udp(1, 443, "")), ip6(alice6, bob6, 6, tcp(1, 443, 2, "")),
+			ip4(alice, bob, 6, 0, nil, tcp(1, 443, 2, "")),
+			ip4(alice, "192.0.0.0", 17, 0, nil, udp(1, 443, "")),
+			ip6(alice6, bob6, 6, tcp(1, 443, 2, "")),
 		} {
 			if f.Match(frame, len(frame)) {
 				t.Errorf("%d hosts: % x matches", n, frame)
 			}
 			j.agree(t, frame)
+		}
+	}
+}
+
+// TestEveryHeaderThatIsReadMustBeThere pins a difference to libpcap 1.10, which checks for the header that the left operand of + - * …
+// reads and forgets the right one's: "1 + ip[0] = 0x46" is true there for whatever frame has 0x45 at that place.
+func TestEveryHeaderThatIsReadMustBeThere(t *testing.T) {
+	arp := ethernet("020000000001", "020000000005", nil, typeARP, append([]byte{0x45}, arpBody(1, alice, bob)[1:]...))
+	ip := ethernet("020000000001", "020000000005", nil, typeIP, ip4(alice, bob, 6, 0, nil, tcp(1, 2, 2, "")))
+	for _, expr := range []string{
+		"1 + ip[0] = 0x46", "ip[0] + 1 = 0x46", "0x46 - ip[0] = 1", "ether[0] + ip[0] = 0x47", "len - (len - ip[0]) = 0x45",
+	} {
+		f := compile(t, expr, LinkEthernet)
+		if f.Match(arp, len(arp)) || !f.Match(ip, len(ip)) {
+			t.Errorf("%q: ARP %v, IPv4 %v", expr, f.Match(arp, len(arp)), f.Match(ip, len(ip)))
 		}
 	}
 }

@@ -200,7 +200,7 @@ func frames(t testing.TB, link string) [][]byte {
 			add(unhex("0004 0001 0006 020000000005 0000"), be16(typePPPoES), unhex("11 00 0027 0040"), be16(pppNumber(p.etherType)), p.bytes)
 		case "LINUX_SLL2":
 			add(be16(p.etherType), unhex("0000 00000002 0001 04 06 0200000000050000"), p.bytes)
-			add(be16(typePPPoES), unhex("0000 00000002 0001 04 06 0200000000050000"), unhex("11 00 0027 0040"), be16(pppNumber(p.etherType)), p.bytes)
+			add(be16(typePPPoES), unhex("0000 00000002 0001 04 06 0200000000050000 11 00 0027 0040"), be16(pppNumber(p.etherType)), p.bytes)
 		case "PPP":
 			add(unhex("ff03"), be16(pppNumber(p.etherType)), p.bytes)
 			add(unhex("ff03 0281 00064 140"), p.bytes)

@@ -8,7 +8,9 @@ import (
 )
 
 // fuzzLinks are the link types that a fuzzed byte chooses from, one of them unknown.
-var fuzzLinks = []uint32{LinkEthernet, LinkRaw, LinkLinuxSLL, LinkLinuxSLL2, LinkNull, LinkLoop, LinkPPP, LinkIPv4, LinkIPv6, LinkDLTRaw, 147}
+var fuzzLinks = []uint32{
+	LinkEthernet, LinkRaw, LinkLinuxSLL, LinkLinuxSLL2, LinkNull, LinkLoop, LinkPPP, LinkIPv4, LinkIPv6, LinkDLTRaw, 147,
+}
 
 // FuzzCompile holds every expression to: a filter or an error, never both; an error that points into the expression and prints
 // without control bytes; a program that loads, and that matches what it matched before the optimizer.

@@ -45,7 +45,7 @@ func (g *generator) carriesTyped(n interface{ offset() int }, etherType uint32) 
 	switch etherType {
 	case sapIPX, typeAppleTalk, typeAppARP:
 		e := g.errorf(n, "protocol %#x is known but not supported", etherType)
-		e.Hint = "it is about protocols that IP has replaced"
+		e.Hint = ipReplaced
 		return nil, e
 	}
 	if etherType > maxLength8023 {

@@ -86,16 +86,17 @@ var unsupported = func() map[string]string {
 		"it needs host names, and names are not looked up":              "gateway",
 		"it needs a loop that packet filters in the kernel do not have": "protochain",
 		"a capture file does not say which way a packet went":           "inbound outbound",
-		"it is about 802.11 frames":                                     "wlan type subtype dir direction ra ta addr1 addr2 addr3 addr4 address1 address2 address3 address4 radio",
-		"it is about FDDI or Token Ring frames":                         "fddi tr",
-		"it is about logs of OpenBSD's packet filter":                   "on ifname rset ruleset rnr rulenum srnr subrulenum reason action",
-		"it is about ATM":                            "lane metac bcc oam oamf4 oamf4ec oamf4sc sc ilmic vpi vci connectmsg metaconnect",
-		"it is about SS7 signalling":                 "fisu lssu lsu msu hfisu hlssu hmsu sio opc dpc sls hsio hopc hdpc hsls",
-		"it is about protocols that IP has replaced": "decnet lat sca moprc mopdl atalk aarp ipx netbeui",
-		"it is about OSI and LLC frames":             "iso esis es-is isis is-is clnp l1 l2 iih lsp snp csnp psnp stp llc",
+		"it is about 802.11 frames": "wlan type subtype dir direction ra ta radio " +
+			"addr1 addr2 addr3 addr4 address1 address2 address3 address4",
+		"it is about FDDI or Token Ring frames":       "fddi tr",
+		"it is about logs of OpenBSD's packet filter": "on ifname rset ruleset rnr rulenum srnr subrulenum reason action",
+		"it is about ATM":                             "lane metac bcc oam oamf4 oamf4ec oamf4sc sc ilmic vpi vci connectmsg metaconnect",
+		"it is about SS7 signalling":                  "fisu lssu lsu msu hfisu hlssu hmsu sio opc dpc sls hsio hopc hdpc hsls",
+		ipReplaced:                                    "decnet lat sca moprc mopdl atalk aarp ipx netbeui",
+		"it is about OSI and LLC frames":              "iso esis es-is isis is-is clnp l1 l2 iih lsp snp csnp psnp stp llc",
 		"packets inside a tunnel are not looked at: filter its outer \"udp port 6081\"": "geneve",
 		"interface numbers are not part of every capture":                               "ifindex",
-		"write ether[N] with a relation instead":                                        "byte",
+		"write ether[N] with a comparison instead":                                      "byte",
 	} {
 		for word := range strings.FieldsSeq(words) {
 			m[word] = reason
@@ -103,6 +104,8 @@ var unsupported = func() map[string]string {
 	}
 	return m
 }()
+
+const ipReplaced = "it is about protocols that IP has replaced"
 
 // suggest names up to three known words that are near to word, as a hint, or nothing.
 func suggest(word string, known []string) string {

@@ -11,6 +11,10 @@ func (p *parser) startsArithmetic() bool {
 	return t.kind == tokenNumber || t.isOp("(") || t.isOp("-") || t.isKey(keyLen) || t.isProtocol() && p.peekSecond().isOp("[")
 }
 
+func (t token) continuesArithmetic() bool {
+	return t.kind == tokenOp && (precedence[t.text] > 0 || relations[t.text] != "")
+}
+
 // relation reads "arithmetic relop arithmetic".
 func (p *parser) relation() (node, error) {
 	left, err := p.arithmetic()

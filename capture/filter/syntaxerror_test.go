@@ -136,7 +136,8 @@ func TestSyntaxErrorPrintsACaret(t *testing.T) {
 		{SyntaxError{Expr: "tcp or", Offset: 6, Msg: "ends"}, "filter expression: ends\n  tcp or\n        ^"},
 		{SyntaxError{Expr: "é\tx", Offset: 3, Msg: "m"}, "filter expression: m\n  é?x\n    ^"},
 		{SyntaxError{Expr: strings.Repeat("a", 100) + "!" + strings.Repeat("b", 100), Offset: 100, Msg: "m"},
-			"filter expression: m\n  ..." + strings.Repeat("a", 50) + "!" + strings.Repeat("b", 27) + "...\n  " + strings.Repeat(" ", 53) + "^"},
+			"filter expression: m\n  ..." + strings.Repeat("a", 50) + "!" + strings.Repeat("b", 27) + "...\n  " +
+				strings.Repeat(" ", 53) + "^"},
 		{SyntaxError{Expr: "x", Offset: 99, Msg: "m"}, "filter expression: m\n  x\n   ^"},
 	} {
 		if got := c.e.Error(); got != c.want {
@@ -155,7 +156,7 @@ func TestBounds(t *testing.T) {
 		"index":        {strings.Repeat("ip[", 201) + "0" + strings.Repeat("]", 201) + " = 1", "nested deeper"},
 		"registers":    {"ip[0]" + strings.Repeat("+ (ip[0]", 20) + strings.Repeat(")", 20) + " = 1", "intermediate results"},
 		"instructions": {"tcp and (" + distinctMACs(1500), "4096 are allowed"},
-		"open":         {strings.Repeat("(", 190) + strings.Repeat("1+", 30000) + "1", "not closed"},
+		"open":         {strings.Repeat("(", 190) + strings.Repeat("1+", 30000) + "1", "the expression ends"},
 		"name":         {"port " + strings.Repeat("a", 300), "name longer"},
 	} {
 		_, err := Compile(c.expr, Options{Link: LinkEthernet})
@@ -164,7 +165,8 @@ func TestBounds(t *testing.T) {
 		}
 	}
 	for name, expr := range map[string]string{
-		"sums":        strings.Repeat("(", 180) + "1" + strings.Repeat("+1)", 180) + " < len and (" + strings.Repeat("(", 150) + "ip" + strings.Repeat(")", 151),
+		"sums": strings.Repeat("(", 180) + "1" + strings.Repeat("+1)", 180) + " < len and (" +
+			strings.Repeat("(", 150) + "ip" + strings.Repeat(")", 151),
 		"parentheses": strings.Repeat("(", 199) + "ip" + strings.Repeat(")", 199),
 		"chain":       strings.Repeat("ip or ", 10000) + "ip",
 		"sum":         strings.Repeat("1 + ", 15000) + "len > 5",
@@ -195,7 +197,9 @@ func distinctMACs(n int) string {
 }
 
 func TestMessagesHoldNoControlBytes(t *testing.T) {
-	for _, expr := range []string{"ip \\0\x050", "ip \\0\u009b0", "host 10.0.0.0\n\n/8", "tcp\x1b[31m", "port \\" + strings.Repeat("x", 400)} {
+	for _, expr := range []string{
+		"ip \\0\x050", "ip \\0\u009b0", "host 10.0.0.0\n\n/8", "tcp\x1b[31m", "port \\" + strings.Repeat("x", 400),
+	} {
 		_, err := Compile(expr, Options{Link: LinkEthernet})
 		se, ok := errors.AsType[*SyntaxError](err)
 		if !ok || strings.ContainsAny(se.Msg+se.Hint, "\n\x05\x1b\u009b") || len(se.Msg) > 400 {
