@@ -82,7 +82,7 @@ func (a *Analyzer) request(c *conn, l *layer, r *httpwire.Request) {
 	}
 	ours := a.matchName(c, host, byHost)
 	operation, service, by := r.DynamoDB()
-	if len(by) > 0 && (by[0] != byScope || !namesOther(host)) {
+	if len(by) > 0 && (by[0] != byScope || !endpoint.OtherAWSService(plainHost(host))) {
 		ours = true
 		c.ours = true
 		for _, how := range by {

@@ -74,9 +74,10 @@ func (c *conn) describe(n endpoint.Name) {
 	fill(&e.Kind, n.Kind)
 }
 
-// matchAddress judges the server's address: DynamoDB's own ranges, unless the name that the client asked for is another service's.
+// matchAddress judges the server's address: DynamoDB's own ranges, unless the client asked for a name, which says more than the address does.
+// A name that is no DynamoDB's makes the session none, whatever the address: look-alikes and other services' names included.
 func (a *Analyzer) matchAddress(c *conn, host string) bool {
-	if !c.byAddr || namesOther(host) {
+	if !c.byAddr || namesOther(host) && !c.ours {
 		return false
 	}
 	c.ours = true
@@ -119,8 +120,8 @@ func (c *conn) noteDNS() bool {
 	return true
 }
 
-// namesOther reports whether host names a service of AWS that is not DynamoDB.
-func namesOther(host string) bool { return host != "" && endpoint.OtherAWSService(plainHost(host)) }
+// namesOther reports whether host is a name, and not DynamoDB's as the callers have found out already.
+func namesOther(host string) bool { return host != "" && !isAddress(host) }
 
 // plainHost is a host without port, brackets and trailing dot, in lower case.
 func plainHost(host string) string {
