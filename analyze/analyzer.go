@@ -49,14 +49,23 @@ const (
 	DefaultMaxFlows    = 1 << 20
 	DefaultMaxBuffered = 32 << 20
 
-	// idleOpening: a SYN without an answer or payload; Linux gives up after about two minutes (tcp_syn_retries).
+	// idleOpening, in seconds: a SYN without an answer or payload; Linux gives up after about two minutes (tcp_syn_retries). An ended
+	// flow is forgotten as fast.
 	idleOpening = 75
-	// idleFinished: a flow that was judged or is none of ours. After it, a packet in its middle is looked at anew.
+	// idleFinished, in seconds: a flow that was judged or is none of ours. After it, a packet in its middle is looked at anew. One that was
+	// answered and has not carried payload may wait as long: clients open connections in advance.
 	idleFinished = 300
-	// idleActive: a flow that is being read, or a reported one that stays open.
+	// idleActive, in seconds: a flow that is being read, or a reported one that stays open.
 	idleActive = 3600
-	// lingering: how long an ended flow is still read, because captures reorder.
-	lingering = int64(time.Second)
+	// lingering, in nanoseconds: how long an ended flow is still read, because captures reorder; maxLingering how many of them, for captures
+	// whose time stands still.
+	lingering    = int64(time.Second)
+	maxLingering = 4096
+
+	// clockStep, in nanoseconds, and clockPackets: a step of the packets' time by more than that is believed when so many packets in a
+	// row agree, so that one wrong time stamp does not make every other flow look idle.
+	clockStep    = int64(time.Minute)
+	clockPackets = 8
 )
 
 // Stats counts what went through an Analyzer and what did not.
@@ -71,9 +80,11 @@ type Stats struct {
 	EvictedOpening, EvictedActive, EvictedFinished uint64
 	// GapBytes are missing bytes inside what had to be read; ConflictBytes came twice with different content.
 	GapBytes, ConflictBytes uint64
-	// HolesForced are holes given up early because MaxBuffered was reached.
+	// HolesForced are flows whose holes were given up early because MaxBuffered was reached.
 	HolesForced uint64
-	// NotTLS are streams that began as TLS and broke off from it; Unreadable are cleartext HTTP streams given up.
+	// OutOfWindow are segments that lay so far from the rest of their stream that they cannot belong to it.
+	OutOfWindow uint64
+	// ProtocolErrors are streams that began as TLS and broke off from it; Unreadable are cleartext HTTP streams given up.
 	ProtocolErrors, Unreadable uint64
 	// HTTPUnfollowed are cleartext HTTP flows that were dropped after a request that was not DynamoDB's, because many were open.
 	HTTPUnfollowed uint64
@@ -95,8 +106,10 @@ type Analyzer struct {
 	free     []int32
 	ended    []lingerer // conns that saw a FIN or RST, by rising deadline
 	now      int64      // latest time of a packet
-	nowSec   uint32
-	buffered int
+	nowSec   uint32     // now in seconds, at most 2^32-1
+	steps    int        // packets in a row whose time lies more than clockStep after now
+	buffered int        // what is held behind holes, in bytes
+	hand     int        // where the next search among conns begins
 	stats    Stats
 	order    orderer
 	idleTLS  []*tlswire.Conn
@@ -152,23 +165,28 @@ func (a *Analyzer) Stats() Stats {
 // Segment takes the next packet's transport part. Nothing of it is kept by reference.
 func (a *Analyzer) Segment(seg *flow.Segment) {
 	if seg.Time > a.now {
-		a.now = seg.Time
-		a.nowSec = uint32(uint64(seg.Time) / 1e9)
-		if len(a.ended) > 0 && a.ended[0].deadline < a.now {
-			a.settle(a.now)
-		}
+		a.advance(seg.Time)
+	} else {
+		a.steps = 0
 	}
-	if seg.Proto == flow.UDP {
-		a.stats.Datagrams++
-		a.datagram(seg)
+	if seg.Proto != flow.TCP {
+		if seg.Proto == flow.UDP {
+			a.stats.Datagrams++
+			a.datagram(seg)
+		}
 		return
 	}
 	a.stats.Segments++
 	a.stats.PayloadBytes += uint64(len(seg.Payload))
 	k, dir := keyOf(&seg.FiveTuple, seg.Cookie)
 	s := a.table.find(&k)
+	if s != nil && a.nowSec >= s.last+idleOpening && a.idle(s) {
+		// Sweeping finds idle slots sooner or later, in an order that hangs on the table's seed; what is put out must not.
+		a.table.remove(&k)
+		s = nil
+	}
 	if s == nil {
-		if seg.Length == 0 && !seg.Flags.Has(flow.SYN) {
+		if seg.Length == 0 && !seg.Flags.Has(flow.SYN) || maybePadding(seg) && !seg.Flags.Has(flow.SYN) {
 			if seg.Opening != nil && seg.Opening.Earlier {
 				a.existing(a.admit(&k, seg), dir, seg.Opening)
 			}
@@ -176,32 +194,42 @@ func (a *Analyzer) Segment(seg *flow.Segment) {
 		}
 		s = a.admit(&k, seg)
 	}
-	s.last = a.nowSec
+	if s.last = a.nowSec; a.steps > 0 {
+		s.last = seconds(seg.Time) // the step may turn out to be true
+	}
 	switch s.state {
-	case slotFinished:
-		if seg.Flags&(flow.SYN|flow.ACK) != flow.SYN {
-			if seg.Flags&(flow.FIN|flow.RST) != 0 {
-				s.flags |= sawEnd
-			}
-			return
-		}
-		if s.isn(dir) == seg.Seq && s.sawSyn(dir) {
-			return // the SYN of the flow that was judged, once more
-		}
-		*s = slot{key: s.key, start: seg.Time, conn: -1, last: s.last, state: slotOpening}
-		a.stats.Flows++
-		fallthrough
 	case slotOpening:
 		a.opening(s, dir, seg)
 	case slotActive:
 		a.active(s, dir, seg)
+	default:
+		a.over(s, dir, seg)
 	}
 }
+
+// advance moves the time to that of a packet.
+func (a *Analyzer) advance(t int64) {
+	if t-a.now > clockStep && a.now != 0 {
+		if a.steps++; a.steps < clockPackets {
+			return
+		}
+	}
+	a.steps = 0
+	a.setNow(t)
+	if len(a.ended) > 0 && a.ended[0].deadline < a.now {
+		a.settle(a.now)
+	}
+}
+
+func (a *Analyzer) setNow(t int64) { a.now, a.nowSec = t, seconds(t) }
+
+// seconds is a packet's time in seconds, as slots have it; what they cannot hold is the latest time.
+func seconds(t int64) uint32 { return uint32(min(uint64(max(t, 0))/1e9, 1<<32-1)) }
 
 // Advance tells the time when no packet does: a live source calls it while the network is quiet.
 func (a *Analyzer) Advance(now int64) {
 	if now > a.now {
-		a.now, a.nowSec = now, uint32(uint64(now)/1e9)
+		a.setNow(now)
 	}
 	a.settle(a.now)
 	a.reportQuiet()
@@ -223,247 +251,4 @@ func (a *Analyzer) Flush() {
 	}
 	a.table = newFlowTable()
 	a.order.release()
-}
-
-// admit makes a slot for a flow that is seen for the first time, at the cost of an idle one when the table is full.
-func (a *Analyzer) admit(k *flowKey, seg *flow.Segment) *slot {
-	a.stats.Flows++
-	a.table.sweep(2, a.idle)
-	if a.table.used >= a.o.MaxFlows {
-		a.evict()
-	}
-	s := a.table.insert(k)
-	s.start = seg.Time
-	return s
-}
-
-// idle reports whether a slot has been silent for too long, and finishes its flow if so.
-func (a *Analyzer) idle(s *slot) bool {
-	var limit uint32
-	switch s.state {
-	case slotOpening:
-		limit = idleOpening
-	case slotFinished:
-		if limit = idleFinished; s.flags&sawEnd != 0 {
-			limit = idleOpening
-		}
-	default:
-		limit = idleActive
-	}
-	if a.nowSec < s.last || a.nowSec-s.last < limit {
-		return false
-	}
-	a.forget(s)
-	return true
-}
-
-// forget ends what a slot stands for, before the slot is removed.
-func (a *Analyzer) forget(s *slot) {
-	switch s.state {
-	case slotOpening:
-		a.stats.HalfOpen++
-	case slotActive:
-		a.conclude(a.conns[s.conn])
-		a.recycle(a.conns[s.conn])
-	}
-}
-
-// evict makes room in a full table: of the next slots it takes a half-open flow, else a finished one, else the one silent longest.
-func (a *Analyzer) evict() {
-	var victim *slot
-	worst := -1
-	for range 64 {
-		s := &a.table.slots[a.table.hand&a.table.mask]
-		a.table.hand++
-		if s.state == slotEmpty {
-			continue
-		}
-		score := int(min(a.nowSec-s.last, 1<<20))
-		switch s.state {
-		case slotOpening:
-			score += 2 << 21
-		case slotFinished:
-			score += 1 << 21
-		}
-		if score > worst {
-			victim, worst = s, score
-		}
-	}
-	if victim == nil {
-		return // 64 empty slots in a row cannot be in a full table
-	}
-	switch victim.state {
-	case slotOpening:
-		a.stats.EvictedOpening++
-	case slotFinished:
-		a.stats.EvictedFinished++
-	case slotActive:
-		a.stats.EvictedActive++
-		a.conns[victim.conn].evicted = true
-	}
-	a.forget(victim)
-	key := victim.key
-	a.table.remove(&key)
-}
-
-// opening handles a packet of a flow that has not carried payload yet.
-func (a *Analyzer) opening(s *slot, dir uint8, seg *flow.Segment) {
-	if seg.Flags.Has(flow.SYN) {
-		s.setSyn(dir, seg.Seq)
-		if seg.Flags.Has(flow.ACK) {
-			if !s.sawSyn(1 - dir) {
-				s.setSyn(1-dir, seg.Ack-1)
-			}
-			s.setOpener(1 - dir)
-		} else {
-			s.setOpener(dir)
-		}
-	}
-	if seg.Length > 0 {
-		c := a.activate(s)
-		a.deliverSegment(c, dir, seg)
-		return
-	}
-	// A refusal leaves the slot as it is: the client may try again with the same SYN (as after the answer of a connection in TIME-WAIT).
-}
-
-// active handles a packet of a flow that a conn reads.
-func (a *Analyzer) active(s *slot, dir uint8, seg *flow.Segment) {
-	c := a.conns[s.conn]
-	if seg.Flags.Has(flow.SYN) && a.reopened(s, c, dir, seg) {
-		return
-	}
-	if c.newSyn.seen && !seg.Flags.Has(flow.SYN) && dir == c.newSyn.dir && seg.Length > 0 && seg.Seq == c.newSyn.seq+1 {
-		a.restart(s, c, seg.Time)
-		s.setSyn(dir, seg.Seq-1)
-		s.setOpener(dir)
-		a.opening(s, dir, seg)
-		return
-	}
-	a.deliverSegment(c, dir, seg)
-}
-
-// reopened recognises that a SYN begins a new connection on the five-tuple of one that is still being read: at once if that one has
-// ended, else when the other side, or data, confirms it, so that a stray SYN cannot cut a session off. It reports whether the packet is dealt with.
-func (a *Analyzer) reopened(s *slot, c *conn, dir uint8, seg *flow.Segment) bool {
-	st := &c.streams[dir]
-	same := s.sawSyn(dir) && s.isn(dir) == seg.Seq
-	if same {
-		return false
-	}
-	if !seg.Flags.Has(flow.ACK) {
-		if c.endSeen {
-			a.restart(s, c, seg.Time)
-			a.opening(s, dir, seg)
-			return true
-		}
-		c.newSyn.seen, c.newSyn.dir, c.newSyn.seq, c.newSyn.time = true, dir, seg.Seq, seg.Time
-		return true
-	}
-	// A SYN+ACK with another number: the answer to a new SYN, or a second answer to the first.
-	if c.newSyn.seen && dir != c.newSyn.dir && seg.Ack == c.newSyn.seq+1 {
-		start := c.newSyn
-		a.restart(s, c, start.time)
-		s.setSyn(start.dir, start.seq)
-		s.setOpener(start.dir)
-		a.opening(s, dir, seg)
-		return true
-	}
-	if st.offset == 0 {
-		s.setSyn(dir, seg.Seq)
-		st.sync(seg.Seq+1, true)
-	}
-	return seg.Length == 0
-}
-
-// restart finishes the flow of a slot and makes the slot a new flow on the same five-tuple.
-func (a *Analyzer) restart(s *slot, c *conn, start int64) {
-	a.conclude(c)
-	a.recycle(c)
-	*s = slot{key: s.key, start: start, conn: -1, last: s.last, state: slotOpening}
-	a.stats.Flows++
-}
-
-// activate gives a flow a conn, because payload came.
-func (a *Analyzer) activate(s *slot) *conn {
-	var c *conn
-	if n := len(a.free); n > 0 {
-		c = a.conns[a.free[n-1]]
-		a.free = a.free[:n-1]
-	} else {
-		c = &conn{index: int32(len(a.conns))}
-		a.conns = append(a.conns, c)
-	}
-	c.begin(a, s)
-	s.state, s.conn = slotActive, c.index
-	a.order.opened(c)
-	return c
-}
-
-// finish concludes a conn and leaves its slot behind, so that late packets of the flow are recognised as such.
-func (a *Analyzer) finish(c *conn) {
-	if s := a.table.find(&c.key); s != nil && s.state == slotActive && s.conn == c.index {
-		s.state, s.conn = slotFinished, -1
-		if c.endSeen {
-			s.flags |= sawEnd
-		}
-	}
-	a.conclude(c)
-	a.recycle(c)
-}
-
-// ignore drops a conn whose flow is none of ours.
-func (a *Analyzer) ignore(c *conn) {
-	c.dismissed = true
-	if c.concluding {
-		return
-	}
-	a.finish(c)
-}
-
-// recycle makes a conn free for another flow.
-func (a *Analyzer) recycle(c *conn) {
-	a.order.dropped(c)
-	c.release(a)
-	a.free = append(a.free, c.index)
-}
-
-// linger queues a conn whose flow has ended.
-func (a *Analyzer) linger(c *conn) {
-	a.ended = append(a.ended, lingerer{c, c.serial, a.now + lingering})
-}
-
-// settle finishes conns whose time after the end is over.
-func (a *Analyzer) settle(now int64) {
-	n := 0
-	for n < len(a.ended) && a.ended[n].deadline < now {
-		if l := a.ended[n]; l.conn.inUse && l.conn.serial == l.serial {
-			a.finish(l.conn)
-		}
-		n++
-	}
-	a.ended = a.ended[n:]
-}
-
-// isn, sawSyn, setSyn and setOpener read and write a slot by direction: 0 is from end a.
-func (s *slot) isn(dir uint8) uint32 {
-	if dir == 0 {
-		return s.isnA
-	}
-	return s.isnB
-}
-
-func (s *slot) sawSyn(dir uint8) bool { return s.flags&(sawSynA<<dir) != 0 }
-
-func (s *slot) setSyn(dir uint8, seq uint32) {
-	s.flags |= sawSynA << dir
-	if dir == 0 {
-		s.isnA = seq
-	} else {
-		s.isnB = seq
-	}
-}
-
-func (s *slot) setOpener(dir uint8) {
-	s.flags = s.flags&^(openedByA|openedByB) | openedByA<<dir
 }

@@ -11,7 +11,6 @@ import (
 	"github.com/dynwatch/dynwatch/analyze/session"
 	"github.com/dynwatch/dynwatch/analyze/tlswire"
 	"github.com/dynwatch/dynwatch/analyze/trust"
-	"github.com/dynwatch/dynwatch/internal/flow"
 )
 
 // conclude ends the reading of a flow and puts its session out, if it is one.
@@ -22,10 +21,10 @@ func (a *Analyzer) conclude(c *conn) {
 	c.concluding = true
 	if !c.dismissed {
 		for dir := range uint8(2) {
-			if len(c.streams[dir].doubt) > 0 && len(c.streams[dir].pending) > 0 {
-				a.resolveDoubt(c, dir, c.streams[dir].pending[0].seq)
-			}
 			a.drain(c, dir, true)
+			if n := c.streams[dir].missing(); n > 0 && !c.streams[dir].unwanted {
+				a.gap(c, dir, n)
+			}
 			a.recogniseHeld(c, dir)
 		}
 		for _, l := range [...]*layer{&c.outer, &c.inner} {
@@ -127,7 +126,7 @@ func (a *Analyzer) build(c *conn) *session.Session {
 		side, st := c.side(dir), &c.streams[dir]
 		s.Loss.GapBytes[side], s.Loss.ConflictBytes[side] = st.gapBytes, st.conflictBytes
 		s.Loss.TruncatedPackets += st.truncated
-		s.Loss.OneSided = s.Loss.OneSided || st.packets == 0
+		s.Loss.OneSided = s.Loss.OneSided || !st.seen
 	}
 	if o := c.opening; o != nil {
 		s.Process, s.RedirectedTo = &o.Process, o.RedirectedTo
@@ -367,13 +366,4 @@ func (a *Analyzer) judge(s *session.Session) {
 func (a *Analyzer) evaluate(s *session.Session) {
 	s.Findings = rules.Evaluate(&rules.Input{Session: s, Policy: a.o.Policy, History: a.o.History})
 	s.Verdict = rules.Verdict(s, s.Findings)
-}
-
-// tuple is the five-tuple of a packet in direction dir.
-func (c *conn) tuple(dir uint8) flow.FiveTuple {
-	t := flow.FiveTuple{SrcIP: c.key.a, DstIP: c.key.b, SrcPort: c.key.pa, DstPort: c.key.pb, Proto: flow.TCP}
-	if dir == 1 {
-		return t.Reverse()
-	}
-	return t
 }

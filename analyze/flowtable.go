@@ -36,28 +36,37 @@ const (
 	slotOpening            // SYN seen, no payload: all that is known is in the slot itself
 	slotActive             // a conn reads it
 	slotFinished           // judged or found to be none of ours: its packets cost one look-up
+	slotEnded              // slotFinished, and a FIN or RST was seen
 )
 
-// Flag bits of a slot: which ends' SYN was seen, and which end opened the flow.
+// over reports whether the packets of a slot are of no more interest.
+func (s slotState) over() bool { return s >= slotFinished }
+
+// Flag bits of a slot, each for end a, and one bit higher for end b.
 const (
-	sawSynA uint8 = 1 << iota
-	sawSynB
-	openedByA
-	openedByB
-	sawEnd // a FIN or RST was seen
+	sawSynA   uint8 = 1 << iota // the sequence number of its SYN is known, from the SYN itself or from its acknowledgement
+	_                           // b
+	openedByA                   // it opened the flow
+	_                           // b
+	sentA                       // a packet of it was captured
+	_                           // b
+	ackedSynA                   // the other end has acknowledged its SYN by the number that is known
+	_                           // b
+
+	openedByB = openedByA << 1
 )
 
 // slot is one flow in 64 bytes, one cache line and no pointer: a capture of 200,000 flows that are none of ours costs a few MiB
 // that the collector never scans.
 type slot struct {
-	key   flowKey
+	key   flowKey // 38 bytes
+	state slotState
+	flags uint8
 	start int64 // first packet, ns
-	// isnA and isnB are the sequence numbers of the SYNs, where flags say that they were seen.
+	// isnA and isnB are the sequence numbers of the SYNs, where flags say that they are known.
 	isnA, isnB uint32
 	conn       int32  // index of the conn, if state is slotActive
 	last       uint32 // time of the last packet, in seconds since the Unix epoch
-	state      slotState
-	flags      uint8
 }
 
 // flowTable maps flows to slots by open addressing with linear probing and backward-shift deletion. It is seeded at random, so that
@@ -72,7 +81,8 @@ type flowTable struct {
 	hand  uint32 // where the next sweep step looks
 }
 
-// minSlots is the table's first size; it doubles when seven eighths are used.
+// minSlots is the table's first size; it doubles when three quarters are used. With linear probing a miss looks at 8 slots on average
+// then, and would look at 32 at seven eighths.
 const minSlots = 1 << 10
 
 func newFlowTable() *flowTable {
@@ -105,7 +115,7 @@ func (t *flowTable) find(k *flowKey) *slot {
 
 // insert adds k, which must not be there, and returns its slot, zero but for key and state.
 func (t *flowTable) insert(k *flowKey) *slot {
-	if t.used >= len(t.slots)/8*7 {
+	if t.used >= len(t.slots)/4*3 {
 		t.grow()
 	}
 	t.used++
@@ -169,4 +179,47 @@ func (t *flowTable) sweep(n int, drop func(*slot) bool) {
 		}
 		t.hand++
 	}
+}
+
+// The following read and write a slot by direction: 0 is from end a.
+
+func (s *slot) isn(dir uint8) uint32 {
+	if dir == 0 {
+		return s.isnA
+	}
+	return s.isnB
+}
+
+func (s *slot) sawSyn(dir uint8) bool   { return s.flags&(sawSynA<<dir) != 0 }
+func (s *slot) sent(dir uint8) bool     { return s.flags&(sentA<<dir) != 0 }
+func (s *slot) ackedSyn(dir uint8) bool { return s.flags&(ackedSynA<<dir) != 0 }
+
+func (s *slot) setSyn(dir uint8, seq uint32) {
+	if s.isn(dir) != seq {
+		s.flags &^= ackedSynA << dir
+	}
+	s.flags |= sawSynA << dir
+	if dir == 0 {
+		s.isnA = seq
+	} else {
+		s.isnB = seq
+	}
+}
+
+func (s *slot) setOpener(dir uint8) {
+	s.flags = s.flags&^(openedByA|openedByB) | openedByA<<dir
+}
+
+// noteAck takes the acknowledgement of what direction dir has sent, of which only the SYN can have been captured. Of two answers with
+// different numbers it tells which one the receiver took; a number a little ahead acknowledges payload that was not captured.
+func (s *slot) noteAck(dir uint8, ack uint32) {
+	if !s.sawSyn(dir) || s.ackedSyn(dir) {
+		return
+	}
+	if d := int32(ack - 1 - s.isn(dir)); d < 0 || d > rstWindow {
+		s.setSyn(dir, ack-1)
+	} else if d > 0 {
+		return
+	}
+	s.flags |= ackedSynA << dir
 }

@@ -176,7 +176,7 @@ func (a *Analyzer) response(c *conn, l *layer, r *httpwire.Response) {
 		a.reportLive(c)
 		return
 	}
-	if c.web.Total == 0 && c.streams[c.client].packets == 0 && (r.DynamoDB() || c.byAddr) {
+	if c.web.Total == 0 && !c.streams[c.client].seen && (r.DynamoDB() || c.byAddr) {
 		// Only the server's side was captured.
 		c.web.ResponseOnly = true
 		if r.DynamoDB() {

@@ -11,6 +11,12 @@ const (
 	// maxPending and maxPendingChunks bound the bytes and segments held behind a hole; more than that, and the hole is given up.
 	maxPending       = 256 << 10
 	maxPendingChunks = 256
+	// chunkCost is what a held segment costs beyond its bytes.
+	chunkCost = 96
+	// maxAhead is how far ahead of what was delivered, or acknowledged, a segment may lie: no window is larger in practice. One that lies
+	// beyond is none of the stream's, unless strayRun of them follow each other.
+	maxAhead = 16 << 20
+	strayRun = 4
 	// ackedHoleChunks and ackedHoleAge: a hole that the receiver has acknowledged will not be sent again, but captures do reorder,
 	// so it is given up only when so many segments, or so many nanoseconds, have come after it.
 	ackedHoleChunks = 32
@@ -25,7 +31,12 @@ type chunk struct {
 	data []byte
 	// after is the number of bytes directly behind data that the capture cut off (snap length).
 	after int
+	at    int64 // when it came, ns
+	// doubt: it may be padding, see maybePadding. Such a chunk overlaps no other.
+	doubt bool
 }
+
+func (c *chunk) end() uint32 { return c.seq + uint32(len(c.data)) }
 
 // stream puts one direction of a flow in order. The first copy of a byte wins; a later, different one is counted.
 //
@@ -37,14 +48,15 @@ type stream struct {
 	fromSyn bool  // next was fixed by a SYN of this side, or by the acknowledgement in the other side's
 	offset  int64 // bytes delivered or skipped so far
 	base    uint32
-	packets int64
+	seen    bool // a packet of this side was captured
 
 	pending      []chunk // by rising seq, not overlapping
 	pendingBytes int
-	pendingSince int64 // when the first of them came, ns
+	counted      int // what the analyzer has counted for pending
 
-	// doubt are bytes at next that may be a bare acknowledgement's padding; see maybePadding.
-	doubt []byte
+	// stray is where the last segments that lay too far ahead ended, strays how many of them followed each other.
+	stray  uint32
+	strays int
 
 	kept []byte // delivered bytes that end at keptEnd; nil once no longer wanted
 	// keptEnd is the stream offset behind the last kept byte; a gap starts kept anew.
@@ -53,8 +65,9 @@ type stream struct {
 	acked     uint32 // highest acknowledgement by the other side
 	ackedSeen bool
 
-	finSeq  uint32
+	finSeq  uint32 // the number of the FIN, or of the RST
 	finSeen bool
+	rstSeen bool
 
 	gapBytes, conflictBytes int64
 	truncated               int
@@ -117,11 +130,8 @@ func (s *stream) keep(data []byte) {
 	s.keptEnd = s.offset + int64(len(data))
 }
 
-// hold stores data that lies dist > 0 bytes ahead, as far as no earlier copy of it is held.
-func (s *stream) hold(seq uint32, data []byte, after int, now int64) (held int) {
-	if len(s.pending) == 0 {
-		s.pendingSince = now
-	}
+// hold stores data that lies ahead, as far as no earlier copy of it is held.
+func (s *stream) hold(seq uint32, data []byte, after int, now int64, doubt bool) {
 	// Find the first chunk that ends behind seq.
 	i := len(s.pending)
 	for i > 0 && int32(s.pending[i-1].end()-seq) > 0 {
@@ -134,7 +144,7 @@ func (s *stream) hold(seq uint32, data []byte, after int, now int64) (held int) 
 			if skip > 0 {
 				s.conflictBytes += countDiff(data, p.data[int(int32(seq-p.seq)):])
 				if skip >= len(data) {
-					return held
+					return
 				}
 				data, seq = data[skip:], seq+uint32(skip)
 			}
@@ -149,44 +159,100 @@ func (s *stream) hold(seq uint32, data []byte, after int, now int64) (held int) 
 		}
 		s.pending = append(s.pending, chunk{})
 		copy(s.pending[i+1:], s.pending[i:])
-		s.pending[i] = chunk{seq: seq, data: bytes.Clone(data[:n]), after: tail}
+		s.pending[i] = chunk{seq: seq, data: bytes.Clone(data[:n]), after: tail, at: now, doubt: doubt}
 		s.pendingBytes += n
-		held += n
 		data, seq = data[n:], seq+uint32(n)
 		i++
 	}
-	return held
 }
 
-func (c *chunk) end() uint32 { return c.seq + uint32(len(c.data)) }
+// doubtful holds bytes that may be padding, unless something else is known of their place.
+func (s *stream) doubtful(seq uint32, data []byte, now int64) {
+	end := seq + uint32(len(data))
+	for i := range s.pending {
+		if p := &s.pending[i]; int32(p.seq-end) < 0 && int32(p.end()-seq) > 0 {
+			return
+		}
+	}
+	s.hold(seq, data, 0, now, true)
+}
 
-// holeGivenUp reports whether the hole before the first pending chunk will not be filled any more.
+// dropDoubts drops what may be padding and overlaps n bytes at seq, which now have come: padding it was, or they repeat it.
+func (s *stream) dropDoubts(seq uint32, n int) {
+	end := seq + uint32(n)
+	for i := 0; i < len(s.pending); {
+		p := &s.pending[i]
+		if p.doubt && int32(p.seq-end) < 0 && int32(p.end()-seq) > 0 {
+			s.pendingBytes -= len(p.data)
+			s.pending = append(s.pending[:i], s.pending[i+1:]...)
+			continue
+		}
+		i++
+	}
+}
+
+// vouched reports whether the first pending chunk, which may be padding, was certainly sent: the next segment, or the FIN, follows right
+// behind it. Padding is followed by bytes in its own place. With final, when nothing more will come, the other side's acknowledgement
+// does as well.
+func (s *stream) vouched(final bool) bool {
+	end := s.pending[0].end()
+	return len(s.pending) > 1 && s.pending[1].seq == end || s.finSeen && s.finSeq == end ||
+		final && s.ackedSeen && int32(s.acked-end) >= 0
+}
+
+// holeGivenUp reports whether the hole before the next pending chunk will not be filled any more.
 func (s *stream) holeGivenUp(now int64) bool {
-	if len(s.pending) == 0 {
+	first := 0
+	if first < len(s.pending) && s.pending[first].doubt && s.distance(s.pending[first].seq) <= 0 {
+		first++ // the hole lies behind it
+	}
+	if first == len(s.pending) {
 		return false
 	}
 	if s.pendingBytes > maxPending || len(s.pending) > maxPendingChunks {
 		return true
 	}
-	first := s.pending[0].seq
-	return s.ackedSeen && int32(s.acked-first) >= 0 &&
-		(len(s.pending) >= ackedHoleChunks || now-s.pendingSince > ackedHoleAge)
+	p := &s.pending[first]
+	return s.ackedSeen && int32(s.acked-p.seq) >= 0 && (len(s.pending) >= ackedHoleChunks || now-p.at > ackedHoleAge)
 }
 
 // take removes the first pending chunk.
 func (s *stream) take() chunk {
 	c := s.pending[0]
 	s.pending[0] = chunk{}
-	s.pending = s.pending[1:]
+	if s.pending = s.pending[1:]; len(s.pending) == 0 {
+		s.pending = nil
+	}
 	s.pendingBytes -= len(c.data)
 	return c
 }
 
+// missing is how many bytes at the end of the stream were not captured: its FIN or RST, or what the other side has acknowledged,
+// lies so far ahead.
+func (s *stream) missing() int {
+	if !s.synced {
+		return 0
+	}
+	n := 0
+	if s.finSeen || s.rstSeen {
+		n = s.distance(s.finSeq)
+	}
+	if s.ackedSeen {
+		acked := s.distance(s.acked)
+		if s.finSeen && s.acked == s.finSeq+1 || !s.finSeen && acked == 1 {
+			acked-- // a FIN takes a number; that of the second case was perhaps not captured
+		}
+		n = max(n, acked)
+	}
+	if n < 0 || n > rstWindow {
+		return 0
+	}
+	return n
+}
+
 // release frees what reassembly holds.
-func (s *stream) release() (freed int) {
-	freed = s.pendingBytes
+func (s *stream) release() {
 	s.pending, s.pendingBytes, s.kept = nil, 0, nil
-	return freed
 }
 
 // keepAlive reports whether a segment is a TCP keep-alive probe: one garbage byte, or none, just before what is expected
