@@ -13,6 +13,7 @@ func (p palette) paint(code, s string) string {
 }
 
 func (p palette) bold(s string) string { return p.paint("1", s) }
+func (p palette) dim(s string) string  { return p.paint("2", s) }
 func (p palette) warn(s string) string { return p.paint("33", s) }
 
 func (p palette) verdict(v session.Verdict, s string) string {

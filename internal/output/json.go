@@ -16,7 +16,7 @@ type JSON struct {
 
 // NewJSON returns a printer that writes to w.
 func NewJSON(w io.Writer) *JSON {
-	enc := json.NewEncoder(w)
+	enc := json.NewEncoder(&lineWriter{w: w})
 	enc.SetEscapeHTML(false)
 	return &JSON{enc}
 }

@@ -2,7 +2,7 @@ package output
 
 import (
 	"fmt"
-	"io"
+	"math"
 	"sort"
 	"strings"
 
@@ -23,7 +23,7 @@ type Summary struct {
 	CertificatesSeen, TLSSessions uint64
 	// Loss are the counters of everything that vanished, by stage and reason, as in "decode.malformed". Zero ones are listed too.
 	Loss map[string]uint64
-	// Warnings are lines for a person: truncated files and the like.
+	// Warnings are lines for a person: truncated files and the like. The text form leaves them to standard error.
 	Warnings []string
 	// Ranges says how old the address set is.
 	RangesDate string
@@ -101,35 +101,32 @@ func (s *Summary) object() *summaryJSON {
 }
 
 // writeText prints the summary for people: counters that are zero are left out, except the ones that everybody looks for.
-func (s *Summary) writeText(w io.Writer, p palette) error {
-	var b strings.Builder
-	fmt.Fprintf(&b, "%s, %s, %s", plural(s.Packets, "packet"), size(s.Bytes), plural(s.Flows, "flow"))
+func (s *Summary) writeText(b *strings.Builder, width int, p palette) {
+	read := fmt.Sprintf("%s, %s, %s", plural(s.Packets, "packet"), size(s.Bytes), plural(s.Flows, "flow"))
 	if s.Filtered > 0 {
-		fmt.Fprintf(&b, ", %s not matched by the filter", plural(s.Filtered, "packet"))
+		read += fmt.Sprintf("; the filter left out %s", plural(s.Filtered, "packet"))
 	}
-	fmt.Fprintf(&b, "\n%s", p.bold(plural(s.Sessions, "session")))
+	b.WriteString(read + "\n")
+
+	b.WriteString(p.bold(plural(s.Sessions, "session")))
 	sep := ": "
 	for _, v := range verdicts {
 		if n := s.Verdicts[v]; n > 0 {
-			fmt.Fprintf(&b, "%s%d %s", sep, n, p.verdict(v, string(v)))
+			fmt.Fprintf(b, "%s%d %s", sep, n, p.verdict(v, string(v)))
 			sep = ", "
 		}
 	}
-	if s.TLSSessions > 0 {
-		fmt.Fprintf(&b, "; certificate seen in %d of %d TLS sessions", s.CertificatesSeen, s.TLSSessions)
-	}
 	b.WriteByte('\n')
-	if len(s.Findings) > 0 {
-		rules := sortedKeys(s.Findings)
+	if s.TLSSessions > 0 {
+		fmt.Fprintf(b, "certificate seen in %d of %s\n", s.CertificatesSeen, plural(s.TLSSessions, "TLS session"))
+	}
+
+	if rules := sortedKeys(s.Findings); len(rules) > 0 {
 		sort.SliceStable(rules, func(i, j int) bool { return s.Findings[rules[i]] > s.Findings[rules[j]] })
-		b.WriteString("findings: ")
 		for i, r := range rules {
-			if i > 0 {
-				b.WriteString(", ")
-			}
-			fmt.Fprintf(&b, "%d %s", s.Findings[r], r)
+			rules[i] = fmt.Sprintf("%d %s", s.Findings[r], r)
 		}
-		b.WriteByte('\n')
+		writeList(b, width, "findings:", p.bold, rules)
 	}
 	var lost []string
 	for _, k := range sortedKeys(s.Loss) {
@@ -139,11 +136,25 @@ func (s *Summary) writeText(w io.Writer, p palette) error {
 	}
 	if len(lost) == 0 {
 		b.WriteString("loss: none\n")
-	} else {
-		fmt.Fprintf(&b, "%s %s\n", p.warn("loss:"), strings.Join(lost, ", "))
+		return
 	}
-	_, err := io.WriteString(w, b.String())
-	return err
+	writeList(b, width, "loss:", p.warn, lost)
+}
+
+// writeList prints a title and a list that is broken between its parts.
+func writeList(b *strings.Builder, width int, title string, paint func(string) string, list []string) {
+	b.WriteString(paint(title))
+	if width < minWrap {
+		width = math.MaxInt
+	}
+	w := wrapper{b: b, width: width, indent: 2, at: len(title), begun: true}
+	for i, part := range list {
+		if i < len(list)-1 {
+			part += ","
+		}
+		w.cell(cell{text: part})
+	}
+	b.WriteByte('\n')
 }
 
 func sortedKeys(m map[string]uint64) []string {

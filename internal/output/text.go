@@ -4,49 +4,56 @@ import (
 	"fmt"
 	"io"
 	"strings"
-	"unicode"
+	"time"
 	"unicode/utf8"
 
 	"github.com/dynwatch/dynwatch/analyze/session"
 )
 
-// Text prints one line a session with its findings below, for people.
+// Text prints one line a session with its findings below, for people. Where it is not told the width of a terminal, a session is one line
+// and a finding is one, however long, so that grep finds them whole.
 // It is not safe for concurrent use.
 type Text struct {
-	w io.Writer
-	p palette
-	b strings.Builder
-	// widths grow with what was printed, so that columns stay aligned without a look ahead.
+	w     io.Writer
+	p     palette
+	width int
+	b     strings.Builder
+	day   string
+	// addr and name are column widths. They grow with what was printed, so that columns stay aligned without a look ahead.
 	addr, name int
 }
 
+// Widths of the columns for flows and names, in characters: what most need, and the most that one long entry may take from the others.
+const (
+	minFlowColumn, maxFlowColumn = 41, 64
+	minNameColumn, maxNameColumn = 36, 64
+)
+
 // NewText returns a printer that writes to w, with ANSI colours if colour is set.
 func NewText(w io.Writer, colour bool) *Text {
-	return &Text{w: w, p: palette(colour), addr: 41, name: 36}
+	return &Text{w: w, p: palette(colour), addr: minFlowColumn, name: minNameColumn}
+}
+
+// Wrap breaks longer lines for a terminal of that width in columns; 0 leaves them whole. It returns t.
+func (t *Text) Wrap(width int) *Text {
+	t.width = width
+	return t
 }
 
 // Session prints one session.
 func (t *Text) Session(s *session.Session) error {
-	t.b.Reset()
-	flow := s.Client.String() + " > " + s.Server.String()
-	name := sessionName(s)
-	t.addr, t.name = min(max(t.addr, len(flow)), 60), min(max(t.name, utf8.RuneCountInString(name)), 64)
-	fmt.Fprintf(&t.b, "%s %s %-*s %-*s %-8s", clock(s), t.p.verdict(s.Verdict, pad(strings.ToUpper(string(s.Verdict)), 10)),
-		t.addr, flow, t.name, name, transport(s))
-	if s.TLS != nil || s.Trust != "" {
-		t.b.WriteString(" " + certificate(s))
+	cells := []cell{
+		t.verdict(s.Verdict),
+		t.flow(s.Client.String(), s.Server.String()),
+		t.named(sessionName(s)),
+		{text: clean(transport(s)), width: 8},
 	}
-	if h := s.HTTP; h != nil && len(h.Operations) > 0 {
-		fmt.Fprintf(&t.b, " %s", clean(strings.Join(h.Operations, ",")))
+	for _, text := range []string{certificate(s), via(s), operations(s), process(s), missing(s)} {
+		if text != "" {
+			cells = append(cells, cell{text: text})
+		}
 	}
-	line := strings.TrimRight(t.b.String(), " ")
-	t.b.Reset()
-	t.b.WriteString(line + "\n")
-	for _, f := range s.Findings {
-		t.finding(f)
-	}
-	_, err := io.WriteString(t.w, t.b.String())
-	return err
+	return t.entry(s.Start, cells, s.Findings)
 }
 
 // DNS prints an answer only if it led to a finding: the others are in the JSON output.
@@ -54,41 +61,69 @@ func (t *Text) DNS(d *session.DNS) error {
 	if len(d.Findings) == 0 {
 		return nil
 	}
+	return t.entry(d.Time, []cell{
+		t.verdict(session.VerdictFinding), t.flow(d.Client.String(), d.Server.String()), t.named(cleanName(d.Question)),
+		{text: "DNS " + cleanName(d.QueryType), width: 8}, {text: strings.Join(addrs(d.Addrs), ",")},
+	}, d.Findings)
+}
+
+// Summary prints what people look for at the end.
+func (t *Text) Summary(s *Summary) error {
 	t.b.Reset()
-	fmt.Fprintf(&t.b, "%s %s %s > %s DNS %s %s\n", d.Time.UTC().Format(clockForm), t.p.verdict(session.VerdictFinding, pad("FINDING", 10)),
-		d.Client, d.Server, clean(d.Question), strings.Join(addrs(d.Addrs), ","))
-	for _, f := range d.Findings {
-		t.finding(f)
+	s.writeText(&t.b, t.width, t.p)
+	_, err := io.WriteString(t.w, t.b.String())
+	return err
+}
+
+// entry prints a line that begins with the time, after a line with the day where that is another than the line before, and findings.
+func (t *Text) entry(at time.Time, cells []cell, list []session.Finding) error {
+	t.b.Reset()
+	clock := "-"
+	if !at.IsZero() {
+		if day := at.UTC().Format("2006-01-02 UTC"); day != t.day {
+			t.day = day
+			t.b.WriteString(t.p.dim(day) + "\n")
+		}
+		clock = at.UTC().Format("15:04:05.000000")
+	}
+	writeLine(&t.b, t.width, append([]cell{{text: clock, width: verdictColumn - 1}}, cells...)...)
+	for _, f := range list {
+		severity := func(s string) string { return t.p.severity(f.Severity, s) }
+		writeLine(&t.b, t.width, cell{width: verdictColumn - 1}, cell{text: f.Severity.String(), width: subjectColumn - verdictColumn - 1, paint: severity},
+			cell{text: f.Rule + ":", paint: t.p.bold}, cell{text: clean(f.Message), prose: true})
 	}
 	_, err := io.WriteString(t.w, t.b.String())
 	return err
 }
 
-// Summary prints what people look for at the end.
-func (t *Text) Summary(s *Summary) error { return s.writeText(t.w, t.p) }
-
-func (t *Text) finding(f session.Finding) {
-	fmt.Fprintf(&t.b, "%16s %s %s: %s\n", "", t.p.severity(f.Severity, pad(f.Severity.String(), 8)), t.p.bold(f.Rule), clean(f.Message))
+func (t *Text) verdict(v session.Verdict) cell {
+	word := strings.ToUpper(string(v))
+	if v == session.VerdictNotApplicable {
+		word = "N/A"
+	}
+	return cell{text: word, width: subjectColumn - verdictColumn - 1, paint: func(s string) string { return t.p.verdict(v, s) }}
 }
 
-const clockForm = "15:04:05.000000"
+func (t *Text) flow(client, server string) cell {
+	text := client + " > " + server
+	t.addr = min(max(t.addr, len(text)), maxFlowColumn)
+	return cell{text: text, width: t.addr}
+}
 
-func clock(s *session.Session) string {
-	if s.Start.IsZero() {
-		return pad("-", len(clockForm))
-	}
-	return s.Start.UTC().Format(clockForm)
+func (t *Text) named(name string) cell {
+	t.name = min(max(t.name, utf8.RuneCountInString(name)), maxNameColumn)
+	return cell{text: name, width: t.name}
 }
 
 // sessionName is what the session was for: the name that the client asked for, else what the address says.
 func sessionName(s *session.Session) string {
 	switch {
 	case s.Endpoint.Name != "":
-		return clean(s.Endpoint.Name)
+		return cleanName(s.Endpoint.Name)
 	case s.TLS != nil && s.TLS.SNI != "":
-		return clean(s.TLS.SNI)
+		return cleanName(s.TLS.SNI)
 	case s.HTTP != nil && s.HTTP.Host != "":
-		return clean(s.HTTP.Host)
+		return cleanName(s.HTTP.Host)
 	case s.Endpoint.Known():
 		return strings.TrimRight(s.Endpoint.Service+" "+s.Endpoint.Region, " ")
 	}
@@ -111,15 +146,15 @@ func transport(s *session.Session) string {
 
 // certificate says who vouched for the server, or why nobody knows.
 func certificate(s *session.Session) string {
-	if s.Certificate != nil && s.Certificate.Issuer != "" {
-		by := ""
-		if s.Certificate.SeenBy != "wire" {
-			by = " (" + s.Certificate.SeenBy + ")"
+	if c := s.Certificate; c != nil && c.Issuer != "" {
+		switch issuer := clean(c.Issuer); {
+		case c.Partial:
+			return "certificate incomplete, issuer=" + issuer
+		case c.SeenBy != "wire":
+			return fmt.Sprintf("%s issuer=%s (%s)", s.Trust, issuer, c.SeenBy)
+		default:
+			return fmt.Sprintf("%s issuer=%s", s.Trust, issuer)
 		}
-		if s.Certificate.Partial {
-			return "certificate incomplete, issuer=" + clean(s.Certificate.Issuer)
-		}
-		return fmt.Sprintf("%s issuer=%s%s", s.Trust, clean(s.Certificate.Issuer), by)
 	}
 	if s.Visibility != "" {
 		return "certificate " + string(s.Visibility)
@@ -127,20 +162,58 @@ func certificate(s *session.Session) string {
 	return ""
 }
 
-// clean makes a string from the wire safe to print: control characters, and what does not print, are escaped as in Go source.
-func clean(s string) string {
-	ok := true
-	for _, r := range s {
-		if r == utf8.RuneError || !unicode.IsPrint(r) {
-			ok = false
-			break
-		}
+// via names how a proxy was used; its address is the flow's.
+func via(s *session.Session) string {
+	switch p := s.Proxy; {
+	case p == nil:
+		return ""
+	case p.Connect:
+		return "via proxy (CONNECT)"
 	}
-	if ok {
-		return s
-	}
-	q := fmt.Sprintf("%+q", s)
-	return q[1 : len(q)-1]
+	return "via proxy"
 }
 
-func pad(s string, width int) string { return fmt.Sprintf("%-*s", width, s) }
+func operations(s *session.Session) string {
+	if s.HTTP == nil {
+		return ""
+	}
+	return clean(strings.Join(append(s.HTTP.Operations[:len(s.HTTP.Operations):len(s.HTTP.Operations)], s.HTTP.Tables...), ","))
+}
+
+func process(s *session.Session) string {
+	if s.Process == nil || s.Process.PID == 0 {
+		return ""
+	}
+	return fmt.Sprintf("%s[%d]", clean(s.Process.Comm), s.Process.PID)
+}
+
+// missing says why a session is incomplete.
+func missing(s *session.Session) string {
+	if s.Verdict != session.VerdictIncomplete {
+		return ""
+	}
+	l := s.Loss
+	var why []string
+	if n := l.GapBytes[0] + l.GapBytes[1]; n > 0 {
+		why = append(why, fmt.Sprintf("%d bytes missing", n))
+	}
+	if l.TruncatedPackets > 0 {
+		why = append(why, fmt.Sprintf("%s cut by the snap length", plural(uint64(l.TruncatedPackets), "packet")))
+	}
+	if l.ConflictBytes[0]+l.ConflictBytes[1] > 0 {
+		why = append(why, "bytes came twice with different content")
+	}
+	switch {
+	case l.OneSided:
+		why = append(why, "one side only")
+	case l.Midstream:
+		why = append(why, "began before the capture")
+	}
+	if l.Evicted {
+		why = append(why, "dropped from a full table")
+	}
+	if len(why) == 0 {
+		return "(the capture ends first)"
+	}
+	return "(" + strings.Join(why, ", ") + ")"
+}
