@@ -2,7 +2,7 @@ package main
 
 import (
 	"fmt"
-	"strings"
+	"io"
 
 	"github.com/spf13/cobra"
 
@@ -10,17 +10,14 @@ import (
 )
 
 func explainCommand() *cobra.Command {
-	var ids []string
-	for _, r := range rules.All() {
-		ids = append(ids, r.ID)
-	}
 	return &cobra.Command{
-		Use:       "explain [RULE]",
-		Short:     "explain a rule: when it holds, why it matters, how to mend it",
-		Long:      "Explains one rule, with what to change in boto3, Django, Flask, Go, Java and Node; without a rule, lists them all.",
-		Example:   "  dynwatch explain\n  dynwatch explain verification-disabled",
-		Args:      cobra.MaximumNArgs(1),
-		ValidArgs: ids,
+		Use:   "explain [RULE]",
+		Short: "explain a rule: when it holds, why it matters, how to mend it",
+		Long: `Explains one rule, with what to change in boto3, Django, Flask, Go, Java and
+Node; without a rule, lists them all with the highest severity of each.`,
+		Example:           "  dynwatch explain\n  dynwatch explain verification-disabled",
+		Args:              cobra.MaximumNArgs(1),
+		ValidArgsFunction: completeRule,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			out := cmd.OutOrStdout()
 			if len(args) == 0 {
@@ -33,10 +30,22 @@ func explainCommand() *cobra.Command {
 			}
 			r, ok := rules.ByID(args[0])
 			if !ok {
-				return &hinted{usagef("there is no rule %q", args[0]), "the rules are " + strings.Join(ids, ", ")}
+				return noRule(args[0])
 			}
-			_, err := fmt.Fprint(out, r.Explain())
+			_, err := io.WriteString(out, r.Explain())
 			return err
 		},
 	}
+}
+
+func noRule(name string) error {
+	var ids []string
+	for _, r := range rules.All() {
+		ids = append(ids, r.ID)
+	}
+	err := usagef("there is no rule %q", name)
+	if near := nearest(name, ids); near != "" {
+		return &hinted{err, fmt.Sprintf("did you mean %s? dynwatch explain lists all", near)}
+	}
+	return &hinted{err, "dynwatch explain lists all"}
 }

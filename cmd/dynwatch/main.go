@@ -12,6 +12,7 @@ import (
 	"syscall"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 )
 
 // version is set by the linker (Makefile).
@@ -26,6 +27,9 @@ const (
 )
 
 func main() {
+	// A closed standard output shall be an error of a write, which ends the run in order, and not the end of the process. Ignoring the signal
+	// would do too, but children would inherit that.
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
 	// The first SIGINT or SIGTERM is a normal end: the capture stops and its summary is printed. A second one ends at once.
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	go func() {
@@ -61,7 +65,7 @@ func (e exitStatus) Error() string { return fmt.Sprintf("exit status %d", int(e)
 func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	root := rootCommand(stdin, stdout, stderr)
 	root.SetArgs(args)
-	err := root.ExecuteContext(ctx)
+	cmd, err := root.ExecuteContextC(ctx)
 	var (
 		status exitStatus
 		usage  *usageError
@@ -73,40 +77,77 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	case errors.As(err, &status):
 		return int(status)
 	}
-	fmt.Fprintf(stderr, "dynwatch: error: %v\n", err)
-	if errors.As(err, &advice) {
-		fmt.Fprintf(stderr, "dynwatch: hint: %s\n", advice.hint)
-	}
-	if errors.As(err, &usage) || isCobraUsage(err) {
-		if advice == nil {
-			fmt.Fprintln(stderr, "dynwatch: hint: see dynwatch --help, or --help of the command")
+	wrong := errors.As(err, &usage) || isCobraUsage(err)
+	for line := range strings.Lines(message(err)) {
+		line = strings.TrimRight(line, "\n")
+		if strings.HasPrefix(line, " ") { // an excerpt with a caret
+			fmt.Fprintln(stderr, line)
+		} else {
+			fmt.Fprintf(stderr, "dynwatch: error: %s\n", line)
 		}
+	}
+	switch {
+	case errors.As(err, &advice):
+		fmt.Fprintf(stderr, "dynwatch: hint: %s\n", advice.hint)
+	case wrong:
+		fmt.Fprintf(stderr, "dynwatch: hint: %s\n", hintFor(cmd, args, err))
+	}
+	if wrong {
 		return exitUsage
 	}
 	return exitFailed
 }
 
+// message is an error in our words where cobra and pflag have others.
+func message(err error) string {
+	var value *pflag.InvalidValueError
+	var missing *pflag.ValueRequiredError
+	switch {
+	case errors.As(err, &value) && value.GetFlag().Value.Type() == "uint64":
+		return fmt.Sprintf("--%s %q: use a whole number", value.GetFlag().Name, value.GetValue())
+	case errors.As(err, &missing):
+		name, _ := pflag.UnquoteUsage(missing.GetFlag())
+		return fmt.Sprintf("--%s needs a value: %s", missing.GetFlag().Name, name)
+	}
+	return err.Error()
+}
+
 // isCobraUsage recognises cobra's own usage errors, which have no type.
 func isCobraUsage(err error) bool {
-	return strings.HasPrefix(err.Error(), "unknown command") || strings.HasPrefix(err.Error(), "accepts ") ||
-		strings.HasPrefix(err.Error(), "requires ")
+	for _, begin := range []string{"unknown command", "unknown shorthand", "unknown flag", "accepts ", "requires "} {
+		if strings.HasPrefix(err.Error(), begin) {
+			return true
+		}
+	}
+	return false
 }
 
 func rootCommand(stdin io.Reader, stdout, stderr io.Writer) *cobra.Command {
 	root := &cobra.Command{
 		Use:   "dynwatch",
 		Short: "see every DynamoDB connection, and whether its transport can be trusted",
-		Long: `dynwatch finds every connection to Amazon DynamoDB, reads its TLS handshake, and says whether it can be trusted: it reports plaintext,
-old versions, downgrades, certificates that Amazon did not sign, and clients that do not check them.`,
-		Example: `  dynwatch capture -r trace.pcap              judge every DynamoDB session of a capture file
-  dynwatch capture -r trace.pcap -o json      the same, one JSON object a line
-  dynwatch explain plaintext                  what a rule means, and how to mend it`,
-		SilenceErrors: true, SilenceUsage: true,
+		Long: `dynwatch finds every connection to Amazon DynamoDB and says whether its
+transport can be trusted. It reports plaintext, old TLS versions, downgrades,
+certificates that Amazon did not sign, and clients that do not check them.`,
+		Example: `  dynwatch capture -r trace.pcap             judge every DynamoDB session in it
+  dynwatch capture -r trace.pcap -o json     the same, one JSON object a line
+  dynwatch explain verification-disabled     what a rule means, how to mend it`,
+		SilenceErrors: true, SilenceUsage: true, DisableSuggestions: true,
+		Version: version,
 	}
+	root.Flags().Bool("version", false, "print the version")
+	root.SetVersionTemplate(versionText())
 	root.SetIn(stdin)
 	root.SetOut(stdout)
 	root.SetErr(stderr)
+	root.SetUsageFunc(usage)
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &usageError{err} })
 	root.AddCommand(captureCommand(), explainCommand(), rangesCommand(), versionCommand(), manCommand())
+	root.SetHelpCommand(helpCommand())
+	root.InitDefaultHelpCmd()
+	root.InitDefaultCompletionCmd()
+	if completion, _, err := root.Find([]string{"completion"}); err == nil {
+		completion.Short, completion.RunE = "write a completion script for bash, zsh, fish or PowerShell", subcommandNeeded
+	}
 	return root
 }

@@ -2,10 +2,12 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/netip"
-	"os"
+	"regexp"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -13,8 +15,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/dynwatch/dynwatch/analyze/endpoint"
-	"github.com/dynwatch/dynwatch/internal/rangefile"
 	"github.com/dynwatch/dynwatch/internal/flow"
+	"github.com/dynwatch/dynwatch/internal/rangefile"
 )
 
 func rangesCommand() *cobra.Command {
@@ -22,21 +24,28 @@ func rangesCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "ranges",
 		Short: "show, look up and update the addresses that are DynamoDB's",
-		Long: `The addresses come from AWS's ip-ranges.json, of which an edition is built in. DynamoDB has IPv4 prefixes there and none for IPv6:
-a dual-stack session over IPv6 is told by its name alone.`,
+		Long: `The addresses come from AWS's ip-ranges.json, of which an edition is built in.
+DynamoDB has IPv4 prefixes there and none for IPv6: a dual-stack session over
+IPv6 is told by its name alone.`,
+		RunE: subcommandNeeded,
 	}
-	cmd.PersistentFlags().StringVar(&rangesFile, "ranges", "", "AWS's ip-ranges.json from `FILE` instead of the edition that is built in")
-	cmd.PersistentFlags().StringVarP(&format, "output", "o", "text", "output `FORM`: text or json")
+	cmd.PersistentFlags().StringVar(&rangesFile, "ranges", "", "AWS's ip-ranges.json from `FILE` instead of the built-in edition")
+	files(cmd, "ranges")
+	formatFlag(cmd, &format)
 	load := func() (*endpoint.Ranges, error) {
-		if format != "text" && format != "json" {
-			return nil, usagef("--output %q: use text or json", format)
+		if err := checkFormat(format); err != nil {
+			return nil, err
 		}
 		if rangesFile == "" {
 			return endpoint.Embedded(), nil
 		}
-		return readRangesFile(rangesFile)
+		r, err := readRangesFile(rangesFile)
+		if err != nil {
+			return nil, &usageError{fmt.Errorf("--ranges: %w", err)}
+		}
+		return r, nil
 	}
-	cmd.AddCommand(rangesListCommand(load, &format), rangesLookupCommand(load, &format), rangesUpdateCommand())
+	cmd.AddCommand(rangesListCommand(load, &format), rangesLookupCommand(load, &format), rangesUpdateCommand(&format))
 	return cmd
 }
 
@@ -60,6 +69,9 @@ func rangesListCommand(load func() (*endpoint.Ranges, error), format *string) *c
 			}
 			list := r.List(strings.ToUpper(service))
 			if len(list) == 0 {
+				if near := nearest(strings.ToUpper(service), r.Services()); near != "" {
+					return &hinted{usagef("no prefix of service %q", service), "did you mean " + near + "?"}
+				}
 				return &hinted{usagef("no prefix of service %q", service), "the services are " + strings.Join(r.Services(), ", ")}
 			}
 			if *format == "json" {
@@ -101,14 +113,21 @@ type lookupJSON struct {
 
 func rangesLookupCommand(load func() (*endpoint.Ranges, error), format *string) *cobra.Command {
 	return &cobra.Command{
-		Use:     "lookup ADDRESS|NAME…",
-		Short:   "say whether an address or a host name is DynamoDB's; nothing is resolved",
-		Example: "  dynwatch ranges lookup 52.94.5.7\n  dynwatch ranges lookup dynamodb.eu-central-1.amazonaws.com",
-		Args:    cobra.MinimumNArgs(1),
+		Use:               "lookup ADDRESS|NAME…",
+		Short:             "say whether an address or a host name is DynamoDB's",
+		Long:              "Says whether an address or a host name is DynamoDB's. Nothing is resolved.",
+		Example:           "  dynwatch ranges lookup 52.94.5.7\n  dynwatch ranges lookup dynamodb.eu-central-1.amazonaws.com",
+		Args:              cobra.MinimumNArgs(1),
+		ValidArgsFunction: cobra.NoFileCompletions,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			r, err := load()
 			if err != nil {
 				return err
+			}
+			for _, arg := range args {
+				if err := checkLookup(arg); err != nil {
+					return err
+				}
 			}
 			for _, arg := range args {
 				if err := printLookup(cmd.OutOrStdout(), lookUp(r, arg), *format == "json"); err != nil {
@@ -118,6 +137,28 @@ func rangesLookupCommand(load func() (*endpoint.Ranges, error), format *string) 
 			return nil
 		},
 	}
+}
+
+// hostName is what can be a host name: labels of letters, digits, hyphens and underscores, the last one not all digits, so that a mistyped
+// IPv4 address is none.
+var hostName = regexp.MustCompile(`^([A-Za-z0-9_-]{1,63}\.)*[A-Za-z0-9_-]*[A-Za-z_-][A-Za-z0-9_-]*\.?$`)
+
+func checkLookup(arg string) error {
+	if _, err := netip.ParseAddr(arg); err == nil || hostName.MatchString(arg) {
+		return nil
+	}
+	host := arg
+	if _, rest, ok := strings.Cut(host, "://"); ok {
+		host, _, _ = strings.Cut(rest, "/")
+	}
+	if h, _, err := net.SplitHostPort(host); err == nil {
+		host = h
+	}
+	host, _, _ = strings.Cut(host, "/")
+	if _, err := netip.ParseAddr(host); host != arg && (err == nil || hostName.MatchString(host)) {
+		return &hinted{usagef("%q is neither an address nor a host name", arg), "did you mean " + host + "?"}
+	}
+	return &hinted{usagef("%q is neither an address nor a host name", arg), "use one like 52.94.5.7, 2600:1f18::1 or dynamodb.us-east-1.amazonaws.com"}
 }
 
 func lookUp(r *endpoint.Ranges, arg string) lookupJSON {
@@ -164,36 +205,71 @@ func orNone(s string) string {
 	return s
 }
 
-func rangesUpdateCommand() *cobra.Command {
+type updateJSON struct {
+	File    string       `json:"file"`
+	Edition string       `json:"edition"`
+	Added   []changeJSON `json:"added"`
+	Removed []changeJSON `json:"removed"`
+}
+
+type changeJSON struct {
+	Prefix string `json:"prefix"`
+	Region string `json:"region"`
+}
+
+func rangesUpdateCommand(format *string) *cobra.Command {
 	var force bool
 	cmd := &cobra.Command{
 		Use:   "update FILE",
-		Short: "check a new ip-ranges.json from standard input and put it into FILE, for --ranges",
-		Long: `Reads AWS's ip-ranges.json from standard input, checks it, and replaces FILE with it in one step. dynwatch itself downloads nothing.
-A file without DYNAMODB prefixes, one older than FILE or the built-in edition, and one that lost more than half of the prefixes are
-refused; the last two can be forced.`,
-		Example: "  curl -s https://ip-ranges.amazonaws.com/ip-ranges.json | dynwatch ranges update /var/lib/dynwatch/ip-ranges.json",
+		Short: "check a new ip-ranges.json on standard input, put it into FILE",
+		Long: `Reads AWS's ip-ranges.json from standard input, checks it, and replaces FILE,
+for --ranges, with it in one step. dynwatch itself downloads nothing.
+
+A file without DYNAMODB prefixes, one older than FILE or the built-in edition,
+one without a date, and one that lost more than half of the prefixes are
+refused; all but the first can be forced.`,
+		Example: "  curl -s https://ip-ranges.amazonaws.com/ip-ranges.json |\n    dynwatch ranges update /var/lib/dynwatch/ip-ranges.json",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if f, ok := cmd.InOrStdin().(*os.File); ok && isTerminal(f) {
+			if err := checkFormat(*format); err != nil {
+				return err
+			}
+			if isTerminal(cmd.InOrStdin()) {
 				return &hinted{usagef("ranges update reads the new file from standard input"), "see the example in --help"}
 			}
 			d, err := rangefile.Install(args[0], cmd.InOrStdin(), force)
-			if err != nil {
+			switch {
+			case errors.Is(err, rangefile.ErrOlder), errors.Is(err, rangefile.ErrUndated), errors.Is(err, rangefile.ErrShrunk):
+				return &hinted{fmt.Errorf("ranges update: %w", err), args[0] + " was left as it was; --force takes the new one all the same"}
+			case err != nil:
 				return fmt.Errorf("ranges update: %w", err)
 			}
-			out := cmd.OutOrStdout()
-			for _, p := range d.Added {
-				fmt.Fprintf(out, "+ %s %s\n", p.Prefix, p.Region)
-			}
-			for _, p := range d.Removed {
-				fmt.Fprintf(out, "- %s %s\n", p.Prefix, p.Region)
-			}
-			_, err = fmt.Fprintf(out, "%s: edition of %s, %d DYNAMODB prefixes added, %d removed\n", args[0],
-				d.New.CreateDate.UTC().Format(time.RFC3339), len(d.Added), len(d.Removed))
-			return err
+			return printUpdate(cmd.OutOrStdout(), args[0], &d, *format == "json")
 		},
 	}
-	cmd.Flags().BoolVar(&force, "force", false, "accept an older file, and one that lost more than half of the prefixes")
+	cmd.Flags().BoolVar(&force, "force", false, "accept an older or undated file, and one that lost more than half of the prefixes")
 	return cmd
+}
+
+func printUpdate(w io.Writer, name string, d *endpoint.Diff, asJSON bool) error {
+	u := updateJSON{File: name, Edition: d.New.CreateDate.UTC().Format(time.RFC3339), Added: []changeJSON{}, Removed: []changeJSON{}}
+	for _, p := range d.Added {
+		u.Added = append(u.Added, changeJSON{p.Prefix.String(), p.Region})
+	}
+	for _, p := range d.Removed {
+		u.Removed = append(u.Removed, changeJSON{p.Prefix.String(), p.Region})
+	}
+	if asJSON {
+		return json.NewEncoder(w).Encode(u)
+	}
+	var b strings.Builder
+	for _, c := range u.Added {
+		fmt.Fprintf(&b, "+ %s %s\n", c.Prefix, c.Region)
+	}
+	for _, c := range u.Removed {
+		fmt.Fprintf(&b, "- %s %s\n", c.Prefix, c.Region)
+	}
+	fmt.Fprintf(&b, "%s: edition of %s, %d DYNAMODB prefixes added, %d removed\n", name, u.Edition, len(u.Added), len(u.Removed))
+	_, err := io.WriteString(w, b.String())
+	return err
 }

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"slices"
+
 	"github.com/dynwatch/dynwatch/analyze"
 	"github.com/dynwatch/dynwatch/analyze/tlswire"
 	"github.com/dynwatch/dynwatch/capture"
@@ -8,9 +10,14 @@ import (
 )
 
 // fillSummary adds the counters of every stage: what was read, and all that was lost on the way.
-func fillSummary(s *output.Summary, src capture.Stats, a analyze.Stats, keys *tlswire.KeyLog) {
+func fillSummary(s *output.Summary, src capture.Stats, a analyze.Stats, keys *tlswire.KeyLog, errs []error) {
 	s.Packets, s.Bytes, s.Filtered, s.Flows = src.Packets, src.Bytes, src.Filtered, a.Flows
 	s.Loss = src.Loss
+	s.Warnings = slices.Clone(src.Warnings)
+	for _, e := range errs {
+		s.Warnings = append(s.Warnings, e.Error())
+	}
+	s.Loss["errors"] = uint64(len(errs))
 	for name, n := range map[string]uint64{
 		"analyze.flows_half_open":       a.HalfOpen,
 		"analyze.evicted_opening":       a.EvictedOpening,

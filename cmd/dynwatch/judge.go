@@ -1,0 +1,272 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/dynwatch/dynwatch/analyze"
+	"github.com/dynwatch/dynwatch/analyze/session"
+	"github.com/dynwatch/dynwatch/analyze/tlswire"
+	"github.com/dynwatch/dynwatch/capture"
+	"github.com/dynwatch/dynwatch/internal/flow"
+	"github.com/dynwatch/dynwatch/internal/output"
+)
+
+// secretsTLSKeyLog is the type of a pcapng decryption secrets block that holds an NSS key log (draft-ietf-opsawg-pcapng, Section 4.7).
+const secretsTLSKeyLog = 0x544c534b
+
+// run judges capture files. What it could not do ends up in the summary, on standard error and in the exit status.
+func (f *captureFlags) run(cmd *cobra.Command, args []string) error {
+	if err := f.validate(cmd, args); err != nil {
+		return err
+	}
+	expr, err := f.expression(args)
+	if err != nil {
+		return err
+	}
+	if f.dump {
+		return dumpFilter(cmd.OutOrStdout(), expr, args)
+	}
+	set, store, policy, err := f.policyFlags.build()
+	if err != nil {
+		return err
+	}
+	secrets, err := f.readKeyLogs()
+	if err != nil {
+		return err
+	}
+	stderr := cmd.ErrOrStderr()
+	for _, w := range f.policyFlags.warnings {
+		fmt.Fprintf(stderr, "dynwatch: warning: %s\n", w)
+	}
+
+	pass := &filePass{stdin: cmd.InOrStdin(), names: f.read, expr: expr, count: f.count}
+	defer pass.cleanUp()
+	if f.write != "" {
+		if err := pass.keepStdin(); err != nil {
+			return err
+		}
+	}
+	var a *analyze.Analyzer
+	bar := newProgress(stderr)
+	defer bar.clear()
+	src, err := pass.open(func(kind uint32, data []byte) {
+		if kind == secretsTLSKeyLog {
+			secrets.Write(data)
+			secrets.Flush()
+			if a != nil {
+				a.UseSecrets(secrets)
+			}
+		}
+	}, bar)
+	if err != nil {
+		return filterError(args, err)
+	}
+	defer src.Close()
+
+	report := cmd.OutOrStdout()
+	var packets io.WriteCloser
+	var selected *selection
+	if f.write != "" {
+		if packets, err = pass.createCopy(f.write, report); err != nil {
+			return err
+		}
+		defer packets.Close()
+		selected = newSelection(f.payload)
+		if f.write == "-" {
+			report = stderr // as with tcpdump, the packets have standard output for themselves
+		}
+	}
+	out := newReport(f, report, bar, pass.readsStdin())
+	summary := &output.Summary{Source: "file", RangesDate: set.Ranges().CreateDate.UTC().Format(time.RFC3339)}
+	a = analyze.New(analyze.Options{
+		Source: "file", All: f.all, Tables: f.tables, Endpoints: set, Trust: store, Policy: policy,
+		Emit: func(s *session.Session) {
+			summary.Add(s)
+			if selected != nil {
+				selected.add(s)
+			}
+			out.session(s)
+		},
+		EmitDNS: func(d *session.DNS) {
+			summary.AddFindings(d.Findings)
+			out.dns(d)
+		},
+	})
+	if secrets.Stats().Sessions > 0 {
+		a.UseSecrets(secrets)
+	}
+	errs := pump(cmd.Context(), src, a, &out.err)
+	if out.err == nil {
+		a.Flush()
+	}
+	bar.clear()
+	src.Close()
+	stats := src.Stats()
+	if cmd.Context().Err() != nil {
+		stats.Warnings = append(stats.Warnings, fmt.Sprintf("interrupted after %d packets: what follows was not read", stats.Packets))
+	}
+	if errs = append(src.Errs(), errs...); selected != nil && out.err == nil {
+		if err := f.writeCopy(cmd.Context(), pass, packets, selected, stats.Packets); errors.Is(err, syscall.EPIPE) {
+			out.err = err
+		} else if err != nil {
+			errs = append(errs, err)
+		}
+	}
+	fillSummary(summary, stats, a.Stats(), secrets, errs)
+	out.summary(summary)
+	for _, w := range stats.Warnings {
+		fmt.Fprintf(stderr, "dynwatch: warning: %s\n", w)
+	}
+	for _, e := range errs {
+		fmt.Fprintf(stderr, "dynwatch: error: %v\n", e)
+	}
+	found := f.failOnParsed != session.SeverityNone && summary.MaxSeverity >= f.failOnParsed
+	switch {
+	case out.err != nil && !(errors.Is(out.err, syscall.EPIPE) && found && len(errs) == 0):
+		return out.err
+	case len(errs) > 0:
+		return exitStatus(exitFailed)
+	case found:
+		return exitStatus(exitFindings)
+	}
+	return nil
+}
+
+// writeCopy is the second reading. An interrupt that ended the first does not keep it from writing what was judged; another one does.
+func (f *captureFlags) writeCopy(ctx context.Context, pass *filePass, to io.WriteCloser, selected *selection, packets uint64) error {
+	if ctx.Err() != nil {
+		ctx = context.WithoutCancel(ctx)
+	}
+	err := pass.write(ctx, to, selected, packets)
+	if cerr := to.Close(); err == nil && cerr != nil {
+		err = fmt.Errorf("--write: %w", cerr)
+	}
+	return err
+}
+
+// pump moves segments from the source to the analysis until the source ends, the context does, or output fails.
+func pump(ctx context.Context, src *capture.File, a *analyze.Analyzer, stop *error) []error {
+	// An interrupt also ends a wait for a pipe, and the skipping of packets that no filter lets through.
+	defer context.AfterFunc(ctx, func() { src.Close() })()
+	var seg flow.Segment
+	for n := 0; ; n++ {
+		if n&0xfff == 0 && ctx.Err() != nil {
+			return nil // what was read is judged, and the summary says how much that was
+		}
+		err := src.Next(&seg)
+		switch {
+		case err == nil:
+		case errors.Is(err, io.EOF), errors.Is(err, fs.ErrClosed) && ctx.Err() != nil:
+			return nil
+		default:
+			return []error{err}
+		}
+		a.Segment(&seg)
+		if *stop != nil {
+			return nil
+		}
+	}
+}
+
+func (f *captureFlags) readKeyLogs() (*tlswire.KeyLog, error) {
+	k := tlswire.NewKeyLog(0)
+	for _, name := range f.keylogs {
+		file, err := os.Open(name)
+		if err != nil {
+			return nil, &usageError{fmt.Errorf("--keylog: %w", err)}
+		}
+		before := k.Stats().Sessions
+		err = k.Read(file)
+		file.Close()
+		if err != nil {
+			return nil, &usageError{fmt.Errorf("--keylog: %s: %w", name, err)}
+		}
+		if k.Stats().Sessions == before {
+			f.policyFlags.warnings = append(f.policyFlags.warnings,
+				fmt.Sprintf("--keylog %s: no TLS secrets in it: want the NSS key log format, as SSLKEYLOGFILE writes it", name))
+		}
+	}
+	return k, nil
+}
+
+// report prints what the analysis puts out. After the first error it prints nothing more.
+type report struct {
+	out       *bufio.Writer
+	print     printer
+	immediate bool // nothing waits in the buffer: somebody is looking
+	order     *answerOrder
+	err       error
+}
+
+// printer is how sessions are shown.
+type printer interface {
+	Session(*session.Session) error
+	DNS(*session.DNS) error
+	Summary(*output.Summary) error
+}
+
+func newReport(f *captureFlags, w io.Writer, bar *progress, stdin bool) *report {
+	colour, width, terminal := useColour(f.colour, w), terminalWidth(w), isTerminal(w)
+	if terminal && bar != nil {
+		w = aboveBar{w, bar}
+	}
+	// Between lines of a terminal stands the bar, so no line may be cut by the buffer's end there.
+	r := &report{out: bufio.NewWriterSize(w, 64<<10), immediate: stdin || terminal}
+	if f.format == "json" {
+		r.print = output.NewJSON(r.out)
+	} else {
+		r.print = output.NewText(r.out, colour).Wrap(width)
+	}
+	if !stdin {
+		r.order = &answerOrder{put: func(d *session.DNS) { r.note(r.print.DNS(d)) }}
+	}
+	return r
+}
+
+func (r *report) session(s *session.Session) {
+	if r.err != nil {
+		return
+	}
+	r.order.before(s.Start)
+	r.note(r.print.Session(s))
+}
+
+func (r *report) dns(d *session.DNS) {
+	switch {
+	case r.err != nil:
+	case r.order != nil:
+		r.order.add(d)
+	default:
+		r.note(r.print.DNS(d))
+	}
+}
+
+func (r *report) summary(s *output.Summary) {
+	if r.err != nil {
+		return
+	}
+	r.order.rest()
+	r.note(r.print.Summary(s))
+	if err := r.out.Flush(); r.err == nil {
+		r.err = err
+	}
+}
+
+func (r *report) note(err error) {
+	if err == nil && r.immediate {
+		err = r.out.Flush()
+	}
+	if err != nil && r.err == nil {
+		r.err = err
+	}
+}
