@@ -1,0 +1,151 @@
+//go:build ignore
+
+// SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
+/* Who opens a connection: noted where the caller of connect() is the current task, and kept with the socket. */
+#include <linux/bpf.h>
+#include <linux/in.h>
+#include <bpf/bpf_helpers.h>
+#include <bpf/bpf_endian.h>
+#include "maps.bpf.h"
+
+#define IPPROTO_MULTIPATH 262
+
+/* Budgets in payload bytes. */
+const volatile __u32 client_budget = 16 << 10;
+const volatile __u32 server_budget = 64 << 10;
+
+/* Look at the first bytes of connections to other addresses. */
+const volatile __u8 look_at_others = 1;
+
+/* Follow DNS. */
+const volatile __u8 dns = 1;
+
+/*
+ * Where the kernel keeps what no helper tells, in bytes; the loader reads them from the kernel's BTF. All 0 where there is none, or where
+ * the kernel refuses to let its memory be read (lockdown=confidentiality): then the branches below are dead and never verified.
+ * CO-RE relocations would make every program here need the kernel's BTF.
+ */
+const volatile __u32 task_group_leader;
+const volatile __u32 task_start_boottime;
+const volatile __u32 sock_net;
+const volatile __u32 net_inum;
+
+static __always_inline void note_kernel_fields(struct opener *o, void *sk)
+{
+	if (task_group_leader && task_start_boottime) {
+		void *task = (void *)bpf_get_current_task(), *leader = NULL;
+
+		bpf_probe_read_kernel(&leader, sizeof(leader), task + task_group_leader);
+		bpf_probe_read_kernel(&o->start_ns, sizeof(o->start_ns), leader + task_start_boottime);
+	}
+	if (sock_net && net_inum && sock_net < sizeof(__u64) * 8) {
+		/* From its start, as the verifier lets nobody add to a socket's address. */
+		__u64 common[8] = {};
+
+		bpf_probe_read_kernel(common, sizeof(common), sk);
+		bpf_probe_read_kernel(&o->netns_ino, sizeof(o->netns_ino), (void *)common[sock_net / 8] + net_inum);
+	}
+}
+
+/* Decides if the connection is followed, and why; 0 if not. */
+static __always_inline int wanted(const __u8 addr[16], __u16 port, __u32 proto)
+{
+	if (dns && port == 53)
+		return BY_DNS;
+	if (proto == IPPROTO_UDP)
+		return 0;
+	if (in_prefixes(addr))
+		return BY_RANGE;
+	if (in_ports(port))
+		return BY_PORT;
+	return 0;
+}
+
+static __always_inline int opened(struct bpf_sock_addr *ctx, const __u8 addr[16])
+{
+	__u32 proto = ctx->protocol;
+	__u16 dport = ctx->user_port;
+	struct bpf_sock *sk = ctx->sk;
+	struct conn *c;
+	struct opener *o;
+	__u64 id;
+	int why;
+
+	if (proto != IPPROTO_TCP && proto != IPPROTO_UDP && proto != IPPROTO_MULTIPATH)
+		return 1;
+	why = wanted(addr, bpf_ntohs(dport), proto);
+	if (proto == IPPROTO_MULTIPATH) {
+		if (why)
+			count(LOST_MPTCP, 1);
+		return 1;
+	}
+	if (!sk)
+		return 1;
+	if (!why && (proto != IPPROTO_TCP || !look_at_others)) {
+		/* A datagram socket may be connected again elsewhere, a stream socket after AF_UNSPEC: what was noted is stale. */
+		bpf_sk_storage_delete(&conns, sk);
+		return 1;
+	}
+	c = bpf_sk_storage_get(&conns, sk, NULL, BPF_SK_STORAGE_GET_F_CREATE);
+	if (!c) {
+		count(LOST_STORAGE, 1);
+		return 1;
+	}
+	o = &c->opener;
+	o->cookie = bpf_get_socket_cookie(ctx);
+	o->netns_cookie = bpf_get_netns_cookie(ctx);
+	o->cgroup_id = bpf_get_current_cgroup_id();
+	o->connect_ns = bpf_ktime_get_ns();
+	o->start_ns = 0;
+	o->netns_ino = 0;
+	o->syn_ns = 0;
+	o->synack_ns = 0;
+	o->client_isn = 0;
+	o->server_isn = 0;
+	__builtin_memcpy(o->daddr, addr, 16);
+	bpf_get_current_comm(o->comm, sizeof(o->comm));
+	id = bpf_get_current_pid_tgid();
+	o->tgid = id >> 32;
+	o->tid = id;
+	o->uid = bpf_get_current_uid_gid();
+	o->dport = dport;
+	o->proto = proto;
+	o->reason = why;
+	o->flags = 0;
+	note_kernel_fields(o, sk);
+	c->left[FROM_CLIENT] = client_budget;
+	c->left[FROM_SERVER] = server_budget;
+	c->number[FROM_CLIENT] = 0;
+	c->number[FROM_SERVER] = 0;
+	c->looking = !why;
+	c->payload = 0;
+	c->tail = 0;
+	c->cut = 0;
+	return 1;
+}
+
+/*
+ * cgroup/connect4 and connect6 (4.17; with socket storage and these helpers 5.10) rather than a kprobe on tcp_connect: no kernel symbols, typed
+ * arguments, and one attachment at the root serves every namespace. They run in the context of the caller, also for non-blocking
+ * connect, TCP Fast Open (MSG_FASTOPEN, TCP_FASTOPEN_CONNECT) and io_uring, before any packet. They miss sockets that were connected before,
+ * and the subflows of Multipath TCP. They always allow.
+ */
+SEC("cgroup/connect4")
+int dynwatch_connect4(struct bpf_sock_addr *ctx)
+{
+	__u32 ip = ctx->user_ip4;
+	__u32 addr[4] = { 0, 0, bpf_htonl(0xffff), ip };
+
+	return opened(ctx, (const __u8 *)addr);
+}
+
+/* IPv4-mapped destinations come here too, and are looked up as the IPv4 addresses that they are. */
+SEC("cgroup/connect6")
+int dynwatch_connect6(struct bpf_sock_addr *ctx)
+{
+	__u32 addr[4] = { ctx->user_ip6[0], ctx->user_ip6[1], ctx->user_ip6[2], ctx->user_ip6[3] };
+
+	return opened(ctx, (const __u8 *)addr);
+}
+
+char _license[] SEC("license") = "GPL";

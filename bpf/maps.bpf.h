@@ -1,0 +1,91 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
+/* Maps that the objects share: the loader gives each object the maps of the first. */
+#ifndef MAPS_BPF_H
+#define MAPS_BPF_H
+
+#include "dynwatch.h"
+
+#define MAX_PREFIXES 16384
+#define MAX_VERDICTS 16384
+#define MAX_NAMES 1024
+
+/* Per-connection state lives and dies with its socket: no eviction, no mix-up when a port is used again. */
+struct {
+	__uint(type, BPF_MAP_TYPE_SK_STORAGE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, int);
+	__type(value, struct conn);
+} conns SEC(".maps");
+
+/* One ring for all CPUs: events come out in the order in which they were reserved. The loader sets its size. */
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 4 << 20);
+} events SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, MAX_COUNTERS);
+	__type(key, enum counter);
+	__type(value, __u64);
+} counters SEC(".maps");
+
+/*
+ * The set of prefixes is the inner map of slot 0. A new set is built aside and swapped in with one update: filling the map in use
+ * would let connects slip through meanwhile. key_size, not __type: clang 14 leaves a forward declaration in the inner map's BTF.
+ */
+struct inner_prefixes {
+	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, MAX_PREFIXES);
+	__uint(key_size, sizeof(struct prefix));
+	__uint(value_size, sizeof(__u32));
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);
+	__uint(max_entries, 1);
+	__uint(key_size, sizeof(__u32));
+	__array(values, struct inner_prefixes);
+} prefixes SEC(".maps");
+
+static __always_inline void count(enum counter which, __u64 n)
+{
+	__u64 *v = bpf_map_lookup_elem(&counters, &which);
+
+	if (v)
+		*v += n;
+}
+
+static __always_inline int in_prefixes(const __u8 addr[16])
+{
+	__u32 zero = 0;
+	struct prefix key = { .bits = 128 };
+	void *set = bpf_map_lookup_elem(&prefixes, &zero);
+
+	if (!set)
+		return 0;
+	__builtin_memcpy(key.addr, addr, 16);
+	return bpf_map_lookup_elem(set, &key) != NULL;
+}
+
+#define MAX_PORTS 16
+
+/* Destination ports that are followed at any address; unused places are 0. */
+const volatile __u16 ports[MAX_PORTS];
+
+static __always_inline int in_ports(__u16 port)
+{
+	int i;
+
+#pragma unroll
+	for (i = 0; i < MAX_PORTS; i++) {
+		if (!ports[i])
+			return 0;
+		if (ports[i] == port)
+			return 1;
+	}
+	return 0;
+}
+
+#endif

@@ -1,0 +1,444 @@
+//go:build ignore
+
+// SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
+/* The packets of followed connections: handshake bytes in both directions within a budget, and how connections begin and end. */
+#include <stddef.h>
+#include <linux/bpf.h>
+#include <linux/in.h>
+#include <bpf/bpf_helpers.h>
+#include <bpf/bpf_endian.h>
+#include "maps.bpf.h"
+#include "look.bpf.h"
+
+#define MAX_PIECE 4096		/* payload bytes in one event; a power of two */
+#define MAX_PIECES 17		/* of one packet: 64 KiB and an odd end */
+#define TAIL_BUDGET 2048	/* per direction once application data was seen: enough for alerts right after the handshake */
+#define DOUBT_CLIENT_BUDGET 8192
+#define DOUBT_SERVER_BUDGET 16384
+#define CLEARTEXT_SERVER_BUDGET 4096
+
+#define FIN 0x01
+#define SYN 0x02
+#define RST 0x04
+#define ACK 0x10
+
+/* Header structs of our own: those of vmlinux.h carry relocations that would need the kernel's BTF. */
+struct ipv4 {
+	__u8 version_ihl;
+	__u8 tos;
+	__be16 length;
+	__be16 id;
+	__be16 fragment;
+	__u8 ttl;
+	__u8 protocol;
+	__be16 checksum;
+	__u8 saddr[4];
+	__u8 daddr[4];
+};
+
+struct ipv6 {
+	__be32 version_class_flow;
+	__be16 length;
+	__u8 next_header;
+	__u8 hop_limit;
+	__u8 saddr[16];
+	__u8 daddr[16];
+};
+
+struct tcp {
+	__be16 sport;
+	__be16 dport;
+	__be32 seq;
+	__be32 ack;
+	__u8 offset;
+	__u8 flags;
+	__be16 window;
+};
+
+/* What the hooks read of a packet. */
+struct packet {
+	__u8 saddr[16];
+	__u8 daddr[16];
+	__u32 seq;
+	__u32 ack;
+	__u32 payload;	/* offset of the payload */
+	__u32 length;	/* of the payload; of a piece, as in struct event */
+	/* The piece in hand: */
+	__u32 skip;	/* bytes of the payload before it */
+	__u32 n;	/* bytes to copy */
+	__u32 number;
+	__be16 sport;
+	__be16 dport;
+	__u8 flags;
+	__u8 piece_flags;
+	__u8 direction;
+};
+
+/* What user space decided, by socket cookie. Least recently used ones go first: a decision is needed for milliseconds. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, MAX_VERDICTS);
+	__type(key, __u64);
+	__type(value, enum verdict);
+} verdicts SEC(".maps");
+
+const volatile __u8 follow_dns = 1;
+
+/* Reads the IP header. Returns the offset of the transport header, or -1. The packet begins at its IP header in both hooks. */
+static __always_inline int read_ip(struct __sk_buff *skb, struct packet *p, __u8 want)
+{
+	struct ipv6 ip6;
+	__u32 off = sizeof(ip6), i;
+	__u8 next;
+
+	if (skb->protocol == bpf_htons(0x0800)) {
+		struct ipv4 ip;
+		__u32 *saddr = (__u32 *)p->saddr, *daddr = (__u32 *)p->daddr;
+
+		if (bpf_skb_load_bytes(skb, 0, &ip, sizeof(ip)) < 0)
+			return -1;
+		if (ip.protocol != want || ip.fragment & bpf_htons(0x1fff))
+			return -1;
+		saddr[0] = 0;
+		saddr[1] = 0;
+		saddr[2] = bpf_htonl(0xffff);
+		__builtin_memcpy(&saddr[3], ip.saddr, 4);
+		daddr[0] = 0;
+		daddr[1] = 0;
+		daddr[2] = bpf_htonl(0xffff);
+		__builtin_memcpy(&daddr[3], ip.daddr, 4);
+		return (ip.version_ihl & 0xf) * 4;
+	}
+	if (bpf_skb_load_bytes(skb, 0, &ip6, sizeof(ip6)) < 0)
+		return -1;
+	__builtin_memcpy(p->saddr, ip6.saddr, 16);
+	__builtin_memcpy(p->daddr, ip6.daddr, 16);
+	next = ip6.next_header;
+	for (i = 0; i < 6; i++) {
+		__u8 ext[2];
+
+		if (next == want)
+			return off;
+		if (next != 0 && next != 43 && next != 60)	/* hop-by-hop, routing and destination options */
+			return -1;
+		if (bpf_skb_load_bytes(skb, off, ext, sizeof(ext)) < 0)
+			return -1;
+		next = ext[0];
+		off += (ext[1] + 1) * 8;
+	}
+	return -1;
+}
+
+static __always_inline int read_tcp(struct __sk_buff *skb, struct packet *p)
+{
+	int off = read_ip(skb, p, IPPROTO_TCP);
+	struct tcp tcp;
+	__u32 len = skb->len;
+
+	if (off < 0 || bpf_skb_load_bytes(skb, off, &tcp, sizeof(tcp)) < 0)
+		return -1;
+	p->sport = tcp.sport;
+	p->dport = tcp.dport;
+	p->seq = bpf_ntohl(tcp.seq);
+	p->ack = bpf_ntohl(tcp.ack);
+	p->flags = tcp.flags;
+	p->payload = off + (tcp.offset >> 4) * 4;
+	if (p->payload > len)
+		return -1;
+	p->length = len - p->payload;
+	return 0;
+}
+
+/*
+ * One event, in a record with room for max payload bytes, which is 0 or a power of two and at least p->n. c is NULL for an answer to a
+ * datagram socket that was not connected.
+ */
+static __always_inline void send(struct __sk_buff *skb, struct conn *c, const struct packet *p, const __u32 max)
+{
+	struct event *e = bpf_ringbuf_reserve(&events, sizeof(*e) + max, 0);
+	__u32 n = p->n;
+
+	if (!e) {
+		count(LOST_RING_FULL, 1);
+		count(LOST_RING_BYTES, n);
+		return;
+	}
+	if (c) {
+		e->opener = c->opener;
+	} else {
+		__builtin_memset(&e->opener, 0, sizeof(e->opener));
+		e->opener.cookie = bpf_get_socket_cookie(skb);
+		e->opener.proto = IPPROTO_UDP;
+		e->opener.reason = BY_DNS;
+	}
+	e->ts_ns = bpf_ktime_get_ns();
+	__builtin_memcpy(e->saddr, p->saddr, 16);
+	__builtin_memcpy(e->daddr, p->daddr, 16);
+	e->seq = p->seq + p->skip;
+	if (p->skip && p->flags & SYN)
+		e->seq++;	/* Fast Open: the SYN before the data has taken a number */
+	e->ack = p->ack;
+	e->length = p->length;
+	e->captured = n;
+	e->number = p->number;
+	e->sport = p->sport;
+	e->dport = p->dport;
+	e->tcp_flags = p->piece_flags;
+	e->direction = p->direction;
+	if (max) {
+		barrier_var(n);	/* else clang drops the mask that the verifier needs */
+		n = ((n - 1) & (max - 1)) + 1;
+		if (bpf_skb_load_bytes(skb, p->payload + p->skip, e + 1, n) < 0) {
+			count(LOST_COPY, 1);
+			e->captured = 0;
+		}
+	}
+	/* No flags: a reader that has caught up is woken, one that has not is not. Readers rest between batches, so wake-ups are few. */
+	bpf_ringbuf_submit(e, 0);
+}
+
+/* Picks the size of the record: the verifier wants it constant. */
+static __noinline int send_piece(struct __sk_buff *skb, struct conn *c, const struct packet *p)
+{
+	if (p->n == 0)
+		send(skb, c, p, 0);
+	else if (p->n <= 512)
+		send(skb, c, p, 512);
+	else if (p->n <= 2048)
+		send(skb, c, p, 2048);
+	else
+		send(skb, c, p, MAX_PIECE);
+	return 0;
+}
+
+/* Sends budget bytes of the packet's payload in pieces, and its flags: SYN with the first, FIN and RST with the last. */
+static __always_inline void send_packet(struct __sk_buff *skb, struct conn *c, struct packet *p, __u32 budget)
+{
+	__u32 length = p->length, i;
+
+	p->skip = 0;
+	for (i = 0; i < MAX_PIECES; i++) {
+		p->n = budget < MAX_PIECE ? budget : MAX_PIECE;
+		budget -= p->n;
+		p->piece_flags = p->flags;
+		if (i)
+			p->piece_flags &= ~SYN;
+		if (budget) {
+			p->piece_flags &= ~(FIN | RST);
+			p->length = p->n;
+		} else {
+			p->length = length;
+		}
+		p->number = c->number[p->direction & 1]++;
+		send_piece(skb, c, p);
+		if (!budget)
+			break;
+		length -= p->n;
+		p->skip += p->n;
+	}
+}
+
+/* Sets the budgets by what the client's bytes show. first: nothing came before them. */
+static __always_inline void adjust_budget(struct __sk_buff *skb, struct conn *c, const struct packet *p, int first)
+{
+	__u8 b[4];
+
+	if (c->tail || bpf_skb_load_bytes(skb, p->payload, b, sizeof(b)) < 0)
+		return;
+	if (b[0] == 0x17 && b[1] == 3 && c->payload & (1 << FROM_SERVER)) {
+		/* Application data after the server's answer: its first flight is through. (Before it, they are early data.) */
+		c->tail = 1;
+		if (c->left[FROM_CLIENT] > TAIL_BUDGET)
+			c->left[FROM_CLIENT] = TAIL_BUDGET;
+		if (c->left[FROM_SERVER] > TAIL_BUDGET)
+			c->left[FROM_SERVER] = TAIL_BUDGET;
+	} else if (first && b[0] >= 'A' && b[0] <= 'Z' && !(b[0] == 'C' && b[3] == 'N') && !(b[0] == 'P' && b[1] == 'R')) {
+		/* A cleartext request, but for CONNECT, PRI and PROXY: of the answer the header is enough. */
+		c->tail = 1;
+		if (c->left[FROM_SERVER] > CLEARTEXT_SERVER_BUDGET)
+			c->left[FROM_SERVER] = CLEARTEXT_SERVER_BUDGET;
+	}
+}
+
+/* A packet with payload of a connection that is copied: returns how much of it to copy. */
+static __always_inline __u32 spend(struct __sk_buff *skb, struct conn *c, const struct packet *p)
+{
+	__u8 dir = p->direction & 1;
+	__u32 n = p->length, left;
+
+	if (dir == FROM_CLIENT && c->left[dir])
+		adjust_budget(skb, c, p, !(c->payload & (1 << FROM_CLIENT)));
+	c->payload |= 1 << dir;
+	left = c->left[dir];
+	if (n > left) {
+		if (!c->tail) {
+			if (!c->cut)
+				count(LOST_BUDGET, 1);
+			c->cut = 1;
+			count(LOST_BUDGET_BYTES, n - left);
+		}
+		n = left;
+	}
+	c->left[dir] = left - n;
+	return n;
+}
+
+/* Does what user space decided. Returns 0 if the connection is let go. */
+static __always_inline int obey(struct conn *c)
+{
+	__u64 cookie = c->opener.cookie;
+	enum verdict *v = bpf_map_lookup_elem(&verdicts, &cookie);
+
+	if (!v)
+		return 1;
+	if (*v == VERDICT_DROP)
+		return 0;
+	if (c->opener.reason == BY_DOUBT) {
+		c->opener.reason = BY_NAME;
+		c->left[FROM_CLIENT] += DOUBT_CLIENT_BUDGET;
+		c->left[FROM_SERVER] += DOUBT_SERVER_BUDGET;
+	}
+	return 1;
+}
+
+/* Looks at the first bytes of a connection to an address that nobody named. Returns 0 if the connection is let go. */
+static __always_inline int look(struct __sk_buff *skb, struct conn *c, const struct packet *p)
+{
+	if (p->direction == FROM_SERVER)
+		return 0;	/* the server speaks first: no protocol of DynamoDB does that */
+	count(COUNT_LOOKED, 1);
+	switch (look_at(skb, p->payload, p->length)) {
+	case LOOK_NO:
+		return 0;
+	case LOOK_YES:
+		c->opener.reason = BY_NAME;
+		break;
+	case LOOK_DOUBT:
+		count(COUNT_DOUBT, 1);
+		c->opener.reason = BY_DOUBT;
+		c->left[FROM_CLIENT] = DOUBT_CLIENT_BUDGET;
+		c->left[FROM_SERVER] = DOUBT_SERVER_BUDGET;
+	}
+	c->looking = 0;
+	return 1;
+}
+
+/* A TCP packet of a followed socket. Returns 0 if the socket is let go. */
+static __always_inline int follow(struct __sk_buff *skb, struct conn *c, __u8 dir)
+{
+	struct packet p = { .direction = dir };
+	__u32 budget = 0;
+
+	if (read_tcp(skb, &p) < 0) {
+		count(LOST_UNREADABLE, 1);
+		return 1;
+	}
+	if (p.flags & SYN) {
+		__u64 now = bpf_ktime_get_ns();
+
+		if (dir == FROM_CLIENT) {
+			c->opener.client_isn = p.seq;
+			c->opener.syn_ns = now;
+			c->opener.flags |= SAW_SYN;
+		} else {
+			c->opener.server_isn = p.seq;
+			c->opener.synack_ns = now;
+			c->opener.flags |= SAW_SYNACK;
+		}
+	}
+	if (p.length) {
+		if (c->looking && !look(skb, c, &p))
+			return 0;
+		if ((c->left[FROM_CLIENT] || c->left[FROM_SERVER]) && !obey(c))
+			return 0;
+		budget = spend(skb, c, &p);
+	}
+	if (c->looking || (!budget && !(p.flags & (SYN | FIN | RST))))
+		return 1;
+	send_packet(skb, c, &p, budget);
+	return 1;
+}
+
+/* A datagram that a socket receives: forwarded if it comes from port 53. */
+static __always_inline void dns_answer(struct __sk_buff *skb, struct bpf_sock *sk)
+{
+	struct packet p = { .direction = FROM_SERVER };
+	struct { __be16 sport, dport, length, checksum; } udp;
+	struct conn *c;
+	int off = read_ip(skb, &p, IPPROTO_UDP);
+
+	if (off < 0 || bpf_skb_load_bytes(skb, off, &udp, sizeof(udp)) < 0 || udp.sport != bpf_htons(53))
+		return;
+	p.payload = off + sizeof(udp);
+	if (p.payload >= skb->len)
+		return;
+	p.length = skb->len - p.payload;
+	p.n = p.length;
+	if (p.n > MAX_PIECE) {
+		count(LOST_DNS_CUT, 1);
+		p.n = MAX_PIECE;
+	}
+	p.sport = udp.sport;
+	p.dport = udp.dport;
+	c = bpf_sk_storage_get(&conns, sk, NULL, 0);
+	if (c)
+		p.number = c->number[FROM_SERVER]++;
+	send_piece(skb, c, &p);
+}
+
+/*
+ * cgroup_skb (4.10; with socket storage and the ring buffer 5.10) rather than packet sockets, tc or XDP: the socket is at hand, so that a packet of
+ * no interest costs one look into its socket; one attachment at the root serves every interface and namespace, loopback included; and
+ * locally redirected packets still belong to the socket that asked. Both see packets before segmentation (GSO) and after
+ * aggregation (GRO), with payload in pages: never linear, hence bpf_skb_load_bytes. Egress runs in the context of whoever makes TCP
+ * send, ingress in that of whoever is interrupted: "current" means nothing in either. They miss packets of sockets in TIME-WAIT, and
+ * resets that the kernel sends for sockets that are gone. They always let the packet pass.
+ */
+SEC("cgroup_skb/egress")
+int dynwatch_egress(struct __sk_buff *skb)
+{
+	struct bpf_sock *sk = skb->sk;
+	struct conn *c;
+
+	if (!sk)
+		return 1;
+	sk = bpf_sk_fullsock(sk);
+	if (!sk)
+		return 1;
+	c = bpf_sk_storage_get(&conns, sk, NULL, 0);
+	if (!c || c->opener.proto != IPPROTO_TCP)
+		return 1;
+	if (!follow(skb, c, FROM_CLIENT))
+		bpf_sk_storage_delete(&conns, sk);
+	return 1;
+}
+
+SEC("cgroup_skb/ingress")
+int dynwatch_ingress(struct __sk_buff *skb)
+{
+	struct bpf_sock *sk = skb->sk;
+	struct conn *c;
+
+	if (!sk)
+		return 1;
+	sk = bpf_sk_fullsock(sk);
+	if (!sk)
+		return 1;
+	if (sk->protocol == IPPROTO_UDP) {
+		if (follow_dns)
+			dns_answer(skb, sk);
+		return 1;
+	}
+	c = bpf_sk_storage_get(&conns, sk, NULL, 0);
+	if (!c)
+		return 1;
+	if (!follow(skb, c, FROM_SERVER))
+		bpf_sk_storage_delete(&conns, sk);
+	return 1;
+}
+
+/* Types that Go wants are found through what names them. */
+const struct event *const event_type = NULL;
+const struct prefix *const prefix_type = NULL;
+
+char _license[] SEC("license") = "GPL";

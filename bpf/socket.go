@@ -1,0 +1,270 @@
+package bpf
+
+import (
+	"errors"
+	"fmt"
+	"hash/fnv"
+	"os"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/link"
+	"github.com/cilium/ebpf/ringbuf"
+	"github.com/cilium/ebpf/rlimit"
+)
+
+// DefaultRing is the size of the ring buffer in bytes. At its worst, a storm of connections to DynamoDB, an event is some 2 KB and the
+// reader comes every few milliseconds: it holds about 2,000 of them.
+const DefaultRing = 4 << 20
+
+// Bounds of a Config.
+const (
+	MaxPorts = 16   // as in maps.bpf.h
+	MaxNames = 1024 // as in maps.bpf.h
+	maxRing  = 1 << 30
+)
+
+// Config says what the programs follow. The zero value follows the set of prefixes alone, which is empty until SetPrefixes.
+type Config struct {
+	// Cgroup is the root of the cgroup2 hierarchy; "" finds it.
+	Cgroup string
+	// Ports are followed at any address; at most MaxPorts.
+	Ports []uint16
+	// LookAtOthers looks at the first bytes of every other outbound connection for a name of DynamoDB's.
+	LookAtOthers bool
+	// Names are server names that are followed beside DynamoDB's own, when others are looked at; at most MaxNames.
+	Names []string
+	// DNS follows DNS answers, over UDP and TCP.
+	DNS bool
+	// Ring is the size of the ring buffer in bytes, rounded up to a power of two; 0 is DefaultRing.
+	Ring int
+}
+
+// Socket is the loaded connect and packet programs. SetPrefixes, Decide, Counters and Flush may be called by any goroutine, Read by one.
+type Socket struct {
+	connect connectObjects
+	packet  packetObjects
+	reader  *ringbuf.Reader
+	record  ringbuf.Record
+	links   []link.Link // kept: a link that the collector finds is detached
+
+	prefixes      sync.Mutex // one swap at a time
+	innerPrefixes *ebpf.MapSpec
+
+	// Limits says what works less than fully on this kernel.
+	Limits []string
+}
+
+// needs is what the programs ask of the kernel.
+const needs = "Linux 5.10 with CONFIG_CGROUP_BPF"
+
+// Load loads the programs. Nothing is watched until Attach.
+func Load(c Config) (*Socket, error) {
+	if err := rlimit.RemoveMemlock(); err != nil {
+		return nil, explain("raise RLIMIT_MEMLOCK", needs, err)
+	}
+	connect, err := loadConnect()
+	if err != nil {
+		return nil, err
+	}
+	packet, err := loadPacket()
+	if err != nil {
+		return nil, err
+	}
+	if err := c.apply(connect, packet); err != nil {
+		return nil, err
+	}
+	s := &Socket{innerPrefixes: connect.Maps["prefixes"].InnerMap.Copy()}
+	if err := s.load(connect, packet); err != nil {
+		s.Close()
+		return nil, err
+	}
+	for _, name := range c.Names {
+		if err := s.packet.Names.Put(hashName(name), packetReasonBY_NAME); err != nil {
+			s.Close()
+			return nil, fmt.Errorf("name %s: %w", name, err)
+		}
+	}
+	if err := s.SetPrefixes(nil); err != nil {
+		s.Close()
+		return nil, err
+	}
+	if s.reader, err = ringbuf.NewReader(s.connect.Events); err != nil {
+		s.Close()
+		return nil, explain("read the ring buffer", needs, err)
+	}
+	return s, nil
+}
+
+// apply puts the configuration into the objects.
+func (c *Config) apply(connect, packet *ebpf.CollectionSpec) error {
+	if len(c.Ports) > MaxPorts {
+		return fmt.Errorf("%d ports: at most %d can be followed", len(c.Ports), MaxPorts)
+	}
+	if len(c.Names) > MaxNames {
+		return fmt.Errorf("%d names: at most %d can be looked for", len(c.Names), MaxNames)
+	}
+	var ports [MaxPorts]uint16
+	for i, p := range c.Ports {
+		if p == 0 {
+			return errors.New("port 0 cannot be followed")
+		}
+		ports[i] = p
+	}
+	ring := DefaultRing
+	if c.Ring > 0 {
+		for ring = os.Getpagesize(); ring < c.Ring && ring < maxRing; ring *= 2 {
+		}
+	}
+	connect.Maps["events"].MaxEntries = uint32(ring)
+	packet.Maps["events"].MaxEntries = uint32(ring)
+	return errors.Join(
+		connect.Variables["ports"].Set(ports),
+		connect.Variables["look_at_others"].Set(c.LookAtOthers),
+		connect.Variables["dns"].Set(c.DNS),
+		packet.Variables["follow_dns"].Set(c.DNS),
+		packet.Variables["has_names"].Set(len(c.Names) > 0),
+	)
+}
+
+func (s *Socket) load(connect, packet *ebpf.CollectionSpec) error {
+	fields, err := readKernelFields()
+	if err != nil {
+		s.limit("start times of processes and network namespaces are not read in the kernel", err)
+	}
+	plain := connect.Copy()
+	if err := setKernelFields(connect, fields); err != nil {
+		return err
+	}
+	err = connect.LoadAndAssign(&s.connect, nil)
+	if err != nil && fields != (kernelFields{}) {
+		// Lockdown in confidentiality mode, for one, refuses programs that read kernel memory.
+		refused := err
+		if err = plain.LoadAndAssign(&s.connect, nil); err == nil {
+			s.limit("start times of processes and network namespaces are not read in the kernel", refused)
+		}
+	}
+	if err != nil {
+		return explain("load the connect programs", needs, err)
+	}
+	err = packet.LoadAndAssign(&s.packet, &ebpf.CollectionOptions{MapReplacements: s.shared()})
+	return explain("load the packet programs", needs, err)
+}
+
+// shared are the maps that every object uses.
+func (s *Socket) shared() map[string]*ebpf.Map {
+	return map[string]*ebpf.Map{
+		"conns": s.connect.Conns, "events": s.connect.Events, "counters": s.connect.Counters, "prefixes": s.connect.Prefixes,
+	}
+}
+
+func setKernelFields(connect *ebpf.CollectionSpec, f kernelFields) error {
+	return errors.Join(
+		connect.Variables["task_group_leader"].Set(f.taskGroupLeader),
+		connect.Variables["task_start_boottime"].Set(f.taskStartBoottime),
+		connect.Variables["sock_net"].Set(f.sockNet),
+		connect.Variables["net_inum"].Set(f.netInum),
+	)
+}
+
+func (s *Socket) limit(what string, err error) {
+	s.Limits = append(s.Limits, fmt.Sprintf("%s: %v", what, brief(err)))
+}
+
+// hashName is FNV-1a of a name as look.bpf.h folds it.
+func hashName(name string) uint64 {
+	b := []byte(strings.TrimSuffix(name, "."))
+	for i := range b {
+		b[i] |= 0x20
+	}
+	h := fnv.New64a()
+	h.Write(b)
+	return h.Sum64()
+}
+
+// Attach begins to watch, at the root of the cgroup2 hierarchy.
+func (s *Socket) Attach(cgroup string) error {
+	var err error
+	if cgroup == "" {
+		if cgroup, err = FindCgroup(); err != nil {
+			return err
+		}
+	} else if err = CheckCgroup(cgroup); err != nil {
+		return err
+	}
+	// Packets first: a connection that is noted is then seen from its first packet on.
+	for _, a := range []struct {
+		name string
+		prog *ebpf.Program
+		at   ebpf.AttachType
+	}{
+		{"cgroup_skb/egress", s.packet.DynwatchEgress, ebpf.AttachCGroupInetEgress},
+		{"cgroup_skb/ingress", s.packet.DynwatchIngress, ebpf.AttachCGroupInetIngress},
+		{"cgroup/connect4", s.connect.DynwatchConnect4, ebpf.AttachCGroupInet4Connect},
+		{"cgroup/connect6", s.connect.DynwatchConnect6, ebpf.AttachCGroupInet6Connect},
+	} {
+		l, err := link.AttachCgroup(link.CgroupOptions{Path: cgroup, Attach: a.at, Program: a.prog})
+		if err != nil {
+			return errors.Join(explain("attach "+a.name+" to "+cgroup, needs, err), s.Detach())
+		}
+		s.links = append(s.links, l)
+	}
+	return nil
+}
+
+// Detach ends the watching; what is in the ring buffer can still be read. It may be called twice.
+func (s *Socket) Detach() error {
+	var errs []error
+	for i := len(s.links) - 1; i >= 0; i-- {
+		errs = append(errs, s.links[i].Close())
+	}
+	s.links = nil
+	return errors.Join(errs...)
+}
+
+// Decide tells what user space found out about a connection: false has nothing more of it copied, true has a doubtful one copied like one
+// that bears a name of DynamoDB's. It takes effect with the connection's next packet.
+func (s *Socket) Decide(cookie uint64, keep bool) error {
+	v := packetVerdictVERDICT_DROP
+	if keep {
+		v = packetVerdictVERDICT_KEEP
+	}
+	return s.packet.Verdicts.Put(cookie, v)
+}
+
+// Errors of Read, from package ringbuf and os.
+var (
+	ErrFlushed  = ringbuf.ErrFlushed
+	ErrDeadline = os.ErrDeadlineExceeded
+	ErrClosed   = ringbuf.ErrClosed
+	// ErrMalformed: an event does not have the form that dynwatch.h gives it. Reading can go on.
+	ErrMalformed = errors.New("malformed event")
+)
+
+// Read fills e with the next event, waiting until deadline for one. ErrDeadline: there was none. ErrFlushed: Flush was called, and all
+// that was there has been read.
+func (s *Socket) Read(e *Event, deadline time.Time) error {
+	s.reader.SetDeadline(deadline)
+	if err := s.reader.ReadInto(&s.record); err != nil {
+		return err
+	}
+	return e.decode(s.record.RawSample)
+}
+
+// Waiting is how many bytes wait in the ring buffer.
+func (s *Socket) Waiting() int { return s.reader.AvailableBytes() }
+
+// Flush makes Read give ErrFlushed once it has read what is there.
+func (s *Socket) Flush() error { return s.reader.Flush() }
+
+// Close gives everything back. It may be called twice, and after a failed Load; no other method may be called after it.
+func (s *Socket) Close() error {
+	errs := []error{s.Detach()}
+	if s.reader != nil {
+		errs = append(errs, s.reader.Close())
+	}
+	errs = append(errs, s.packet.Close(), s.connect.Close())
+	return errors.Join(errs...)
+}

@@ -1,0 +1,113 @@
+package ebpf
+
+import (
+	"net/netip"
+
+	"github.com/dynwatch/dynwatch/bpf"
+	"github.com/dynwatch/dynwatch/internal/flow"
+)
+
+// maxConnections is how many connections each of two generations holds. One that is forgotten is made again from its next event, which repeats
+// all that the kernel knows: only the count of skipped events loses its memory.
+const maxConnections = 1 << 15
+
+// connection is what is kept between the events of one.
+type connection struct {
+	opening *flow.Opening
+	tuple   flow.FiveTuple // from client to server, as the client asked
+	next    [2]uint32      // numbers of the next events, by direction
+	connect uint64
+}
+
+// connections remembers connections by socket cookie, in two generations: when the newer is full the older is dropped.
+type connections struct {
+	newer, older map[uint64]*connection
+	describe     func(*flow.Process)
+}
+
+func newConnections(describe func(*flow.Process)) connections {
+	return connections{newer: make(map[uint64]*connection), older: make(map[uint64]*connection), describe: describe}
+}
+
+// find returns the connection of an event, and whether it is new. A socket that is connected once more is another connection.
+func (cs *connections) find(e *bpf.Event, clock *clock) (c *connection, isNew bool) {
+	o := &e.Opener
+	c = cs.newer[o.Cookie]
+	if c == nil {
+		if c = cs.older[o.Cookie]; c != nil {
+			delete(cs.older, o.Cookie)
+			cs.add(o.Cookie, c)
+		}
+	}
+	if c != nil && c.connect == o.Connected {
+		cs.update(c, e)
+		return c, false
+	}
+	c = &connection{connect: o.Connected, opening: cs.open(o, clock)}
+	client, server := e.Tuple.SrcIP, e.Tuple.DstIP
+	clientPort, serverPort := e.Tuple.SrcPort, e.Tuple.DstPort
+	c.next[0], c.next[1] = 0, 0
+	if e.FromServer {
+		client, clientPort, server, serverPort = server, serverPort, client, clientPort
+	}
+	if asked := o.Dst.Addr(); !asked.IsUnspecified() {
+		server, serverPort = o.Dst, o.DstPort
+	}
+	c.tuple = flow.FiveTuple{SrcIP: client, DstIP: server, SrcPort: clientPort, DstPort: serverPort, Proto: o.Proto}
+	cs.update(c, e)
+	cs.add(o.Cookie, c)
+	return c, true
+}
+
+func (cs *connections) add(cookie uint64, c *connection) {
+	if len(cs.newer) >= maxConnections {
+		cs.newer, cs.older = cs.older, cs.newer
+		clear(cs.newer)
+	}
+	cs.newer[cookie] = c
+}
+
+// open makes the Opening.
+func (cs *connections) open(o *bpf.Opener, clock *clock) *flow.Opening {
+	op := &flow.Opening{
+		Process: flow.Process{
+			PID: int(o.PID), TID: int(o.TID), Comm: o.CommString(), UID: o.UID, UIDKnown: true,
+			CgroupID: o.CgroupID, NetNS: o.NetNS, StartTime: o.Started,
+		},
+		Earlier: o.Earlier,
+	}
+	if !o.Earlier {
+		op.Time = clock.wall(o.Connected)
+	}
+	if cs.describe != nil {
+		cs.describe(&op.Process)
+	}
+	return op
+}
+
+// update notes a redirection that e is the first to show. An Opening that was given out does not change: a new one takes its place.
+func (cs *connections) update(c *connection, e *bpf.Event) {
+	if e.FromServer || e.Opener.Proto != flow.TCP {
+		return
+	}
+	to := redirected(netip.AddrPortFrom(e.Opener.Dst.Addr(), e.Opener.DstPort), e.Tuple.Dst())
+	if to != c.opening.RedirectedTo && to.IsValid() {
+		op := *c.opening
+		op.RedirectedTo = to
+		c.opening = &op
+	}
+}
+
+// skipped is how many events of e's connection and direction were lost right before e.
+func (c *connection) skipped(e *bpf.Event) uint64 {
+	dir := 0
+	if e.FromServer {
+		dir = 1
+	}
+	n := e.Number - c.next[dir]
+	c.next[dir] = e.Number + 1
+	if n > 1<<31 { // events of one direction swapped places
+		return 0
+	}
+	return uint64(n)
+}

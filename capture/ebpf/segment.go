@@ -1,0 +1,67 @@
+package ebpf
+
+import (
+	"net/netip"
+
+	"github.com/dynwatch/dynwatch/internal/flow"
+)
+
+// announce looks up the connection of the event in hand, and queues the opening segments of one that was looked at first.
+func (s *Source) announce() {
+	e := &s.event
+	s.conn = nil
+	if e.Opener.PID == 0 {
+		return
+	}
+	c, isNew := s.conns.find(e, &s.clock)
+	s.conn = c
+	s.gaps.Add(c.skipped(e))
+	if !isNew || e.Opener.Proto != flow.TCP || e.Flags.Has(flow.SYN) || e.Opener.Earlier {
+		return
+	}
+	// The kernel held back the opening of a connection to an address that nobody named until its first bytes had told what it is; or
+	// the events of it were lost. Its storage has the numbers.
+	o := &e.Opener
+	if o.SYNTime != 0 {
+		s.pending = append(s.pending, flow.Segment{
+			FiveTuple: c.tuple, Time: s.clock.wall(o.SYNTime), Cookie: o.Cookie, Seq: o.SYN, Flags: flow.SYN, Opening: c.opening,
+		})
+	}
+	if o.SYNACKTime != 0 {
+		s.pending = append(s.pending, flow.Segment{
+			FiveTuple: c.tuple.Reverse(), Time: s.clock.wall(o.SYNACKTime), Cookie: o.Cookie, Seq: o.SYNACK, Ack: o.SYN + 1,
+			Flags: flow.SYN | flow.ACK, Opening: c.opening,
+		})
+	}
+	s.packets.Add(uint64(len(s.pending)))
+}
+
+// segment is the event in hand.
+func (s *Source) segment(seg *flow.Segment) {
+	e := &s.event
+	*seg = flow.Segment{
+		FiveTuple: e.Tuple, Time: s.clock.wall(e.Time), Cookie: e.Opener.Cookie,
+		Seq: e.Seq, Ack: e.Ack, Flags: e.Flags, Payload: e.Payload, Length: e.Length,
+	}
+	s.packets.Add(1)
+	s.bytes.Add(uint64(len(e.Payload)))
+	if s.conn == nil {
+		return
+	}
+	seg.Opening = s.conn.opening
+	if e.Opener.Proto != flow.TCP {
+		return
+	}
+	seg.FiveTuple = s.conn.tuple
+	if e.FromServer {
+		seg.FiveTuple = s.conn.tuple.Reverse()
+	}
+}
+
+// redirected is where the packets go if not to where the client asked.
+func redirected(asked, packets netip.AddrPort) netip.AddrPort {
+	if asked == packets || asked.Addr().IsUnspecified() { // connecting to 0.0.0.0 means this host
+		return netip.AddrPort{}
+	}
+	return packets
+}

@@ -1,0 +1,176 @@
+package ebpf
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/dynwatch/dynwatch/bpf"
+	"github.com/dynwatch/dynwatch/capture"
+	"github.com/dynwatch/dynwatch/internal/flow"
+)
+
+// Options say what to watch. The zero value watches nothing.
+type Options struct {
+	// Prefixes whose connections are followed.
+	Prefixes []netip.Prefix
+	// Ports are followed at any address; at most bpf.MaxPorts.
+	Ports []uint16
+	// LookAtOthers looks at the first bytes of every other outbound connection, and follows those that bear a name of DynamoDB's.
+	LookAtOthers bool
+	// Names are server names that are followed beside DynamoDB's own when others are looked at; at most bpf.MaxNames.
+	Names []string
+	// DNS yields DNS answers, over UDP and TCP.
+	DNS bool
+	// CgroupPath is the root of the cgroup2 hierarchy; "" finds it in /proc/mounts.
+	CgroupPath string
+	// BufferBytes is the size of the ring buffer, rounded up to a power of two; 0 is bpf.DefaultRing.
+	BufferBytes int
+	// Describe completes what the kernel knows of a process. It is called once for each connection that is followed, before its first segment
+	// is given out, by the goroutine that calls Next; nil leaves processes as they are.
+	Describe func(*flow.Process)
+}
+
+const (
+	// rest is how long the reader leaves the ring buffer alone after it has emptied it. Waking the reader is three quarters of what an
+	// event costs the one who causes it; while the reader rests, nobody wakes it.
+	rest = 3 * time.Millisecond
+	// patience is how long Next waits for something to happen before it returns capture.ErrIdle.
+	patience = 50 * time.Millisecond
+)
+
+// Source watches the host's sockets. One goroutine calls Next; the other methods may be called by any.
+type Source struct {
+	kernel *bpf.Socket
+	event  bpf.Event
+	conns  connections
+	conn   *connection // of the event in hand; nil for a DNS answer that nobody's connect was seen for
+	// pending are segments to be given out before the event in hand.
+	pending []flow.Segment
+	inHand  bool
+	clock   clock
+	timer   *time.Timer
+	closing chan struct{}
+
+	packets, bytes, bad, gaps atomic.Uint64
+
+	// mu guards what follows.
+	mu       sync.Mutex
+	closed   bool
+	released bool
+	last     bpf.Counters // as of the release
+}
+
+// Open begins to watch. It fails with a *bpf.NotSupportedError, a *bpf.PermissionError, a *bpf.NotRootError or bpf.ErrNoCgroup2 where that is why.
+func Open(o Options) (*Source, error) {
+	kernel, err := bpf.Load(bpf.Config{Ports: o.Ports, LookAtOthers: o.LookAtOthers, Names: o.Names, DNS: o.DNS, Ring: o.BufferBytes})
+	if err != nil {
+		return nil, err
+	}
+	if err := kernel.SetPrefixes(o.Prefixes); err != nil {
+		return nil, errors.Join(err, kernel.Close())
+	}
+	s := &Source{kernel: kernel, timer: time.NewTimer(0), closing: make(chan struct{}), conns: newConnections(o.Describe)}
+	s.clock.sync()
+	if err := kernel.Attach(o.CgroupPath); err != nil {
+		return nil, errors.Join(err, kernel.Close())
+	}
+	return s, nil
+}
+
+// SetPrefixes replaces the set of prefixes, without a gap. Connections that are open stay what they are.
+func (s *Source) SetPrefixes(prefixes []netip.Prefix) error { return s.kernel.SetPrefixes(prefixes) }
+
+// Decide tells what was found out about a connection: keep false has the kernel copy nothing more of it. See bpf.Socket.
+func (s *Source) Decide(cookie uint64, keep bool) error { return s.kernel.Decide(cookie, keep) }
+
+// Next fills seg with the next segment. Its payload is valid until the next call. After Close it gives what was seen before, then io.EOF.
+func (s *Source) Next(seg *flow.Segment) error {
+	for {
+		if n := len(s.pending); n > 0 {
+			*seg = s.pending[0]
+			s.pending = s.pending[:copy(s.pending, s.pending[1:])]
+			return nil
+		}
+		if s.inHand {
+			s.inHand = false
+			s.segment(seg)
+			return nil
+		}
+		if err := s.read(); err != nil {
+			return err
+		}
+		s.announce()
+		s.inHand = true
+	}
+}
+
+// read gets the next event.
+func (s *Source) read() error {
+	for {
+		if s.kernel.Waiting() == 0 {
+			s.pause()
+		}
+		err := s.kernel.Read(&s.event, time.Now().Add(patience))
+		switch {
+		case err == nil:
+			return nil
+		case errors.Is(err, bpf.ErrDeadline):
+			return capture.ErrIdle
+		case errors.Is(err, bpf.ErrFlushed):
+			s.release()
+			return io.EOF
+		case errors.Is(err, bpf.ErrClosed):
+			return io.EOF
+		case errors.Is(err, bpf.ErrMalformed):
+			s.bad.Add(1)
+		default:
+			return fmt.Errorf("read the ring buffer: %w", err)
+		}
+	}
+}
+
+// pause leaves the ring buffer alone for a while.
+func (s *Source) pause() {
+	s.clock.sync()
+	s.timer.Reset(rest)
+	select {
+	case <-s.timer.C:
+	case <-s.closing:
+	}
+}
+
+// Close ends the watching. Next then gives out what was seen before, and io.EOF at the end, which gives everything back; so does a second Close.
+func (s *Source) Close() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.released {
+		return nil
+	}
+	if s.closed {
+		return s.releaseLocked()
+	}
+	s.closed = true
+	err := s.kernel.Detach()
+	close(s.closing)
+	return errors.Join(err, s.kernel.Flush())
+}
+
+func (s *Source) release() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.releaseLocked()
+}
+
+func (s *Source) releaseLocked() error {
+	if s.released {
+		return nil
+	}
+	s.released = true
+	s.last, _ = s.kernel.Counters()
+	return s.kernel.Close()
+}
