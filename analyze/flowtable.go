@@ -85,6 +85,11 @@ type flowTable struct {
 // then, and would look at 32 at seven eighths.
 const minSlots = 1 << 10
 
+// sweepStep is how many slots are looked at for each new flow, in search of idle ones. The table is fuller in front of the hand, where they
+// are still to be dropped, than behind it, by up to 1/sweepStep of all slots; a stretch that becomes full altogether costs every look-up a walk
+// to its end. With 2, a capture of 200,000 flows, most of them idle, had runs of 70,000 slots at the load that seven eighths allowed, and took ten times as long.
+const sweepStep = 8
+
 func newFlowTable() *flowTable {
 	return &flowTable{slots: make([]slot, minSlots), mask: minSlots - 1, seed: [2]uint64{rand.Uint64() | 1, rand.Uint64() | 1}}
 }

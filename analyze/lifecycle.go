@@ -9,7 +9,7 @@ import (
 // admit makes a slot for a flow that is seen for the first time, at the cost of an idle one when the table is full.
 func (a *Analyzer) admit(k *flowKey, seg *flow.Segment) *slot {
 	a.stats.Flows++
-	a.table.sweep(2, a.idle)
+	a.table.sweep(sweepStep, a.idle)
 	if a.table.used >= a.o.MaxFlows {
 		a.evict()
 	}
