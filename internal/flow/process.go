@@ -26,4 +26,6 @@ type Process struct {
 	ContainerID, Pod, Namespace, Unit string
 	// ContainerName is the container's name in its pod, Runtime the container runtime's word for itself (docker, containerd, cri-o, podman).
 	ContainerName, Runtime string
+	// PodUID is what the cgroup's path says of the pod: it is known before the pod's name is, and without the kubelet's directories.
+	PodUID string
 }

@@ -1,0 +1,477 @@
+package host
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"reflect"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/dynwatch/dynwatch/internal/flow"
+)
+
+// fakeHost is a root directory with a proc file system, users and the kubelet's directories, and a clock.
+type fakeHost struct {
+	t    *testing.T
+	root string
+	now  time.Time
+}
+
+func newFakeHost(t *testing.T) *fakeHost {
+	h := &fakeHost{t: t, root: t.TempDir(), now: time.Now()}
+	h.write("etc/passwd", "root:x:0:0:root:/root:/bin/sh\n# comment\nweb:x:1000:1000::/:/bin/sh\nalias:x:1000:1000::/:/bin/sh\nbroken\n:x:7:7\n")
+	h.mkdir("var/log/pods")
+	h.mkdir("var/log/containers")
+	return h
+}
+
+func (h *fakeHost) resolver(o Options) *Resolver {
+	o.Root, o.Now = h.root, func() time.Time { return h.now }
+	return New(o)
+}
+
+func (h *fakeHost) mkdir(name string) {
+	h.t.Helper()
+	if err := os.MkdirAll(filepath.Join(h.root, name), 0o755); err != nil {
+		h.t.Fatal(err)
+	}
+}
+
+func (h *fakeHost) write(name, content string) {
+	h.t.Helper()
+	h.mkdir(filepath.Dir(name))
+	if err := os.WriteFile(filepath.Join(h.root, name), []byte(content), 0o644); err != nil {
+		h.t.Fatal(err)
+	}
+}
+
+func (h *fakeHost) link(name, target string) {
+	h.t.Helper()
+	h.mkdir(filepath.Dir(name))
+	os.Remove(filepath.Join(h.root, name))
+	if err := os.Symlink(target, filepath.Join(h.root, name)); err != nil {
+		h.t.Fatal(err)
+	}
+}
+
+func (h *fakeHost) remove(name string) {
+	h.t.Helper()
+	if err := os.RemoveAll(filepath.Join(h.root, name)); err != nil {
+		h.t.Fatal(err)
+	}
+}
+
+// process makes a /proc directory.
+func (h *fakeHost) process(pid, parent int, start uint64, comm, exe, cmdline, cgroup string) {
+	dir := "proc/" + strconv.Itoa(pid) + "/"
+	h.write(dir+"stat", fmt.Sprintf("%d (%s) S %d 1 1 0 -1 4194560 1 0 0 0 0 0 0 0 20 0 1 0 %d 0 0", pid, comm, parent, start))
+	h.write(dir+"status", "Name:\tx\nUid:\t1000\t0\t0\t0\n")
+	h.write(dir+"cgroup", cgroup)
+	h.write(dir+"cmdline", cmdline)
+	h.write(dir+"maps", "")
+	h.link(dir+"exe", exe)
+	h.link(dir+"ns/net", "net:[4026531840]")
+}
+
+func TestLookupFillsWhatIsMissing(t *testing.T) {
+	h := newFakeHost(t)
+	h.process(1, 0, 0, "systemd", "/sbin/init", "", "0::/init.scope\n")
+	h.process(50, 1, 500, "gunicorn (main)", "/usr/bin/python3.11", "", "0::/\n")
+	h.process(60, 50, 600, "gunicorn", "/usr/bin/python3.11", "gunicorn\x00--password=x\x00app\x00", "0::/system.slice/web.service\n")
+	p := flow.Process{PID: 60, StartTime: 600*tick + 12345, Comm: "worker"}
+	if !h.resolver(Options{}).Lookup(&p) {
+		t.Error("not complete")
+	}
+	want := flow.Process{PID: 60, StartTime: 600*tick + 12345, Comm: "worker", Exe: "/usr/bin/python3.11", UID: 1000, UIDKnown: true, User: "web",
+		Cmdline: "gunicorn --password=*** app", Parents: []string{"gunicorn (main)", "systemd"}, NetNS: 4026531840, SDK: "python", Unit: "web.service"}
+	if !reflect.DeepEqual(p, want) {
+		t.Errorf("\n got %+v\nwant %+v", p, want)
+	}
+}
+
+func TestLookupTellsAReusedPid(t *testing.T) {
+	h := newFakeHost(t)
+	h.process(60, 1, 9000, "other", "/bin/other", "other", "0::/system.slice/other.service")
+	p := flow.Process{PID: 60, StartTime: 600 * tick, Comm: "worker", UID: 0, UIDKnown: true}
+	r := h.resolver(Options{})
+	r.Lookup(&p)
+	want := flow.Process{PID: 60, StartTime: 600 * tick, Comm: "worker", UIDKnown: true, User: "root", Exited: true}
+	if !reflect.DeepEqual(p, want) {
+		t.Errorf("\n got %+v\nwant %+v", p, want)
+	}
+	if s := r.Stats(); s.Reused != 1 {
+		t.Errorf("stats %+v", s)
+	}
+}
+
+func TestLookupRemembersAProcessThatIsGone(t *testing.T) {
+	h := newFakeHost(t)
+	h.process(60, 1, 600, "app", "/bin/app", "app", "0::/system.slice/app.service")
+	r := h.resolver(Options{})
+	first := flow.Process{PID: 60, StartTime: 600 * tick}
+	r.Lookup(&first)
+	h.remove("proc/60")
+	for _, later := range []time.Duration{0, time.Hour} {
+		h.now = h.now.Add(later)
+		p := flow.Process{PID: 60, StartTime: 600 * tick}
+		r.Lookup(&p)
+		if !reflect.DeepEqual(p, first) || p.Exited {
+			t.Errorf("after %v: %+v", later, p)
+		}
+	}
+	p := flow.Process{PID: 61, StartTime: 600 * tick, Comm: "x"}
+	r.Lookup(&p)
+	if !p.Exited || p.Comm != "x" || r.Stats().Gone != 1 {
+		t.Errorf("%+v, stats %+v", p, r.Stats())
+	}
+}
+
+func TestLookupSeesExec(t *testing.T) {
+	h := newFakeHost(t)
+	h.process(60, 1, 600, "sh", "/bin/sh", "sh", "0::/")
+	r := h.resolver(Options{})
+	ask := func() string {
+		p := flow.Process{PID: 60, StartTime: 600 * tick}
+		r.Lookup(&p)
+		return p.Exe
+	}
+	if got := ask(); got != "/bin/sh" {
+		t.Fatal(got)
+	}
+	h.process(60, 1, 600, "curl", "/usr/bin/curl", "curl", "0::/")
+	if got := ask(); got != "/bin/sh" {
+		t.Errorf("at once: %s: a fresh entry is read again", got)
+	}
+	h.now = h.now.Add(2 * time.Second)
+	if got := ask(); got != "/usr/bin/curl" {
+		t.Errorf("later: %s", got)
+	}
+	if n := r.Stats().Read; n != 2 {
+		t.Errorf("%d readings", n)
+	}
+	h.now = h.now.Add(2 * time.Second)
+	ask()
+	if n := r.Stats().Read; n != 2 {
+		t.Errorf("an unchanged process was read again: %d", n)
+	}
+}
+
+func TestParentsEndWhereTheChainIsNotSure(t *testing.T) {
+	h := newFakeHost(t)
+	h.process(10, 20, 100, "a", "/a", "", "0::/")
+	h.process(20, 30, 50, "b", "/b", "", "0::/")
+	h.process(30, 1, 60, "young", "/c", "", "0::/") // has the number of b's parent, but is younger
+	p := flow.Process{PID: 10}
+	h.resolver(Options{}).Lookup(&p)
+	if want := []string{"b"}; !reflect.DeepEqual(p.Parents, want) {
+		t.Errorf("got %q, want %q", p.Parents, want)
+	}
+
+	h.process(70, 70, 100, "loop", "/a", "", "0::/")
+	p = flow.Process{PID: 70}
+	h.resolver(Options{}).Lookup(&p)
+	if len(p.Parents) != maxParents {
+		t.Errorf("a loop gives %d parents", len(p.Parents))
+	}
+}
+
+func TestLookupDoesNotWaitForEver(t *testing.T) {
+	h := newFakeHost(t)
+	r := h.resolver(Options{Patience: time.Millisecond})
+	release, started := make(chan struct{}), make(chan struct{}, 100)
+	r.load = func(processKey) (*details, error) {
+		started <- struct{}{}
+		<-release
+		return &details{}, nil
+	}
+	for n := range 3 * maxReaders {
+		p := flow.Process{PID: 60 + n, Comm: "stuck"}
+		if r.Lookup(&p) || p.Comm != "stuck" || p.Exited {
+			t.Errorf("%+v", p)
+		}
+	}
+	for range maxReaders {
+		<-started
+	}
+	if len(started) != 0 {
+		t.Error("more readers than allowed")
+	}
+	if s := r.Stats(); s.Slow != 3*maxReaders {
+		t.Errorf("stats %+v", s)
+	}
+	close(release)
+}
+
+const podDir = "var/log/pods/shop_cart-6d9c_" + uid
+
+func TestLookupNamesPods(t *testing.T) {
+	cgroup := "0::/kubepods.slice/kubepods-pod" + und + ".slice/cri-containerd-" + idA + ".scope"
+	cases := []struct {
+		name                      string
+		prepare                   func(*fakeHost)
+		namespace, pod, container string
+		complete                  bool
+	}{
+		{"nothing there", func(*fakeHost) {}, "", "", "", false},
+		{"no kubelet", func(h *fakeHost) { h.remove("var/log") }, "", "", "", false},
+		{"one container", func(h *fakeHost) { h.mkdir(podDir + "/app") }, "shop", "cart-6d9c", "app", true},
+		{"two containers", func(h *fakeHost) { h.mkdir(podDir + "/app"); h.mkdir(podDir + "/proxy") }, "shop", "cart-6d9c", "", false},
+		{"two containers and the link", func(h *fakeHost) {
+			h.mkdir(podDir + "/app")
+			h.mkdir(podDir + "/proxy")
+			h.link("var/log/containers/cart-6d9c_shop_proxy-"+idA+".log", "x")
+		}, "shop", "cart-6d9c", "proxy", true},
+		{"the link alone", func(h *fakeHost) { h.link("var/log/containers/cart-6d9c_shop_proxy-"+idA+".log", "x") },
+			"shop", "cart-6d9c", "proxy", true},
+		{"names of another form", func(h *fakeHost) {
+			h.mkdir("var/log/pods/" + uid)
+			h.mkdir("var/log/pods/a_b")
+			h.mkdir("var/log/pods/__" + uid)
+			h.link("var/log/containers/"+idA+".log", "x")
+			h.link("var/log/containers/a_b-"+idA+".log", "x")
+		}, "", "", "", false},
+	}
+	for _, c := range cases {
+		t.Run(c.name, func(t *testing.T) {
+			h := newFakeHost(t)
+			h.process(60, 1, 600, "app", "/bin/app", "app", cgroup)
+			c.prepare(h)
+			p := flow.Process{PID: 60}
+			complete := h.resolver(Options{}).Lookup(&p)
+			if p.Namespace != c.namespace || p.Pod != c.pod || p.ContainerName != c.container || complete != c.complete {
+				t.Errorf("namespace %q, pod %q, container %q, complete %v", p.Namespace, p.Pod, p.ContainerName, complete)
+			}
+			if p.PodUID != uid || p.ContainerID != idA || p.Runtime != "containerd" {
+				t.Errorf("%+v", p)
+			}
+		})
+	}
+}
+
+func TestLookupFindsAPodThatAppearsLate(t *testing.T) {
+	h := newFakeHost(t)
+	h.process(60, 1, 600, "app", "/bin/app", "app", "0::/kubepods/pod"+uid+"/"+idA)
+	r := h.resolver(Options{})
+	p := flow.Process{PID: 60}
+	if r.Lookup(&p) {
+		t.Fatal("complete without a directory")
+	}
+	h.mkdir(podDir + "/app")
+	h.now = h.now.Add(scanPause)
+	if !r.Lookup(&p) || p.Pod != "cart-6d9c" || p.Namespace != "shop" || p.ContainerName != "app" {
+		t.Errorf("%+v", p)
+	}
+	h.remove(podDir)
+	again := flow.Process{PID: 60}
+	if !r.Lookup(&again) || again.Pod != "cart-6d9c" {
+		t.Errorf("forgotten: %+v", again)
+	}
+	if s := r.Stats(); s.Late != 1 {
+		t.Errorf("stats %+v", s)
+	}
+}
+
+func TestTenThousandPodsStayBounded(t *testing.T) {
+	h := newFakeHost(t)
+	const bound, rounds, pods = 500, 20, 500
+	r := h.resolver(Options{MaxProcesses: bound, MaxPods: bound, MaxCgroups: bound})
+	for round := range rounds {
+		for n := range pods {
+			id := fmt.Sprintf("%064x", round*pods+n)
+			pod := fmt.Sprintf("%08x-0000-4000-8000-%012x", round, n)
+			h.mkdir("var/log/pods/ns_pod-" + pod[:8] + "_" + pod + "/app")
+			pid := 1000 + n
+			if round == 0 {
+				h.process(pid, 0, 0, "app", "/usr/bin/java", "java", "")
+			}
+			dir := filepath.Join(h.root, "proc", strconv.Itoa(pid))
+			os.WriteFile(filepath.Join(dir, "stat"), fmt.Appendf(nil, "%d (app) S 0 1 1 0 -1 0 1 0 0 0 0 0 0 0 20 0 1 0 %d 0 0", pid, round+1), 0o644)
+			os.WriteFile(filepath.Join(dir, "cgroup"), []byte("0::/kubepods/pod"+pod+"/"+id), 0o644)
+		}
+		h.now = h.now.Add(time.Second)
+		for n := range pods {
+			p := flow.Process{PID: 1000 + n, StartTime: uint64(round+1) * tick}
+			if !r.Lookup(&p) || p.Pod == "" || p.ContainerName != "app" || p.ContainerID != fmt.Sprintf("%064x", round*pods+n) {
+				t.Fatalf("round %d: %+v", round, p)
+			}
+		}
+		h.remove("var/log/pods")
+		h.mkdir("var/log/pods")
+		if a, b, c, d := len(r.processes.entries), len(r.pods.known.entries), len(r.cgroups.entries), len(r.pods.byUID.names); a > bound || b > bound || c > bound || d > pods {
+			t.Fatalf("round %d: %d processes, %d pods, %d cgroups, %d names", round, a, b, c, d)
+		}
+	}
+	s := r.Stats()
+	if want := uint64(2 * (rounds*pods - bound)); s.Evicted != want || s.Late != 0 {
+		t.Errorf("stats %+v, want %d evicted", s, want)
+	}
+}
+
+func TestLookupOfThisProcess(t *testing.T) {
+	p := flow.Process{PID: os.Getpid()}
+	New(Options{}).Lookup(&p)
+	exe, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if p.Exe != exe || !p.UIDKnown || p.UID != uint32(os.Getuid()) || !strings.Contains(p.Cmdline, "-test.") || len(p.Parents) == 0 || p.NetNS == 0 ||
+		p.Exited || p.SDK != "go" || p.StartTime == 0 {
+		t.Errorf("%+v", p)
+	}
+}
+
+func TestLookupOfAProcessThatHasExited(t *testing.T) {
+	cmd := exec.Command("sleep", "1000")
+	if err := cmd.Start(); err != nil {
+		t.Skipf("no program sleep: %v", err)
+	}
+	r := New(Options{})
+	p := flow.Process{PID: cmd.Process.Pid}
+	r.Lookup(&p)
+	if p.Exited || p.StartTime == 0 {
+		t.Errorf("alive: %+v", p)
+	}
+	cmd.Process.Kill()
+	cmd.Wait()
+	fresh := flow.Process{PID: cmd.Process.Pid, StartTime: p.StartTime, Comm: "sleep"}
+	New(Options{}).Lookup(&fresh)
+	if !fresh.Exited || fresh.Exe != "" || fresh.Comm != "sleep" {
+		t.Errorf("gone: %+v", fresh)
+	}
+}
+
+// TestCgroupOutlivesItsProcesses makes a cgroup with the name of a container's and asks by its id alone.
+func TestCgroupOutlivesItsProcesses(t *testing.T) {
+	if os.Geteuid() != 0 {
+		if os.Getenv("CI") == "true" {
+			t.Fatal("needs root")
+		}
+		t.Skip("needs CAP_DAC_READ_SEARCH and the right to make a cgroup")
+	}
+	mounts, err := os.ReadFile("/proc/self/mounts")
+	if err != nil {
+		t.Fatal(err)
+	}
+	root := FindCgroup2(string(mounts))
+	if root == "" {
+		t.Skip("no cgroup2 is mounted")
+	}
+	dir := filepath.Join(root, "docker-"+idA+".scope")
+	if err := os.Mkdir(dir, 0o755); err != nil {
+		t.Skipf("cgroup2 is not writable: %v", err)
+	}
+	defer syscall.Rmdir(dir)
+	info, err := os.Stat(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	inode := info.Sys().(*syscall.Stat_t).Ino
+	p := flow.Process{PID: 1 << 30, CgroupID: inode}
+	r := New(Options{})
+	r.Lookup(&p)
+	if p.ContainerID != idA || p.Runtime != "docker" || !p.Exited {
+		t.Errorf("%+v", p)
+	}
+	p = flow.Process{PID: 1 << 30, CgroupID: 1 << 40}
+	r.Lookup(&p)
+	if p.ContainerID != "" {
+		t.Errorf("a cgroup that does not exist: %+v", p)
+	}
+}
+
+func TestFindCgroup2(t *testing.T) {
+	const hybrid = "tmpfs /sys/fs/cgroup tmpfs rw 0 0\ncgroup /sys/fs/cgroup/cpu cgroup rw,cpu 0 0\ncgroup2 /sys/fs/cgroup/unified cgroup2 rw 0 0\n"
+	for mounts, want := range map[string]string{
+		hybrid:                               "/sys/fs/cgroup/unified",
+		"none /run/a\\040b cgroup2 rw 0 0\n": "/run/a b",
+		"cgroup2 /a\\04 cgroup2 rw 0 0":      "/a\\04",
+		"proc /proc proc rw 0 0\n":           "",
+		"cgroup2":                            "",
+	} {
+		if got := FindCgroup2(mounts); got != want {
+			t.Errorf("FindCgroup2(%q) = %q, want %q", mounts, got, want)
+		}
+	}
+}
+
+func TestUserNamesFollowTheFile(t *testing.T) {
+	h := newFakeHost(t)
+	r := h.resolver(Options{})
+	ask := func(uid uint32) string {
+		p := flow.Process{UID: uid, UIDKnown: true}
+		r.Lookup(&p)
+		return p.User
+	}
+	if got := ask(1000); got != "web" {
+		t.Errorf("got %q", got)
+	}
+	if got := ask(5); got != "" {
+		t.Errorf("got %q", got)
+	}
+	h.write("etc/passwd", "new:x:5:5:a longer file than before, and again longer than before:/:/bin/sh\n")
+	h.now = h.now.Add(usersRecheck)
+	if got := ask(5); got != "new" {
+		t.Errorf("after the change: %q", got)
+	}
+	h.remove("etc/passwd")
+	h.now = h.now.Add(usersRecheck)
+	if got := ask(5); got != "new" {
+		t.Errorf("after the file went: %q", got)
+	}
+}
+
+func TestParseStat(t *testing.T) {
+	const tail = " S 7 1 1 0 -1 4194560 1 0 0 0 0 0 0 0 20 0 1 0 4242 0 0"
+	for _, comm := range []string{"a", "a b", "a) S 9 (b", "((", "))", ""} {
+		got, err := parseStat([]byte("12 (" + comm + ")" + tail))
+		if want := (procStat{comm, 7, 4242}); err != nil || got != want {
+			t.Errorf("%q: %+v, %v", comm, got, err)
+		}
+	}
+	for _, bad := range []string{"", "12", "12 (a)", "12 (a" + tail, "12 )a(" + tail, "12 (a) S x" + tail[4:], "12 (a) S 7 1 1"} {
+		if got, err := parseStat([]byte(bad)); err == nil {
+			t.Errorf("%q: %+v", bad, got)
+		}
+	}
+}
+
+// FuzzParseStat holds that any name comes back, and that an error comes with no result.
+func FuzzParseStat(f *testing.F) {
+	f.Add("a) S 1 (b", 7, uint64(4242), []byte("12 (a) S 7"))
+	f.Fuzz(func(t *testing.T, comm string, parent int, start uint64, raw []byte) {
+		b := fmt.Appendf(nil, "12 (%s) S %d 1 1 0 -1 4194560 1 0 0 0 0 0 0 0 20 0 1 0 %d 0 0\n", comm, parent, start)
+		if got, err := parseStat(b); err != nil || got != (procStat{comm, parent, start}) {
+			t.Errorf("%q: %+v, %v", b, got, err)
+		}
+		if got, err := parseStat(raw); err != nil && got != (procStat{}) {
+			t.Errorf("%q: %+v with %v", raw, got, err)
+		}
+	})
+}
+
+func BenchmarkLookup(b *testing.B) {
+	b.Run("remembered", func(b *testing.B) {
+		r := New(Options{})
+		first := flow.Process{PID: os.Getpid()}
+		r.Lookup(&first)
+		b.ReportAllocs()
+		for b.Loop() {
+			p := flow.Process{PID: first.PID, StartTime: first.StartTime}
+			r.Lookup(&p)
+		}
+	})
+	b.Run("read", func(b *testing.B) {
+		b.ReportAllocs()
+		r := New(Options{})
+		for b.Loop() {
+			r.processes = newLRU[processKey, remembered](10)
+			p := flow.Process{PID: os.Getpid()}
+			r.Lookup(&p)
+		}
+	})
+}
