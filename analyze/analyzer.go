@@ -117,6 +117,9 @@ type Analyzer struct {
 	following int
 	resolved  *endpoint.Resolved
 	resumed   resumptions
+
+	// tap takes all bytes and gaps in place of recognition; for tests of reassembly.
+	tap func(dir uint8, data []byte, gap int)
 }
 
 type lingerer struct {

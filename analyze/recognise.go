@@ -37,6 +37,10 @@ type layer struct {
 
 // consume takes the next bytes of a direction, in order.
 func (a *Analyzer) consume(c *conn, dir uint8, data []byte) {
+	if a.tap != nil {
+		a.tap(dir, data, 0)
+		return
+	}
 	l := &c.outer
 	if c.tunnelled[dir] {
 		l = &c.inner
@@ -61,6 +65,10 @@ func (a *Analyzer) consumeLayer(c *conn, l *layer, dir uint8, data []byte) {
 
 // consumeGap tells of missing bytes and returns how many of them had to be read.
 func (a *Analyzer) consumeGap(c *conn, dir uint8, n int) (lost int) {
+	if a.tap != nil {
+		a.tap(dir, nil, n)
+		return n
+	}
 	l := &c.outer
 	if c.tunnelled[dir] {
 		l = &c.inner
