@@ -423,7 +423,7 @@ func (c *Conn) deriveDecryption() {
 		}
 		f.Decryption.State[i] = d.state
 		if d.exact && d.finishedAt < h.app {
-			f.HandshakeEnd[i], f.HandshakeEndKnown[i] = h.appEnd[d.finishedAt], true
+			f.HandshakeEnd[i], f.HandshakeEndKnown[i] = h.appEnd[d.finishedAt], h.exact(d.finishedAt)
 		}
 		if d.exact && session.Side(i) == session.Client {
 			f.ClientFinished = true

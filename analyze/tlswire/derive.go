@@ -61,7 +61,7 @@ func (c *Conn) derive() {
 	f.Resumed = c.resumed(server)
 	f.EarlyData = c.early && c.first.EarlyData
 	c.deriveEstablished(client, server)
-	f.HandshakeEnd = [2]int64{client.pos, server.pos}
+	f.HandshakeEnd = [2]int64{clearEnd(client), clearEnd(server)}
 	f.HandshakeEndKnown = [2]bool{}
 	switch {
 	case f.SSL2 != nil:
@@ -70,12 +70,6 @@ func (c *Conn) derive() {
 		c.deriveServer13(server)
 	default:
 		c.derive12(client, server)
-	}
-	if client.posLost {
-		f.HandshakeEndKnown[session.Client] = false
-	}
-	if server.posLost {
-		f.HandshakeEndKnown[session.Server] = false
 	}
 	for _, a := range f.Alerts {
 		if a.From == session.Client && a.Code == 0 {
@@ -148,7 +142,9 @@ func (c *Conn) deriveEstablished(client, server *half) {
 	}
 	f.Established = session.Unknown
 	if c.ended || client.closed && server.closed {
-		if client.recognised && server.recognised && !client.gap && !server.gap {
+		// A side of which nothing was captured may have sent anything; one that only closed did not.
+		seen := func(h *half) bool { return h.recognised || h.notTLS || h.closed }
+		if seen(client) && seen(server) && !client.gap && !server.gap {
 			f.Established = session.No
 		}
 	}
@@ -168,7 +164,7 @@ func (c *Conn) derive12(client, server *half) {
 	f.ServerFlightSeen = f.ServerFlightSeen || server.ccs && f.Resumed == session.Yes
 	for i, h := range [...]*half{client, server} {
 		if h.finished {
-			f.HandshakeEnd[i], f.HandshakeEndKnown[i] = h.finishedEnd, true
+			f.HandshakeEnd[i], f.HandshakeEndKnown[i] = h.finishedEnd, h.finishedExact
 		}
 	}
 }
@@ -204,7 +200,6 @@ func sizesOf(suite uint16) (sizes13, bool) {
 // a Finished, a Certificate, or an alert that refuses the server's flight (RFC 8446, Section 4.4.4).
 func (c *Conn) deriveClient13(h *half) {
 	f := &c.facts
-	f.HandshakeEnd[session.Client] = c.clearEnd(h)
 	n := sizes13{}
 	if h.app > 0 {
 		var ok bool
@@ -239,7 +234,7 @@ func (c *Conn) deriveClient13(h *half) {
 	}
 	f.ClientFinished = true
 	if h.dec == nil || !h.dec.exact {
-		f.HandshakeEnd[session.Client], f.HandshakeEndKnown[session.Client] = h.appEnd[fin], true
+		f.HandshakeEnd[session.Client], f.HandshakeEndKnown[session.Client] = h.appEnd[fin], h.exact(fin)
 	}
 	for _, l := range lens[fin+1:] {
 		switch int(l) {
@@ -258,7 +253,7 @@ func (c *Conn) deriveClient13(h *half) {
 func (c *Conn) deriveServer13(h *half) {
 	f := &c.facts
 	f.ServerFlightSeen = h.app > 0
-	f.HandshakeEnd[session.Server] = max(c.serverEnd, c.clearEnd(h))
+	f.HandshakeEnd[session.Server] = max(c.serverEnd, clearEnd(h))
 	n, ok := sizesOf(c.hello.Suite)
 	if !ok {
 		return
@@ -267,7 +262,7 @@ func (c *Conn) deriveServer13(h *half) {
 		if i == 0 || int(l) != n.finished {
 			continue
 		}
-		f.HandshakeEnd[session.Server], f.HandshakeEndKnown[session.Server] = h.appEnd[i], true
+		f.HandshakeEnd[session.Server], f.HandshakeEndKnown[session.Server] = h.appEnd[i], h.exact(i)
 		after := 0
 		for _, l := range h.appLen[i+1 : h.app] {
 			after += int(l)
@@ -280,8 +275,11 @@ func (c *Conn) deriveServer13(h *half) {
 	f.ServerAppData = f.ServerAppData || h.appSize > followBytes
 }
 
-// clearEnd is where the first encrypted record of TLS 1.3 begins, or how far the stream has come.
-func (c *Conn) clearEnd(h *half) int64 {
+// exact reports whether the end of application data record i is known to the byte.
+func (h *half) exact(i int) bool { return !h.posLost || i < h.appExact }
+
+// clearEnd is where the first application data record begins, or how far the stream has come.
+func clearEnd(h *half) int64 {
 	if h.app > 0 {
 		return h.appEnd[0] - int64(h.appLen[0]) - recordHeader
 	}

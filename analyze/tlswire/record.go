@@ -49,6 +49,8 @@ type half struct {
 	// hdr gathers a record header, or the first bytes for Sniff.
 	hdr  [sniffMax]byte
 	hdrN uint8
+	// held are the first bytes once more, while they run through the layers (on the stack they would be allocated).
+	held [sniffMax]byte
 	// The current record: content type, body length, what is left of it, and what is done with it. In modeSSL2 left counts too.
 	typ    uint8
 	route  route
@@ -56,8 +58,9 @@ type half struct {
 	left   int
 	// pos is the number of stream bytes passed, known holes included; recordAt where the current record began.
 	pos, recordAt int64
-	// posLost: a hole of unknown size makes pos a lower bound.
-	posLost bool
+	// posLost: a hole of unknown size makes pos a lower bound; it came when appExact application data records had been seen.
+	posLost  bool
+	appExact int
 
 	probe  [helloPrefix]byte
 	probeN uint8
@@ -94,7 +97,8 @@ type half struct {
 	appEnd  [followRecords]int64
 	appSize int64
 	// finishedEnd is the offset behind the first encrypted handshake record after ccs.
-	finishedEnd int64
+	finishedEnd   int64
+	finishedExact bool
 
 	sent   Sent
 	alerts uint8
@@ -145,8 +149,7 @@ func (c *Conn) start(h *half, b []byte) (rest []byte) {
 		return nil
 	}
 	c.recognise(h)
-	var held [sniffMax]byte
-	n := copy(held[:], h.hdr[:h.hdrN])
+	n := copy(h.held[:], h.hdr[:h.hdrN])
 	h.hdrN = 0
 	h.mode = modeTLS
 	if first[0]&0x80 != 0 {
@@ -155,14 +158,14 @@ func (c *Conn) start(h *half, b []byte) (rest []byte) {
 		// The two header bytes are not part of the message.
 		h.pos = 2
 		if n >= 2 {
-			c.feed(h, held[2:n])
+			c.feed(h, h.held[2:n])
 			return b
 		}
 		// n is 1 here only if the caller fed a single byte before.
 		return b[2-n:]
 	}
 	if n > 0 {
-		c.feed(h, held[:n])
+		c.feed(h, h.held[:n])
 	}
 	return b
 }
@@ -206,7 +209,7 @@ func (c *Conn) header(h *half, b []byte) {
 	}
 	h.v2 = false
 	if typ < recordChangeCipherSpec || typ > recordHeartbeat || b[1] != 3 || n > maxRecord {
-		c.protocolError(h, h.pos, fmt.Sprintf("no record header: % x", b))
+		c.protocolError(h, h.pos, fmt.Sprintf("no record header: %x", [recordHeader]byte(b)))
 		h.mode = modeDead
 		h.msgs.abort(c, h.side)
 		return
@@ -310,6 +313,7 @@ func (c *Conn) keepSecret(h *half) {
 func (c *Conn) encryptedHandshake(h *half) {
 	if h.ccs && !h.finished {
 		h.finished = true
+		h.finishedExact = !h.posLost
 		h.finishedEnd = h.recordAt + recordHeader + int64(h.length)
 		c.dirty = true
 	}
@@ -361,13 +365,18 @@ func (c *Conn) probe(h *half, b []byte) {
 		want = helloPrefix
 	}
 	want = min(want, h.length)
-	k := copy(h.probe[h.probeN:want], b)
-	h.probeN += uint8(k)
-	b = b[k:]
-	if int(h.probeN) < want {
-		return
+	var held []byte
+	p := b
+	if h.probeN > 0 || len(b) < want {
+		k := copy(h.probe[h.probeN:want], b)
+		h.probeN += uint8(k)
+		if int(h.probeN) < want {
+			return
+		}
+		held, b = h.probe[:want], b[k:]
+		p = held
 	}
-	p := h.probe[:want]
+	p = p[:want]
 	ok := false
 	switch {
 	case h.encrypted:
@@ -394,8 +403,8 @@ func (c *Conn) probe(h *half, b []byte) {
 	h.msgs.lost = false
 	h.msgs.buf = h.msgs.buf[:0]
 	h.msgs.need, h.msgs.seen = 0, 0
-	h.msgs.write(c, h.side, p)
-	h.msgs.write(c, h.side, b)
+	h.msgs.write(c, h.side, held)
+	h.msgs.write(c, h.side, b) // all of the content, unless it had to be gathered
 }
 
 // secondHello reports whether p, the content of a handshake record from the client where only encrypted ones are expected, is a
@@ -517,6 +526,9 @@ func (c *Conn) desync(h *half, n int) {
 	if n > 0 {
 		h.pos += int64(n)
 	} else {
+		if !h.posLost {
+			h.appExact = h.app
+		}
 		h.posLost = true
 	}
 	h.mode = modeResync

@@ -33,6 +33,9 @@ type span struct{ off, n uint32 }
 
 // spanOf locates part inside whole, of which it must be a subslice. Both are bounded by MaxMessage.
 func spanOf(whole, part []byte) span {
+	if part == nil {
+		return span{}
+	}
 	return span{uint32(cap(whole) - cap(part)), uint32(len(part))}
 }
 

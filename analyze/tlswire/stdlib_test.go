@@ -268,11 +268,10 @@ func verifyProof(f *Facts) error {
 
 func TestAgainstStandardLibrary(t *testing.T) {
 	type setup struct {
-		name     string
-		version  uint16
-		cert     string
-		change   func(client, server *tls.Config)
-		noSecret bool
+		name    string
+		version uint16
+		cert    string
+		change  func(client, server *tls.Config)
 	}
 	var setups []setup
 	for _, v := range []uint16{tls.VersionTLS10, tls.VersionTLS11, tls.VersionTLS12, tls.VersionTLS13} {
