@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"regexp"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -28,23 +29,29 @@ type captureFlags struct {
 	keylogs    []string
 	filterFile string
 	dump       bool
+	live       liveFlags
 }
 
 func captureCommand() *cobra.Command {
 	var f captureFlags
 	cmd := &cobra.Command{
-		Use:   "capture -r FILE [flags] [filter expression]",
-		Short: "judge every DynamoDB session of capture files",
-		Long: `Reads capture files (pcap or pcapng, plain or compressed by gzip or zstd), finds
-every session with DynamoDB in them, and says of each who talked to what, with
-which TLS version, certificate and issuer, and whether that can be trusted.
+		Use:   "capture [-r FILE] [flags] [filter expression]",
+		Short: "judge every DynamoDB session of this host, or of capture files",
+		Long: `Watches this host, or reads capture files with -r (pcap or pcapng, plain or
+compressed by gzip or zstd), finds every session with DynamoDB, and says of each
+who talked to what, with which TLS version, certificate and issuer, and whether
+that can be trusted.
+
+Watching needs root, or CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN; an interrupt ends it
+with the summary, SIGUSR1 shows the summary so far.
 
 A filter expression, as tcpdump takes it, limits what is looked at. It sees the
 outermost packet of a tunnel.
 
 Exit status: 0 done; 1 could not do all of the work (a truncated file, for
 example); 2 usage; 3 findings at or above --fail-on.`,
-		Example: `  dynwatch capture -r trace.pcap
+		Example: `  dynwatch capture
+  dynwatch capture -r trace.pcap
   dynwatch capture -r a.pcap -r b.pcap.gz -o json 'tcp port 443'
   tcpdump -w - | dynwatch capture -r - --fail-on high
   dynwatch capture -r trace.pcapng --keylog keys.log -w suspicious.pcapng`,
@@ -56,10 +63,11 @@ example); 2 usage; 3 findings at or above --fail-on.`,
 	fs.SortFlags = false
 	fs.StringArrayVarP(&f.read, "read", "r", nil, "capture `FILE` to read, - for standard input; if repeated, files are merged by time")
 	fs.StringArrayVar(&f.keylogs, "keylog", nil, "TLS secrets from `FILE` (NSS key log, SSLKEYLOGFILE), to read TLS 1.3 certificates (may be repeated)")
-	fs.Uint64VarP(&f.count, "count", "c", 0, "stop after `N` packets that match the filter")
+	fs.Uint64VarP(&f.count, "count", "c", 0, "stop after `N` packets that match the filter; live: after N sessions")
 	fs.StringVarP(&f.filterFile, "filter-file", "F", "", "read the filter expression from `FILE`")
 	fs.BoolVarP(&f.dump, "dump-filter", "d", false, "print the compiled filter for Ethernet and stop")
 	fs.BoolVarP(&f.numeric, "numeric", "n", false, "accepted as a habit: names are never looked up")
+	f.live.register(fs)
 	group(fs, "Reading")
 	fs.StringVarP(&f.format, "output", "o", "text", "output `FORM`: text, or json with one object a line")
 	fs.BoolVar(&f.all, "all", false, "report every TLS session, not only DynamoDB's")
@@ -91,8 +99,11 @@ func (f *captureFlags) expression(args []string) (string, error) {
 	if err != nil {
 		return "", &usageError{fmt.Errorf("--filter-file: %w", err)}
 	}
-	return string(b), nil
+	return strings.TrimRight(comment.ReplaceAllString(string(b), ""), " \t\r\n"), nil
 }
+
+// comment is what tcpdump leaves out of a filter file.
+var comment = regexp.MustCompile(`#[^\n]*`)
 
 func (f *captureFlags) validate(cmd *cobra.Command, args []string) error {
 	if err := checkFormat(f.format); err != nil {
@@ -109,13 +120,28 @@ func (f *captureFlags) validate(cmd *cobra.Command, args []string) error {
 	if f.payload && f.write == "" {
 		return usagef("--write-payload goes with --write FILE")
 	}
-	if len(f.read) == 0 && !f.dump {
-		if name := fileAmong(args); name != "" {
-			return &hinted{usagef("capture needs -r FILE"), fmt.Sprintf("%s is a file: dynwatch capture -r %s", name, name)}
+	stdin := 0
+	for _, name := range f.read {
+		if name == "-" {
+			stdin++
 		}
-		return &hinted{usagef("capture needs -r FILE"), "capture files are read with -r; live capture is not part of this version"}
 	}
-	return nil
+	if stdin > 1 {
+		return usagef("--read -: standard input can be read once")
+	}
+	if len(f.read) > 0 || f.dump {
+		return nil
+	}
+	if name := fileAmong(args); name != "" {
+		return &hinted{usagef("a capture file is read with -r"), fmt.Sprintf("%s is a file: dynwatch capture -r %s", name, name)}
+	}
+	if len(args) > 0 || f.filterFile != "" {
+		return usagef("a filter expression goes with -r FILE: the eBPF source follows connections, not packets")
+	}
+	if f.write != "" {
+		return usagef("--write goes with -r FILE")
+	}
+	return f.live.validate()
 }
 
 // checkFormat checks --output.

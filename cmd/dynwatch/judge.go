@@ -44,6 +44,9 @@ func (f *captureFlags) run(cmd *cobra.Command, args []string) error {
 	if err != nil {
 		return err
 	}
+	if len(f.read) == 0 {
+		return f.runLive(cmd, set, store, policy, secrets)
+	}
 	stderr := cmd.ErrOrStderr()
 	for _, w := range f.policyFlags.warnings {
 		fmt.Fprintf(stderr, "dynwatch: warning: %s\n", w)
@@ -105,17 +108,20 @@ func (f *captureFlags) run(cmd *cobra.Command, args []string) error {
 	if secrets.Stats().Sessions > 0 {
 		a.UseSecrets(secrets)
 	}
-	errs := pump(cmd.Context(), src, a, &out.err)
+	readErr := pump(cmd.Context(), src, a, pass.readsStdin(), &out.err)
 	if out.err == nil {
 		a.Flush()
 	}
 	bar.clear()
 	src.Close()
-	stats := src.Stats()
-	if cmd.Context().Err() != nil {
+	stats, errs := src.Stats(), src.Errs()
+	switch {
+	case errors.Is(readErr, errInterrupted):
 		stats.Warnings = append(stats.Warnings, fmt.Sprintf("interrupted after %d packets: what follows was not read", stats.Packets))
+	case readErr != nil:
+		errs = append(errs, readErr)
 	}
-	if errs = append(src.Errs(), errs...); selected != nil && out.err == nil {
+	if selected != nil && out.err == nil {
 		if err := f.writeCopy(cmd.Context(), pass, packets, selected, stats.Packets); errors.Is(err, syscall.EPIPE) {
 			out.err = err
 		} else if err != nil {
@@ -154,22 +160,31 @@ func (f *captureFlags) writeCopy(ctx context.Context, pass *filePass, to io.Writ
 	return err
 }
 
-// pump moves segments from the source to the analysis until the source ends, the context does, or output fails.
-func pump(ctx context.Context, src *capture.File, a *analyze.Analyzer, stop *error) []error {
-	// An interrupt also ends a wait for a pipe, and the skipping of packets that no filter lets through.
-	defer context.AfterFunc(ctx, func() { src.Close() })()
-	var seg flow.Segment
-	for n := 0; ; n++ {
-		if n&0xfff == 0 && ctx.Err() != nil {
-			return nil // what was read is judged, and the summary says how much that was
+// drainTime is how long a pipe is read on after an interrupt. Ctrl-C reaches tcpdump as well, which then writes what it holds and ends.
+const drainTime = time.Second
+
+var errInterrupted = errors.New("interrupted")
+
+// pump moves segments from the source to the analysis until the source ends, the context does (errInterrupted), or output fails.
+func pump(ctx context.Context, src *capture.File, a *analyze.Analyzer, pipe bool, stop *error) error {
+	// Closing the source also ends a wait for a pipe, and the skipping of packets that no filter lets through.
+	defer context.AfterFunc(ctx, func() {
+		if pipe {
+			time.Sleep(drainTime)
 		}
+		src.Close()
+	})()
+	var seg flow.Segment
+	for {
 		err := src.Next(&seg)
 		switch {
 		case err == nil:
-		case errors.Is(err, io.EOF), errors.Is(err, fs.ErrClosed) && ctx.Err() != nil:
+		case errors.Is(err, io.EOF):
 			return nil
+		case errors.Is(err, fs.ErrClosed) && ctx.Err() != nil:
+			return errInterrupted // what was read is judged, and the summary says how much that was
 		default:
-			return []error{err}
+			return err
 		}
 		a.Segment(&seg)
 		if *stop != nil {
@@ -211,6 +226,7 @@ type report struct {
 // printer is how sessions are shown.
 type printer interface {
 	Session(*session.Session) error
+	Finding(*session.Session, session.Finding) error
 	DNS(*session.DNS) error
 	Summary(*output.Summary) error
 }
@@ -239,6 +255,13 @@ func (r *report) session(s *session.Session) {
 	}
 	r.order.before(s.Start)
 	r.note(r.print.Session(s))
+}
+
+// finding prints what showed after its session was put out.
+func (r *report) finding(s *session.Session, f session.Finding) {
+	if r.err == nil {
+		r.note(r.print.Finding(s, f))
+	}
 }
 
 func (r *report) dns(d *session.DNS) {

@@ -24,6 +24,15 @@ func NewJSON(w io.Writer) *JSON {
 // Session writes one session.
 func (j *JSON) Session(s *session.Session) error { return j.enc.Encode(sessionObject(s)) }
 
+// Finding writes a finding that showed after its session was put out.
+func (j *JSON) Finding(s *session.Session, f session.Finding) error {
+	o, x := sessionObject(s), findings([]session.Finding{f})[0]
+	return j.enc.Encode(findingEventJSON{
+		Type: "finding", Time: o.Time, Source: o.Source, Rule: x.Rule, Severity: x.Severity, Message: x.Message, Evidence: x.Evidence,
+		Flow: o.Flow, Process: o.Process, Endpoint: o.Endpoint,
+	})
+}
+
 // DNS writes one DNS answer.
 func (j *JSON) DNS(d *session.DNS) error {
 	return j.enc.Encode(dnsJSON{
@@ -197,6 +206,19 @@ type sessionJSON struct {
 	Loss        lossJSON         `json:"loss"`
 	Verdict     string           `json:"verdict"`
 	Findings    []findingJSON    `json:"findings"`
+}
+
+type findingEventJSON struct {
+	Type     string         `json:"type"`
+	Time     string         `json:"time,omitempty"`
+	Source   string         `json:"source"`
+	Rule     string         `json:"rule"`
+	Severity string         `json:"severity"`
+	Message  string         `json:"message"`
+	Evidence map[string]any `json:"evidence"`
+	Flow     flowJSON       `json:"flow"`
+	Process  *processJSON   `json:"process,omitempty"`
+	Endpoint *endpointJSON  `json:"endpoint,omitempty"`
 }
 
 type dnsJSON struct {

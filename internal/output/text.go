@@ -56,6 +56,15 @@ func (t *Text) Session(s *session.Session) error {
 	return t.entry(s.Start, cells, s.Findings)
 }
 
+// Finding prints a finding that showed after its session was put out.
+func (t *Text) Finding(s *session.Session, f session.Finding) error {
+	cells := []cell{t.verdict(session.VerdictFinding), t.flow(s.Client.String(), s.Server.String()), t.named(sessionName(s)), {text: "later", width: 8}}
+	if text := process(s); text != "" {
+		cells = append(cells, cell{text: text})
+	}
+	return t.entry(s.Start, cells, []session.Finding{f})
+}
+
 // DNS prints an answer only if it led to a finding: the others are in the JSON output.
 func (t *Text) DNS(d *session.DNS) error {
 	if len(d.Findings) == 0 {

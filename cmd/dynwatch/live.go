@@ -1,0 +1,282 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/netip"
+	"os"
+	"os/signal"
+	"slices"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+	"golang.org/x/sys/unix"
+
+	"github.com/dynwatch/dynwatch/analyze"
+	"github.com/dynwatch/dynwatch/analyze/endpoint"
+	"github.com/dynwatch/dynwatch/analyze/rules"
+	"github.com/dynwatch/dynwatch/analyze/session"
+	"github.com/dynwatch/dynwatch/analyze/tlswire"
+	"github.com/dynwatch/dynwatch/analyze/trust"
+	"github.com/dynwatch/dynwatch/bpf"
+	"github.com/dynwatch/dynwatch/capture"
+	"github.com/dynwatch/dynwatch/capture/ebpf"
+	"github.com/dynwatch/dynwatch/internal/flow"
+	"github.com/dynwatch/dynwatch/internal/host"
+	"github.com/dynwatch/dynwatch/internal/output"
+	"github.com/dynwatch/dynwatch/internal/privilege"
+)
+
+// liveFlags are what capture takes to watch this host.
+type liveFlags struct {
+	source   string
+	duration time.Duration
+}
+
+func (l *liveFlags) register(fs *pflag.FlagSet) {
+	fs.StringVar(&l.source, "source", "auto", "`KIND` of live source: auto, ebpf (cgroup hooks: every container and network namespace)")
+	fs.DurationVar(&l.duration, "duration", 0, "watch for so `LONG` (30s, 5m), then end")
+}
+
+func (l *liveFlags) validate() error {
+	switch l.source {
+	case "auto", "ebpf":
+	default:
+		return usagef("--source %q: use auto or ebpf", l.source)
+	}
+	if l.duration < 0 {
+		return usagef("--duration %v: use a time above zero", l.duration)
+	}
+	return nil
+}
+
+// maxLearned bounds the addresses that DNS answers add to the kernel's set.
+const maxLearned = 1024
+
+// liveRun is one watch over this host.
+type liveRun struct {
+	flags    *captureFlags
+	set      *endpoint.Set
+	src      *ebpf.Source
+	analyzer *analyze.Analyzer
+	resolver *host.Resolver
+	out      *report
+	summary  *output.Summary
+	stderr   io.Writer
+
+	prefixes []netip.Prefix
+	learned  map[netip.Addr]bool
+	sessions uint64
+	// show is set by SIGUSR1: the summary so far is wanted.
+	show atomic.Bool
+}
+
+// runLive watches this host until it is interrupted, the time is over, or enough sessions were seen.
+func (f *captureFlags) runLive(cmd *cobra.Command, set *endpoint.Set, store *trust.Store, policy *rules.Policy, secrets *tlswire.KeyLog) error {
+	r := &liveRun{
+		flags: f, set: set, stderr: cmd.ErrOrStderr(), resolver: host.New(host.Options{}), learned: make(map[netip.Addr]bool),
+		summary: &output.Summary{Source: "ebpf", RangesDate: set.Ranges().CreateDate.UTC().Format(time.RFC3339)},
+	}
+	if err := r.open(); err != nil {
+		return err
+	}
+	defer r.src.Close()
+	ctx, cancel := context.WithCancel(cmd.Context())
+	defer cancel()
+	if f.live.duration > 0 {
+		ctx, cancel = context.WithTimeout(ctx, f.live.duration)
+		defer cancel()
+	}
+	defer context.AfterFunc(ctx, func() { r.src.Close() })()
+	defer r.onUSR1()()
+
+	r.out = newReport(f, cmd.OutOrStdout(), nil, true)
+	r.analyzer = analyze.New(analyze.Options{
+		Source: "ebpf", All: f.all, Tables: f.tables, Live: true, Endpoints: set, Trust: store, Policy: policy,
+		Emit: func(s *session.Session) {
+			r.summary.Add(s)
+			r.out.session(s)
+			if r.sessions++; f.count > 0 && r.sessions >= f.count {
+				cancel()
+			}
+		},
+		EmitFinding: func(s *session.Session, x session.Finding) {
+			r.summary.AddFindings([]session.Finding{x})
+			r.out.finding(s, x)
+		},
+		EmitDNS: r.answer,
+	})
+	if secrets.Stats().Sessions > 0 {
+		r.analyzer.UseSecrets(secrets)
+	}
+	err := r.pump()
+	r.analyzer.Flush()
+	return r.end(secrets, err)
+}
+
+// open starts the source, says what it is, and gives up the rights that are not needed any more.
+func (r *liveRun) open() error {
+	for _, p := range r.set.Ranges().List("DYNAMODB") {
+		r.prefixes = append(r.prefixes, p.Prefix)
+	}
+	var names []string
+	for _, e := range r.set.Endpoints() {
+		if e.Prefix.IsValid() {
+			r.prefixes = append(r.prefixes, e.Prefix)
+		} else if len(names) < bpf.MaxNames {
+			names = append(names, e.Name)
+		}
+	}
+	src, err := ebpf.Open(ebpf.Options{
+		Prefixes: r.prefixes, Ports: []uint16{8111, 9111}, LookAtOthers: true, Names: names, DNS: true,
+		Describe: func(p *flow.Process) { r.resolver.Lookup(p) },
+	})
+	if err != nil {
+		return fmt.Errorf("watch this host: %w", liveError(err))
+	}
+	r.src = src
+	// What remains: to change the address set, and to read other users' /proc entries.
+	kept, err := privilege.Drop(privilege.SetOf(unix.CAP_BPF, unix.CAP_SYS_PTRACE, unix.CAP_DAC_READ_SEARCH))
+	if err != nil {
+		fmt.Fprintf(r.stderr, "dynwatch: warning: %v\n", err)
+	}
+	fmt.Fprintf(r.stderr, "dynwatch: watching this host by eBPF, %d prefixes and the first bytes of all other connections; rights kept: %s\n", len(r.prefixes), kept)
+	return nil
+}
+
+// liveError adds advice on what to do about a source that cannot start.
+func liveError(err error) error {
+	var (
+		permission *bpf.PermissionError
+		support    *bpf.NotSupportedError
+		root       *bpf.NotRootError
+	)
+	const file = "capture files need no rights: tcpdump -w trace.pcap, then dynwatch capture -r trace.pcap"
+	switch {
+	case errors.As(err, &permission):
+		return &hinted{err, "run it as root, or give it CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN; " + file}
+	case errors.As(err, &support):
+		return &hinted{err, file}
+	case errors.As(err, &root):
+		return &hinted{err, "run it in the host's cgroup namespace (hostPID and a host mount of the cgroup file system in a container)"}
+	case errors.Is(err, bpf.ErrNoCgroup2):
+		return &hinted{err, "mount -t cgroup2 none /sys/fs/cgroup/unified, or boot with systemd.unified_cgroup_hierarchy=1"}
+	}
+	return err
+}
+
+// onUSR1 has SIGUSR1 ask for the summary so far, as tcpdump's users know it. The returned function ends that.
+func (r *liveRun) onUSR1() (stop func()) {
+	c := make(chan os.Signal, 1)
+	done := make(chan struct{})
+	signal.Notify(c, syscall.SIGUSR1)
+	go func() {
+		for {
+			select {
+			case <-c:
+				r.show.Store(true)
+			case <-done:
+				return
+			}
+		}
+	}()
+	return func() {
+		signal.Stop(c)
+		close(done)
+	}
+}
+
+// advanceEvery is how often, in nanoseconds, time itself is looked at while packets keep coming.
+const advanceEvery = int64(100 * time.Millisecond)
+
+// pump moves segments to the analysis until the source is closed.
+func (r *liveRun) pump() error {
+	var (
+		seg  flow.Segment
+		last int64
+	)
+	for {
+		err := r.src.Next(&seg)
+		switch {
+		case err == nil:
+			r.analyzer.Segment(&seg)
+			if seg.Time-last > advanceEvery {
+				last = seg.Time
+				r.analyzer.Advance(last)
+			}
+		case errors.Is(err, capture.ErrIdle):
+			last = time.Now().UnixNano()
+			r.analyzer.Advance(last)
+		case errors.Is(err, io.EOF):
+			return nil
+		default:
+			return err
+		}
+		if r.out.err != nil {
+			return nil
+		}
+		if r.show.Swap(false) {
+			s := *r.summary
+			fillSummary(&s, r.src.Stats(), r.analyzer.Stats(), tlswire.NewKeyLog(1), nil)
+			if err := output.NewText(r.stderr, false).Summary(&s); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+// answer prints a DNS answer and has the kernel follow connections to its addresses from now on, so that even one without a name is seen.
+func (r *liveRun) answer(d *session.DNS) {
+	r.summary.AddFindings(d.Findings)
+	r.out.dns(d)
+	changed := false
+	for _, addr := range d.Addrs {
+		known := slices.ContainsFunc(r.prefixes, func(p netip.Prefix) bool { return p.Contains(addr) })
+		if known || r.learned[addr] || len(r.learned) >= maxLearned {
+			continue
+		}
+		r.learned[addr] = true
+		changed = true
+	}
+	if !changed {
+		return
+	}
+	all := slices.Clone(r.prefixes)
+	for addr := range r.learned {
+		all = append(all, netip.PrefixFrom(addr, addr.BitLen()))
+	}
+	if err := r.src.SetPrefixes(all); err != nil {
+		fmt.Fprintf(r.stderr, "dynwatch: warning: follow the addresses that DNS gives for %s: %v\n", d.Question, err)
+	}
+}
+
+// end prints the summary and says how it went.
+func (r *liveRun) end(secrets *tlswire.KeyLog, failed error) error {
+	var errs []error
+	if failed != nil {
+		errs = append(errs, failed)
+	}
+	stats := r.src.Stats()
+	if err := r.src.Close(); err != nil {
+		errs = append(errs, err)
+	}
+	fillSummary(r.summary, stats, r.analyzer.Stats(), secrets, errs)
+	r.out.summary(r.summary)
+	for _, e := range errs {
+		fmt.Fprintf(r.stderr, "dynwatch: error: %v\n", e)
+	}
+	switch {
+	case r.out.err != nil:
+		return r.out.err
+	case len(errs) > 0:
+		return exitStatus(exitFailed)
+	case r.flags.failOnParsed != session.SeverityNone && r.summary.MaxSeverity >= r.flags.failOnParsed:
+		return exitStatus(exitFindings)
+	}
+	return nil
+}
