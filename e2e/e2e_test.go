@@ -1,0 +1,136 @@
+package e2e
+
+import (
+	"bytes"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// TestClients holds every client to what its scenario says that it does; without that the sessions prove nothing.
+func TestClients(t *testing.T) {
+	observe(t, "file")
+	for _, s := range theRig.scenarios {
+		t.Run(s.name, func(t *testing.T) {
+			o := s.outcome
+			switch {
+			case o.err != nil:
+				t.Fatal(o.err)
+			case s.want.works && o.problem != "":
+				t.Errorf("the client failed: %s", o.problem)
+			case !s.want.works && !strings.Contains(o.problem, s.want.fails):
+				t.Errorf("the client's complaint is %q, want %q in it", o.problem, s.want.fails)
+			case !s.want.works && o.problem == "":
+				t.Error("the client worked")
+			}
+		})
+	}
+}
+
+// TestFile judges a capture file of everything, written by tcpdump.
+func TestFile(t *testing.T) { checkSource(t, "file") }
+
+// TestPacket judges the same traffic as AF_PACKET shows it.
+func TestPacket(t *testing.T) { checkSource(t, "packet") }
+
+// TestEBPF judges the same traffic as the kernel's hooks show it.
+func TestEBPF(t *testing.T) { checkSource(t, "ebpf") }
+
+func checkSource(t *testing.T, source string) {
+	o := observe(t, source)
+	for _, s := range theRig.scenarios {
+		t.Run(s.name, func(t *testing.T) {
+			sessions := o.at(s)
+			if len(sessions) != s.want.sessions {
+				t.Errorf("%d sessions, want %d", len(sessions), s.want.sessions)
+			}
+			for _, v := range sessions {
+				if wrong := s.want.differences(s, v); len(wrong) > 0 {
+					t.Errorf("%s\nin %s", strings.Join(wrong, "\n"), v.line)
+				}
+				if source != "file" {
+					checkProcess(t, s, v)
+				}
+			}
+		})
+	}
+}
+
+// differences compares a session with what is wanted, field by field.
+func (w want) differences(s *placed, v *seen) []string {
+	var wrong []string
+	compare := func(field, got, want string) {
+		want = strings.ReplaceAll(want, "@ADDR@", s.addr.String())
+		if want == "-" {
+			want = ""
+		}
+		if want != "*" && got != want {
+			wrong = append(wrong, fmt.Sprintf("%s: %q, want %q", field, got, want))
+		}
+	}
+	compare("endpoint.service", v.Endpoint.Service, w.service)
+	compare("endpoint.kind", v.Endpoint.Kind, w.kind)
+	compare("endpoint.region", v.Endpoint.Region, w.region)
+	compare("sni or host", v.name(), w.endpoint)
+	compare("transport", v.Transport, w.transport)
+	compare("tls.version", v.TLS.Version, w.version)
+	compare("certificate.issuer", v.Certificate.Issuer, w.issuer)
+	compare("certificate_visibility", v.Visibility, w.visibility)
+	compare("trust", v.Trust, w.trust)
+	compare("http.operation", v.HTTP.Operation, w.operation)
+	compare("verdict", v.Verdict, w.verdict)
+	findings := slices.Sorted(slices.Values(w.findings))
+	compare("findings", v.rules(), strings.Join(findings, " "))
+	return wrong
+}
+
+func checkProcess(t *testing.T, s *placed, v *seen) {
+	t.Helper()
+	p := v.Process
+	switch {
+	case p == nil:
+		t.Errorf("no process, want %d %s", s.outcome.pid, s.outcome.comm)
+	case p.PID != s.outcome.pid || p.Comm != s.outcome.comm || p.Exe != s.outcome.exe:
+		t.Errorf("process %d %s %s, want %d %s %s", p.PID, p.Comm, p.Exe, s.outcome.pid, s.outcome.comm, s.outcome.exe)
+	}
+}
+
+// TestSourcesAgree compares what the sources say of each session beyond what the scenarios demand.
+func TestSourcesAgree(t *testing.T) {
+	file := observe(t, "file")
+	for _, source := range []string{"packet", "ebpf"} {
+		t.Run(source, func(t *testing.T) {
+			live := observe(t, source)
+			for _, s := range theRig.scenarios {
+				a, b := conclusions(file.at(s)), conclusions(live.at(s))
+				if a != b {
+					t.Errorf("%s: the file says\n%s\n%s says\n%s", s.name, a, source, b)
+				}
+			}
+		})
+	}
+}
+
+// conclusions are what was concluded of sessions, a line each, by the client's port.
+func conclusions(sessions []*seen) string {
+	var lines []string
+	for _, v := range sessions {
+		lines = append(lines, fmt.Sprintf("%05d %s %s %s %s %s %s %s resumed=%t", v.Flow.ClientPort, v.Transport, v.TLS.Version, v.Visibility,
+			v.Trust, v.Certificate.Issuer, v.Verdict, v.rules(), v.TLS.Resumed))
+	}
+	slices.Sort(lines)
+	return strings.Join(lines, "\n")
+}
+
+// TestNoSecretLeaves looks for what the clients sent in everything that dynwatch printed.
+func TestNoSecretLeaves(t *testing.T) {
+	observe(t, "file")
+	for source, o := range runs.observers {
+		for _, secret := range []string{secretKey, secretNote, secretToken, secretProxy, "customer-of-the-tests", "Signature="} {
+			if bytes.Contains(o.output, []byte(secret)) || bytes.Contains(o.stderr, []byte(secret)) {
+				t.Errorf("%s: %q came out", source, secret)
+			}
+		}
+	}
+}

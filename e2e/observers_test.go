@@ -1,0 +1,248 @@
+package e2e
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// observer is dynwatch with one source.
+type observer struct {
+	source string // file, packet or ebpf
+	// output is what it printed, in JSON lines; stderr its messages.
+	output, stderr []byte
+	sessions       []*seen
+	summary        map[string]any
+}
+
+// seen is a session as an observer printed it.
+type seen struct {
+	Source string
+	Flow   struct {
+		ClientIP   netip.Addr `json:"client_ip"`
+		ClientPort int        `json:"client_port"`
+		ServerIP   netip.Addr `json:"server_ip"`
+		ServerPort int        `json:"server_port"`
+	}
+	Process *struct {
+		PID       int
+		Comm, Exe string
+	}
+	Endpoint struct {
+		Service, Kind, Region string
+	}
+	Transport string
+	TLS       struct {
+		Version, SNI string
+		Resumed      bool
+	}
+	Certificate struct {
+		Issuer string
+		SeenBy string `json:"seen_by"`
+	}
+	Visibility string `json:"certificate_visibility"`
+	Trust      string
+	HTTP       struct{ Operation, Host string }
+	Verdict    string
+	Findings   []struct{ Rule, Severity, Message string }
+	line       string
+}
+
+// runs is the one run of all clients under all observers.
+var runs struct {
+	once      sync.Once
+	observers map[string]*observer
+	err       error
+}
+
+// observe runs everything, the first time, and gives what dynwatch saw through a source.
+func observe(t *testing.T, source string) *observer {
+	t.Helper()
+	r := needRig(t)
+	runs.once.Do(func() { runs.observers, runs.err = r.run() })
+	if runs.err != nil {
+		t.Fatal(runs.err)
+	}
+	o := runs.observers[source]
+	if o == nil {
+		t.Skipf("this dynwatch has no --source %s yet", source)
+	}
+	return o
+}
+
+// run starts the observers, runs the clients, and stops the observers when they have seen the end.
+func (r *rig) run() (map[string]*observer, error) {
+	pcap := filepath.Join(r.dir, "all.pcap")
+	dump, err := r.startIn(here, "", "tcpdump", []string{"tcpdump", "-i", "any", "-n", "-U", "-B", "65536", "-Z", "root", "-w", pcap,
+		"tcp or udp port 53"}, nil)
+	if err != nil {
+		return nil, err
+	}
+	if err := r.says(dump.log, "listening on"); err != nil {
+		return nil, err
+	}
+	live := map[string]*process{}
+	for _, source := range r.liveSources() {
+		arguments := r.captureCommand("--source", source)
+		if source == "packet" {
+			arguments = append(arguments, "-i", "any")
+		}
+		// Standard output and error have files of their own.
+		arguments = append([]string{"/bin/sh", "-c", `exec "$@" >"$0"`, r.outputOf(source)}, arguments...)
+		p, err := r.startIn(here, "", source, arguments, nil)
+		if err != nil {
+			return nil, err
+		}
+		live[source] = p
+	}
+	for _, p := range live {
+		if err := r.says(p.log, liveReady); err != nil {
+			return nil, err
+		}
+	}
+	r.runClients()
+	if err := mark(); err != nil {
+		return nil, fmt.Errorf("the last request: %w", err)
+	}
+	observers := map[string]*observer{}
+	if err := r.says(pcap, markerAgent); err != nil {
+		return nil, err
+	}
+	if !dump.end(syscall.SIGINT, 10*time.Second) {
+		return nil, errors.New("tcpdump did not end")
+	}
+	if b := tail(dump.log); !bytes.Contains(b, []byte("\n0 packets dropped by kernel")) {
+		return nil, fmt.Errorf("tcpdump lost packets: %s", b)
+	}
+	for source, p := range live {
+		if err := r.says(r.outputOf(source), markerAddress.String()); err != nil {
+			return nil, err
+		}
+		if !p.end(syscall.SIGINT, 20*time.Second) {
+			return nil, fmt.Errorf("dynwatch --source %s did not end on SIGINT", source)
+		}
+		if code := p.ProcessState.ExitCode(); code != 0 {
+			return nil, fmt.Errorf("dynwatch --source %s: exit status %d\n%s", source, code, tail(p.log))
+		}
+		if observers[source], err = readObserver(source, r.outputOf(source), p.log); err != nil {
+			return nil, err
+		}
+	}
+	cmd := command(r.captureCommand("-r", pcap))
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
+	if err != nil {
+		return nil, fmt.Errorf("dynwatch capture -r: %w\n%s", err, stderr.Bytes())
+	}
+	if err := os.WriteFile(r.outputOf("file"), out, 0o644); err != nil {
+		return nil, err
+	}
+	if observers["file"], err = readObserver("file", r.outputOf("file"), ""); err != nil {
+		return nil, err
+	}
+	return observers, nil
+}
+
+// liveReady is what a live capture says on standard error once nothing escapes it.
+const liveReady = "listening"
+
+func (r *rig) outputOf(source string) string { return filepath.Join(r.dir, source+".json") }
+
+// captureCommand is dynwatch with the policy that the scenarios assume.
+func (r *rig) captureCommand(arguments ...string) []string {
+	c := []string{filepath.Join(r.dir, "dynwatch"), "capture", "-o", "json", "--allow-ca", filepath.Join(r.dir, "roots.pem"),
+		"--endpoint", "198.51.100.0/24", "--endpoint", "127.51.0.0/24", "--endpoint", "2001:db8:51::/64"}
+	for _, s := range r.scenarios {
+		if s.server.allowed {
+			c = append(c, "--allow-proxy", netip.AddrPortFrom(s.addr, 8888).String())
+		}
+	}
+	return append(c, arguments...)
+}
+
+// liveSources are those that this dynwatch has.
+func (r *rig) liveSources() []string {
+	out, err := command([]string{filepath.Join(r.dir, "dynwatch"), "capture", "--help"}).Output()
+	if err != nil || !bytes.Contains(out, []byte("  -i, --interface")) {
+		return nil
+	}
+	return []string{"packet", "ebpf"}
+}
+
+func readObserver(source, output, stderr string) (*observer, error) {
+	o := &observer{source: source}
+	var err error
+	if o.output, err = os.ReadFile(output); err != nil {
+		return nil, err
+	}
+	if stderr != "" {
+		if o.stderr, err = os.ReadFile(stderr); err != nil {
+			return nil, err
+		}
+	}
+	lines := bufio.NewScanner(bytes.NewReader(o.output))
+	lines.Buffer(nil, 1<<20)
+	for lines.Scan() {
+		var kind struct{ Type string }
+		if err := json.Unmarshal(lines.Bytes(), &kind); err != nil {
+			return nil, fmt.Errorf("%s: %w: %s", source, err, lines.Bytes())
+		}
+		switch kind.Type {
+		case "session":
+			s := &seen{line: lines.Text()}
+			if err := json.Unmarshal(lines.Bytes(), s); err != nil {
+				return nil, fmt.Errorf("%s: %w: %s", source, err, lines.Bytes())
+			}
+			o.sessions = append(o.sessions, s)
+		case "summary":
+			if err := json.Unmarshal(lines.Bytes(), &o.summary); err != nil {
+				return nil, err
+			}
+		}
+	}
+	if o.summary == nil {
+		return nil, fmt.Errorf("%s: no summary", source)
+	}
+	return o, lines.Err()
+}
+
+// at are the sessions with a scenario's address.
+func (o *observer) at(s *placed) []*seen {
+	var found []*seen
+	for _, v := range o.sessions {
+		if v.Flow.ServerIP == s.addr {
+			found = append(found, v)
+		}
+	}
+	return found
+}
+
+// name is what the client called the endpoint.
+func (v *seen) name() string {
+	if v.TLS.SNI != "" {
+		return v.TLS.SNI
+	}
+	return v.HTTP.Host
+}
+
+// rules are the findings as rule:severity, sorted.
+func (v *seen) rules() string {
+	var rules []string
+	for _, f := range v.Findings {
+		rules = append(rules, f.Rule+":"+f.Severity)
+	}
+	slices.Sort(rules)
+	return strings.Join(rules, " ")
+}

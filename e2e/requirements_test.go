@@ -1,0 +1,82 @@
+package e2e
+
+import (
+	"crypto/sha256"
+	"errors"
+	"flag"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+)
+
+// programs that the rig runs, with the Debian package of each.
+var programs = []struct{ path, pkg string }{
+	{"ip", "iproute2"},
+	{"nsenter", "util-linux"},
+	{"unshare", "util-linux"},
+	{"tcpdump", "tcpdump"},
+	{"nginx", "nginx-light"},
+	{"openssl", "openssl"},
+	{"curl", "curl"},
+	{"mitmdump", "mitmproxy"},
+	{"tinyproxy", "tinyproxy"},
+	{"gunicorn", "gunicorn"},
+	{"node", "nodejs"},
+	{"/usr/bin/python3", "python3"},
+	{"/usr/lib/python3/dist-packages/boto3", "python3-boto3"},
+	{"/usr/lib/python3/dist-packages/django", "python3-django"},
+	{"/usr/lib/python3/dist-packages/flask", "python3-flask"},
+}
+
+// missing says what the tests lack, in one line; empty when they can run.
+func missing() string {
+	if !flag.Parsed() {
+		flag.Parse()
+	}
+	if f := flag.Lookup("test.short"); f != nil && f.Value.String() == "true" {
+		return "end-to-end tests are not short"
+	}
+	if os.Geteuid() != 0 {
+		return "needs root for network namespaces (CAP_SYS_ADMIN, CAP_NET_ADMIN)"
+	}
+	var packages []string
+	for _, p := range programs {
+		if strings.HasPrefix(p.path, "/") {
+			if _, err := os.Stat(p.path); err == nil {
+				continue
+			}
+		} else if _, err := exec.LookPath(p.path); err == nil {
+			continue
+		}
+		packages = append(packages, p.pkg)
+	}
+	if len(packages) > 0 {
+		return "missing packages (scripts/setup installs them): " + strings.Join(packages, " ")
+	}
+	if _, err := nodeModules(); err != nil {
+		return err.Error()
+	}
+	return ""
+}
+
+// nodeModules is the directory of the npm packages that e2e/node/install made for the committed package-lock.json.
+func nodeModules() (string, error) {
+	lock, err := os.ReadFile("node/package-lock.json")
+	if err != nil {
+		return "", err
+	}
+	cache, err := os.UserCacheDir()
+	if err != nil {
+		return "", err
+	}
+	dir := filepath.Join(cache, "dynwatch", fmt.Sprintf("e2e-node-%x", sha256.Sum256(lock))[:len("e2e-node-")+16], "node_modules")
+	if _, err := os.Stat(filepath.Join(dir, "dynalite")); errors.Is(err, fs.ErrNotExist) {
+		return "", errors.New("missing npm packages (scripts/setup installs them)")
+	} else if err != nil {
+		return "", err
+	}
+	return dir, nil
+}
