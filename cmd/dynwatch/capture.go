@@ -35,7 +35,7 @@ type captureFlags struct {
 func captureCommand() *cobra.Command {
 	var f captureFlags
 	cmd := &cobra.Command{
-		Use:   "capture [-r FILE] [flags] [filter expression]",
+		Use:   "capture [-r FILE] [flags] [filter expression | -- COMMAND ARGS…]",
 		Short: "judge every DynamoDB session of this host, or of capture files",
 		Long: `Watches this host, or reads capture files with -r (pcap or pcapng, plain or
 compressed by gzip or zstd), finds every session with DynamoDB, and says of each
@@ -43,7 +43,9 @@ who talked to what, with which TLS version, certificate and issuer, and whether
 that can be trusted.
 
 Watching needs root, or CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN; an interrupt ends it
-with the summary, SIGUSR1 shows the summary so far.
+with the summary, SIGUSR1 shows the summary so far. With -- COMMAND it runs a program
+(as the user behind sudo) and judges what that and its children do; the report goes
+to standard error, and the exit status is the command's own unless --fail-on holds.
 
 A filter expression, as tcpdump takes it, limits what is looked at. It sees the
 outermost packet of a tunnel.
@@ -51,6 +53,7 @@ outermost packet of a tunnel.
 Exit status: 0 done; 1 could not do all of the work (a truncated file, for
 example); 2 usage; 3 findings at or above --fail-on.`,
 		Example: `  dynwatch capture
+  sudo dynwatch capture --fail-on high -- pytest tests/
   dynwatch capture -r trace.pcap
   dynwatch capture -r a.pcap -r b.pcap.gz -o json 'tcp port 443'
   tcpdump -w - | dynwatch capture -r - --fail-on high

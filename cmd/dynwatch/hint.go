@@ -50,9 +50,6 @@ func commandHint(cmd *cobra.Command, args []string, help string) string {
 	if len(args) == 0 {
 		return help
 	}
-	if name := fileAmong(args); name != "" && cmd.Parent() == nil {
-		return fmt.Sprintf("%s is a file: dynwatch capture -r %s", name, name)
-	}
 	var names []string
 	for _, c := range cmd.Commands() {
 		if c.IsAvailableCommand() {
@@ -63,6 +60,9 @@ func commandHint(cmd *cobra.Command, args []string, help string) string {
 		if near := nearest(a, names); near != "" && !strings.HasPrefix(a, "-") {
 			return fmt.Sprintf("did you mean %s %s?", cmd.CommandPath(), near)
 		}
+	}
+	if name := fileAmong(args); name != "" && cmd.Parent() == nil {
+		return fmt.Sprintf("%s is a file: dynwatch capture -r %s", name, name)
 	}
 	return help
 }
@@ -75,16 +75,17 @@ func subcommandNeeded(cmd *cobra.Command, args []string) error {
 	return cmd.Help()
 }
 
-// nearest gives the word that a mistyped one most likely meant: the one with the fewest changes, or the only one that it begins; "" if none is near.
+// nearest gives the word that a mistyped one most likely meant: the one with the fewest changes, or the only one that it begins, in either case;
+// "" if none is near.
 func nearest(s string, words []string) string {
 	s = strings.ToLower(s)
-	best, bestDistance := "", len(s)/3+2
+	best, bestDistance := "", len(s)/3+1
 	var begins []string
 	for _, w := range words {
-		if len(s) > 1 && strings.HasPrefix(w, s) {
+		if len(s) > 1 && strings.HasPrefix(strings.ToLower(w), s) {
 			begins = append(begins, w)
 		}
-		if d := editDistance(s, w); d < bestDistance {
+		if d := editDistance(s, strings.ToLower(w)); d < bestDistance {
 			best, bestDistance = w, d
 		}
 	}

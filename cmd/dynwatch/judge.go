@@ -26,6 +26,12 @@ const secretsTLSKeyLog = 0x544c534b
 
 // run judges capture files. What it could not do ends up in the summary, on standard error and in the exit status.
 func (f *captureFlags) run(cmd *cobra.Command, args []string) error {
+	if dash := cmd.ArgsLenAtDash(); dash >= 0 && len(f.read) == 0 && !f.dump {
+		args, f.live.command = args[:dash], args[dash:]
+		if len(f.live.command) == 0 {
+			return usagef("a command is wanted behind --")
+		}
+	}
 	if err := f.validate(cmd, args); err != nil {
 		return err
 	}

@@ -69,7 +69,7 @@ func rangesListCommand(load func() (*endpoint.Ranges, error), format *string) *c
 			}
 			list := r.List(strings.ToUpper(service))
 			if len(list) == 0 {
-				if near := nearest(strings.ToUpper(service), r.Services()); near != "" {
+				if near := nearest(service, r.Services()); near != "" {
 					return &hinted{usagef("no prefix of service %q", service), "did you mean " + near + "?"}
 				}
 				return &hinted{usagef("no prefix of service %q", service), "the services are " + strings.Join(r.Services(), ", ")}
@@ -98,10 +98,11 @@ func rangesListCommand(load func() (*endpoint.Ranges, error), format *string) *c
 	return cmd
 }
 
+// lookupJSON is about an address or about a name. AWS is absent where nobody knows: of a name that is not DynamoDB's.
 type lookupJSON struct {
-	Address   string   `json:"address"`
+	Address   string   `json:"address,omitempty"`
 	DynamoDB  bool     `json:"dynamodb"`
-	AWS       bool     `json:"aws"`
+	AWS       *bool    `json:"aws,omitempty"`
 	Prefix    string   `json:"prefix,omitempty"`
 	Region    string   `json:"region,omitempty"`
 	Partition string   `json:"partition,omitempty"`
@@ -162,18 +163,20 @@ func checkLookup(arg string) error {
 }
 
 func lookUp(r *endpoint.Ranges, arg string) lookupJSON {
-	l := lookupJSON{Address: arg}
 	addr, err := netip.ParseAddr(arg)
 	if err != nil {
-		l.Address, l.Name = "", arg
+		l := lookupJSON{Name: arg}
 		if n, ok := endpoint.ParseName(arg); ok {
-			l.DynamoDB, l.AWS = true, true
+			l.DynamoDB, l.AWS = true, &ok
 			l.Service, l.Kind, l.Region, l.Partition = n.Service, n.Kind, n.Region, n.Partition
 		}
 		return l
 	}
-	if info, ok := r.Lookup(flow.IPFrom(addr)); ok {
-		l.DynamoDB, l.AWS, l.Prefix, l.Region, l.Partition, l.Services = info.DynamoDB, info.AWS, info.Prefix.String(), info.Region, info.Partition, info.Services
+	l := lookupJSON{Address: arg}
+	info, _ := r.Lookup(flow.IPFrom(addr))
+	l.AWS = &info.AWS
+	if info.AWS || info.DynamoDB {
+		l.DynamoDB, l.Prefix, l.Region, l.Partition, l.Services = info.DynamoDB, info.Prefix.String(), info.Region, info.Partition, info.Services
 	}
 	return l
 }
@@ -190,7 +193,7 @@ func printLookup(w io.Writer, l lookupJSON, asJSON bool) error {
 		_, err = fmt.Fprintf(w, "%s: not a DynamoDB name\n", l.Name)
 	case l.DynamoDB:
 		_, err = fmt.Fprintf(w, "%s: DynamoDB in %s, prefix %s (%s)\n", l.Address, l.Region, l.Prefix, strings.Join(l.Services, ", "))
-	case l.AWS:
+	case *l.AWS:
 		_, err = fmt.Fprintf(w, "%s: AWS, but no DynamoDB prefix: %s in %s (%s)\n", l.Address, l.Prefix, l.Region, strings.Join(l.Services, ", "))
 	default:
 		_, err = fmt.Fprintf(w, "%s: not AWS's\n", l.Address)

@@ -17,7 +17,7 @@ func fillSummary(s *output.Summary, src capture.Stats, a analyze.Stats, keys *tl
 	for _, e := range errs {
 		s.Warnings = append(s.Warnings, e.Error())
 	}
-	s.Loss["errors"] = uint64(len(errs))
+	s.Loss["file.errors"] = uint64(len(errs))
 	for name, n := range map[string]uint64{
 		"analyze.flows_half_open":       a.HalfOpen,
 		"analyze.evicted_opening":       a.EvictedOpening,

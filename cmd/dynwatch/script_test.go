@@ -1,0 +1,270 @@
+package main
+
+import (
+	"bytes"
+	"compress/gzip"
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509/pkix"
+	"encoding/binary"
+	"encoding/pem"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/klauspost/compress/zstd"
+
+	"github.com/dynwatch/dynwatch/internal/synth"
+)
+
+var update = flag.Bool("update", false, "rewrite golden files from the present output")
+
+// TestScripts runs the transcripts of testdata/script: what a user types behind "$ ", and below it what comes out. A step is
+//
+//	$ capture -r sample.pcap -o yaml < input | grep WORD | tail N
+//	1> a line of standard output
+//	2> a line of standard error
+//	? 2
+//
+// with the exit status last, left out if it is 0. Redirection, grep (of a fixed word), head and tail are the test's own. The commands run
+// in this process, in a folder that workDir fills. Rewrite what is expected with -update, and look at the difference.
+func TestScripts(t *testing.T) {
+	scripts, err := filepath.Glob("testdata/script/*.txt")
+	if err != nil || len(scripts) == 0 {
+		t.Fatalf("no scripts: %v", err)
+	}
+	for _, path := range scripts {
+		path, err := filepath.Abs(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Run(strings.TrimSuffix(filepath.Base(path), ".txt"), func(t *testing.T) {
+			want, err := os.ReadFile(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Chdir(workDir(t))
+			got := play(t, string(want))
+			if *update {
+				if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
+					t.Fatal(err)
+				}
+				return
+			}
+			if got != string(want) {
+				t.Errorf("the transcript differs (-update rewrites it):\n%s", firstDifference(got, string(want)))
+			}
+		})
+	}
+}
+
+// play runs the steps of a transcript and returns it with what they gave.
+func play(t *testing.T, script string) string {
+	var out strings.Builder
+	for line := range strings.Lines(script) {
+		switch command, isCommand := strings.CutPrefix(strings.TrimSuffix(line, "\n"), "$ "); {
+		case isCommand:
+			out.WriteString(line)
+			step(t, &out, command)
+		case strings.HasPrefix(line, "1>"), strings.HasPrefix(line, "2>"), strings.HasPrefix(line, "? "):
+		default: // comments and empty lines
+			out.WriteString(line)
+		}
+	}
+	return out.String()
+}
+
+func step(t *testing.T, out *strings.Builder, command string) {
+	stages := splitWords(t, command)
+	args := stages[0]
+	stdin := io.Reader(strings.NewReader(""))
+	if n := len(args); n > 2 && args[n-2] == "<" {
+		data, err := os.ReadFile(args[n-1])
+		if err != nil {
+			t.Fatalf("%s: %v", command, err)
+		}
+		args, stdin = args[:n-2], bytes.NewReader(data)
+	}
+	var stdout, stderr bytes.Buffer
+	status := run(context.Background(), args, stdin, &stdout, &stderr)
+	lines := strings.SplitAfter(stdout.String(), "\n")
+	lines = lines[:len(lines)-1]
+	for _, s := range stages[1:] {
+		lines = pick(t, lines, s)
+	}
+	for _, l := range lines {
+		out.WriteString("1> " + l)
+	}
+	for l := range strings.Lines(stderr.String()) {
+		out.WriteString("2> " + l)
+	}
+	if status != 0 {
+		fmt.Fprintf(out, "? %d\n", status)
+	}
+}
+
+// pick is what a stage of a pipe does.
+func pick(t *testing.T, lines, stage []string) []string {
+	n, _ := strconv.Atoi(stage[1])
+	switch stage[0] {
+	case "head":
+		return lines[:min(n, len(lines))]
+	case "tail":
+		return lines[max(len(lines)-n, 0):]
+	case "grep":
+		var kept []string
+		for _, l := range lines {
+			if strings.Contains(l, stage[1]) {
+				kept = append(kept, l)
+			}
+		}
+		return kept
+	}
+	t.Fatalf("unknown stage %q", stage)
+	return nil
+}
+
+// splitWords splits a command into the stages of its pipe, and these into words, which single quotes hold together.
+func splitWords(t *testing.T, command string) [][]string {
+	stages := [][]string{nil}
+	var word strings.Builder
+	quoted, inWord := false, false
+	for _, r := range command + " " {
+		last := &stages[len(stages)-1]
+		switch {
+		case r == '\'':
+			quoted, inWord = !quoted, true
+		case quoted || r != ' ' && r != '|':
+			word.WriteRune(r)
+			inWord = true
+		default:
+			if inWord {
+				*last = append(*last, word.String())
+			}
+			word.Reset()
+			inWord = false
+			if r == '|' {
+				stages = append(stages, nil)
+			}
+		}
+	}
+	if quoted {
+		t.Fatalf("unbalanced quote: %s", command)
+	}
+	return stages
+}
+
+func firstDifference(got, want string) string {
+	g, w := strings.Split(got, "\n"), strings.Split(want, "\n")
+	i := 0
+	for i < len(g) && i < len(w) && g[i] == w[i] {
+		i++
+	}
+	end := func(lines []string) string { return strings.Join(lines[max(i-3, 0):min(i+5, len(lines))], "\n") }
+	return fmt.Sprintf("line %d\n--- got\n%s\n--- want\n%s", i+1, end(g), end(w))
+}
+
+// workDir makes a folder with the files that scripts name.
+func workDir(t *testing.T) string {
+	t.Helper()
+	sample := readSample(t, "sample.pcap")
+	first, second := splitPcap(t, sample)
+	wlan := append([]byte(nil), sample[:24]...)
+	binary.LittleEndian.PutUint32(wlan[20:], 105)
+	var gz, zst bytes.Buffer
+	gw := gzip.NewWriter(&gz)
+	gw.Write(sample)
+	gw.Close()
+	zw, err := zstd.NewWriter(&zst)
+	if err != nil {
+		t.Fatal(err)
+	}
+	zw.Write(sample)
+	zw.Close()
+	leaf, key := leafPEM(t)
+
+	dir := t.TempDir()
+	for name, data := range map[string][]byte{
+		"sample.pcap":     sample,
+		"sample-ca.pem":   readSample(t, "sample-ca.pem"),
+		"first.pcap":      first,
+		"second.pcap":     second,
+		"truncated.pcap":  sample[:20000],
+		"empty.pcap":      nil,
+		"wlan.pcap":       append(wlan, sample[24:24+16+int(binary.LittleEndian.Uint32(sample[24+8:]))]...),
+		"notes.txt":       []byte("what I did yesterday\n"),
+		"sample.pcap.gz":  gz.Bytes(),
+		"sample.pcap.zst": zst.Bytes(),
+		"leaf.pem":        leaf,
+		"key.pem":         key,
+		"http.filter":     []byte("tcp port 80\n"),
+		"bad.filter":      []byte("# the web\ntcp and\n"),
+		"ranges.json":     rangesJSON("2026-10-01-00-00-00", 60),
+		"older.json":      rangesJSON("2020-01-01-00-00-00", 60),
+		"few.json":        rangesJSON("2026-10-02-00-00-00", 2),
+		"undated.json":    rangesJSON("", 60),
+		"none.json":       rangesJSON("2026-10-03-00-00-00", 0),
+	} {
+		if err := os.WriteFile(filepath.Join(dir, name), data, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return dir
+}
+
+// readSample reads a file of the repository's testdata. It must be called before the working directory changes.
+func readSample(t *testing.T, name string) []byte {
+	t.Helper()
+	data, err := os.ReadFile(filepath.Join("..", "..", "testdata", name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return data
+}
+
+// splitPcap gives the packets of the first and of the second half of a capture, a file each.
+func splitPcap(t *testing.T, pcap []byte) (first, second []byte) {
+	t.Helper()
+	at := 24
+	for at < len(pcap)/2 {
+		at += 16 + int(binary.LittleEndian.Uint32(pcap[at+8:]))
+	}
+	return pcap[:at:at], append(append([]byte(nil), pcap[:24]...), pcap[at:]...)
+}
+
+// leafPEM is a server's certificate, which is no CA, and its PEM-encoded key alone.
+func leafPEM(t *testing.T) (certificate, key []byte) {
+	t.Helper()
+	k, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ca, err := synth.NewAuthority(pkix.Name{CommonName: "Test CA"}, k)
+	if err != nil {
+		t.Fatal(err)
+	}
+	leaf, err := ca.Server(k, "dynamodb.us-east-1.amazonaws.com")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: leaf.Certificate[0]}),
+		pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: []byte("not read")})
+}
+
+// rangesJSON is an edition of AWS's ranges with so many DYNAMODB prefixes.
+func rangesJSON(date string, prefixes int) []byte {
+	var b bytes.Buffer
+	fmt.Fprintf(&b, `{"syncToken":"1","createDate":"%s","prefixes":[{"ip_prefix":"52.95.0.0/20","region":"us-east-1","service":"AMAZON","network_border_group":"us-east-1"}`, date)
+	for i := range prefixes {
+		fmt.Fprintf(&b, `,{"ip_prefix":"52.95.%d.0/24","region":"us-east-1","service":"DYNAMODB","network_border_group":"us-east-1"}`, i)
+	}
+	b.WriteString(`],"ipv6_prefixes":[]}`)
+	return b.Bytes()
+}
