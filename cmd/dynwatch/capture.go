@@ -42,10 +42,11 @@ compressed by gzip or zstd), finds every session with DynamoDB, and says of each
 who talked to what, with which TLS version, certificate and issuer, and whether
 that can be trusted.
 
-Watching needs root, or CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN; an interrupt ends it
-with the summary, SIGUSR1 shows the summary so far. With -- COMMAND it runs a program
-(as the user behind sudo) and judges what that and its children do; the report goes
-to standard error, and the exit status is the command's own unless --fail-on holds.
+Watching needs root, or CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN; an interrupt
+ends it with the summary, SIGUSR1 shows the summary so far. With -- COMMAND it
+runs a program (as the user behind sudo) and judges what that and its children
+do; the report goes to standard error, and the exit status is the command's own
+unless --fail-on holds.
 
 A filter expression, as tcpdump takes it, limits what is looked at. It sees the
 outermost packet of a tunnel.

@@ -36,6 +36,8 @@ import (
 type liveFlags struct {
 	source   string
 	duration time.Duration
+	// command is what stands behind --: the program that is run and judged.
+	command []string
 }
 
 func (l *liveFlags) register(fs *pflag.FlagSet) {
@@ -69,6 +71,7 @@ type liveRun struct {
 	summary  *output.Summary
 	stderr   io.Writer
 
+	command  *watched // nil: the whole host
 	prefixes []netip.Prefix
 	learned  map[netip.Addr]bool
 	sessions uint64
@@ -86,6 +89,17 @@ func (f *captureFlags) runLive(cmd *cobra.Command, set *endpoint.Set, store *tru
 		return err
 	}
 	defer r.src.Close()
+	report := cmd.OutOrStdout()
+	if len(f.live.command) > 0 {
+		// The command has standard output for itself; what is said of it goes where errors go.
+		w, err := startCommand(f.live.command, cmd.InOrStdin(), report, r.stderr)
+		if err != nil {
+			return err
+		}
+		defer w.cleanUp()
+		r.command, report = w, r.stderr
+	}
+	r.dropRights()
 	ctx, cancel := context.WithCancel(cmd.Context())
 	defer cancel()
 	if f.live.duration > 0 {
@@ -93,12 +107,22 @@ func (f *captureFlags) runLive(cmd *cobra.Command, set *endpoint.Set, store *tru
 		defer cancel()
 	}
 	defer context.AfterFunc(ctx, func() { r.src.Close() })()
+	if r.command != nil {
+		go func() {
+			<-r.command.ended
+			time.Sleep(drainAfter)
+			cancel()
+		}()
+	}
 	defer r.onUSR1()()
 
-	r.out = newReport(f, cmd.OutOrStdout(), nil, true)
+	r.out = newReport(f, report, nil, true)
 	r.analyzer = analyze.New(analyze.Options{
 		Source: "ebpf", All: f.all, Tables: f.tables, Live: true, Endpoints: set, Trust: store, Policy: policy,
 		Emit: func(s *session.Session) {
+			if !r.command.owns(s) {
+				return
+			}
 			r.summary.Add(s)
 			r.out.session(s)
 			if r.sessions++; f.count > 0 && r.sessions >= f.count {
@@ -106,6 +130,9 @@ func (f *captureFlags) runLive(cmd *cobra.Command, set *endpoint.Set, store *tru
 			}
 		},
 		EmitFinding: func(s *session.Session, x session.Finding) {
+			if !r.command.owns(s) {
+				return
+			}
 			r.summary.AddFindings([]session.Finding{x})
 			r.out.finding(s, x)
 		},
@@ -119,7 +146,7 @@ func (f *captureFlags) runLive(cmd *cobra.Command, set *endpoint.Set, store *tru
 	return r.end(secrets, err)
 }
 
-// open starts the source, says what it is, and gives up the rights that are not needed any more.
+// open starts the source.
 func (r *liveRun) open() error {
 	for _, p := range r.set.Ranges().List("DYNAMODB") {
 		r.prefixes = append(r.prefixes, p.Prefix)
@@ -140,13 +167,21 @@ func (r *liveRun) open() error {
 		return fmt.Errorf("watch this host: %w", liveError(err))
 	}
 	r.src = src
+	return nil
+}
+
+// dropRights gives up what is not needed once the hooks are attached.
+func (r *liveRun) dropRights() {
 	// What remains: to change the address set, and to read other users' /proc entries.
-	kept, err := privilege.Drop(privilege.SetOf(unix.CAP_BPF, unix.CAP_SYS_PTRACE, unix.CAP_DAC_READ_SEARCH))
+	keep := privilege.SetOf(unix.CAP_BPF, unix.CAP_SYS_PTRACE, unix.CAP_DAC_READ_SEARCH)
+	if r.command != nil {
+		keep |= privilege.SetOf(unix.CAP_DAC_OVERRIDE) // to remove its cgroup: the root of the hierarchy is read-only even to its owner
+	}
+	kept, err := privilege.Drop(keep)
 	if err != nil {
 		fmt.Fprintf(r.stderr, "dynwatch: warning: %v\n", err)
 	}
 	fmt.Fprintf(r.stderr, "dynwatch: watching this host by eBPF, %d prefixes and the first bytes of all other connections; rights kept: %s\n", len(r.prefixes), kept)
-	return nil
 }
 
 // liveError adds advice on what to do about a source that cannot start.
@@ -232,8 +267,10 @@ func (r *liveRun) pump() error {
 
 // answer prints a DNS answer and has the kernel follow connections to its addresses from now on, so that even one without a name is seen.
 func (r *liveRun) answer(d *session.DNS) {
-	r.summary.AddFindings(d.Findings)
-	r.out.dns(d)
+	if r.command == nil { // nobody knows for whom a resolver on this host asks
+		r.summary.AddFindings(d.Findings)
+		r.out.dns(d)
+	}
 	changed := false
 	for _, addr := range d.Addrs {
 		known := slices.ContainsFunc(r.prefixes, func(p netip.Prefix) bool { return p.Contains(addr) })
@@ -277,6 +314,21 @@ func (r *liveRun) end(secrets *tlswire.KeyLog, failed error) error {
 		return exitStatus(exitFailed)
 	case r.flags.failOnParsed != session.SeverityNone && r.summary.MaxSeverity >= r.flags.failOnParsed:
 		return exitStatus(exitFindings)
+	case r.command != nil:
+		return r.commandStatus()
+	}
+	return nil
+}
+
+// commandStatus is the exit status of the command that was run.
+func (r *liveRun) commandStatus() error {
+	select {
+	case <-r.command.ended:
+	case <-time.After(5 * time.Second):
+		return errors.New("the command still runs: it was not waited for")
+	}
+	if r.command.status != 0 {
+		return exitStatus(r.command.status)
 	}
 	return nil
 }

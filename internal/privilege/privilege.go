@@ -14,6 +14,7 @@ import (
 
 // names of the capabilities that dynwatch has to do with (capabilities(7)).
 var names = map[int]string{
+	unix.CAP_DAC_OVERRIDE:    "CAP_DAC_OVERRIDE",
 	unix.CAP_DAC_READ_SEARCH: "CAP_DAC_READ_SEARCH",
 	unix.CAP_SYS_PTRACE:      "CAP_SYS_PTRACE",
 	unix.CAP_NET_ADMIN:       "CAP_NET_ADMIN",

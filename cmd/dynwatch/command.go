@@ -1,0 +1,149 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/dynwatch/dynwatch/analyze/session"
+	"github.com/dynwatch/dynwatch/bpf"
+)
+
+// watched is a command that is run to be judged, in a cgroup of its own: whatever it starts is in it too, even what outlives its parent.
+type watched struct {
+	cmd    *exec.Cmd
+	dir    string // of the cgroup
+	id     uint64 // its number in the kernel
+	status int
+	err    error
+	ended  chan struct{}
+}
+
+// drainAfter is how long connections of an ended command are still waited for: events come through a buffer.
+const drainAfter = 300 * time.Millisecond
+
+// startCommand runs a command, as the user behind sudo if there is one.
+func startCommand(args []string, stdin io.Reader, stdout, stderr io.Writer) (*watched, error) {
+	root, err := bpf.FindCgroup()
+	if err != nil {
+		return nil, err
+	}
+	w := &watched{dir: filepath.Join(root, "dynwatch-"+strconv.Itoa(os.Getpid())), ended: make(chan struct{})}
+	if err := os.Mkdir(w.dir, 0o755); err != nil {
+		return nil, fmt.Errorf("make a cgroup for the command: %w", err)
+	}
+	dir, err := os.Open(w.dir)
+	if err != nil {
+		w.cleanUp()
+		return nil, err
+	}
+	defer dir.Close()
+	var st syscall.Stat_t
+	if err := syscall.Fstat(int(dir.Fd()), &st); err != nil {
+		w.cleanUp()
+		return nil, err
+	}
+	w.id = st.Ino
+	w.cmd = exec.Command(args[0], args[1:]...)
+	w.cmd.Stdin, w.cmd.Stdout, w.cmd.Stderr = stdin, stdout, stderr
+	w.cmd.SysProcAttr = &syscall.SysProcAttr{UseCgroupFD: true, CgroupFD: int(dir.Fd())}
+	if err := w.asCaller(os.Getenv); err != nil {
+		w.cleanUp()
+		return nil, err
+	}
+	if err := w.cmd.Start(); err != nil {
+		w.cleanUp()
+		return nil, fmt.Errorf("run the command: %w", err)
+	}
+	go func() {
+		defer close(w.ended)
+		w.err = w.cmd.Wait()
+		w.status = exitStatusOf(w.err)
+	}()
+	return w, nil
+}
+
+// asCaller gives the command the user and groups of who called sudo, not root's.
+func (w *watched) asCaller(env func(string) string) error {
+	uid, gid, user := env("SUDO_UID"), env("SUDO_GID"), env("SUDO_USER")
+	if os.Getuid() != 0 || uid == "" || gid == "" {
+		return nil
+	}
+	u, err := strconv.ParseUint(uid, 10, 32)
+	if err != nil {
+		return fmt.Errorf("SUDO_UID: %w", err)
+	}
+	g, err := strconv.ParseUint(gid, 10, 32)
+	if err != nil {
+		return fmt.Errorf("SUDO_GID: %w", err)
+	}
+	groups, home := accountOf(user)
+	w.cmd.SysProcAttr.Credential = &syscall.Credential{Uid: uint32(u), Gid: uint32(g), Groups: groups}
+	for _, kv := range os.Environ() {
+		switch name, _, _ := strings.Cut(kv, "="); name {
+		case "SUDO_UID", "SUDO_GID", "SUDO_USER", "SUDO_COMMAND", "HOME", "USER", "LOGNAME", "MAIL":
+		default:
+			w.cmd.Env = append(w.cmd.Env, kv)
+		}
+	}
+	w.cmd.Env = append(w.cmd.Env, "USER="+user, "LOGNAME="+user)
+	if home != "" {
+		w.cmd.Env = append(w.cmd.Env, "HOME="+home)
+	}
+	return nil
+}
+
+// accountOf reads the supplementary groups and the home of a user from /etc/group and /etc/passwd.
+func accountOf(user string) (groups []uint32, home string) {
+	if b, err := os.ReadFile("/etc/group"); err == nil {
+		for line := range strings.Lines(string(b)) {
+			f := strings.Split(strings.TrimSpace(line), ":")
+			if len(f) != 4 {
+				continue
+			}
+			for _, member := range strings.Split(f[3], ",") {
+				if id, err := strconv.ParseUint(f[2], 10, 32); err == nil && member == user {
+					groups = append(groups, uint32(id))
+				}
+			}
+		}
+	}
+	if b, err := os.ReadFile("/etc/passwd"); err == nil {
+		for line := range strings.Lines(string(b)) {
+			if f := strings.Split(strings.TrimSpace(line), ":"); len(f) == 7 && f[0] == user {
+				home = f[5]
+			}
+		}
+	}
+	return groups, home
+}
+
+// owns reports whether a session is of the command's process tree.
+func (w *watched) owns(s *session.Session) bool {
+	return w == nil || s.Process != nil && s.Process.CgroupID == w.id
+}
+
+// cleanUp removes the command's cgroup; one with processes in it stays, which harms nobody.
+func (w *watched) cleanUp() { _ = os.Remove(w.dir) }
+
+// exitStatusOf is a command's status as a shell tells it: 128 and the signal's number for one that was killed.
+func exitStatusOf(err error) int {
+	var exit *exec.ExitError
+	switch {
+	case err == nil:
+		return 0
+	case errors.As(err, &exit):
+		if ws, ok := exit.Sys().(syscall.WaitStatus); ok && ws.Signaled() {
+			return 128 + int(ws.Signal())
+		}
+		return exit.ExitCode()
+	}
+	return exitFailed
+}
