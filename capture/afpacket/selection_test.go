@@ -1,0 +1,150 @@
+package afpacket
+
+import (
+	"fmt"
+	"net/netip"
+	"reflect"
+	"testing"
+
+	"github.com/dynwatch/dynwatch/analyze/endpoint"
+	"github.com/dynwatch/dynwatch/capture/filter"
+)
+
+func prefixes(list ...string) (out []netip.Prefix) {
+	for _, s := range list {
+		out = append(out, netip.MustParsePrefix(s))
+	}
+	return out
+}
+
+func TestMerge(t *testing.T) {
+	for _, c := range []struct{ in, want []string }{
+		{nil, nil},
+		{[]string{"10.0.0.0/25", "10.0.0.128/25"}, []string{"10.0.0.0/24"}},
+		{[]string{"10.0.0.0/24", "10.0.1.0/24", "10.0.2.0/23"}, []string{"10.0.0.0/22"}},
+		{[]string{"10.0.1.0/24", "10.0.2.0/24"}, []string{"10.0.1.0/24", "10.0.2.0/24"}},
+		{[]string{"10.0.0.0/8", "10.1.2.3/32"}, []string{"10.0.0.0/8"}},
+		{[]string{"10.0.0.9/24"}, []string{"10.0.0.0/24"}},
+		{[]string{"::ffff:10.0.0.0/120", "2001:db8::/33", "2001:db8:8000::/33"}, []string{"10.0.0.0/24", "2001:db8::/32"}},
+		{[]string{"0.0.0.0/1", "128.0.0.0/1", "::/1"}, []string{"0.0.0.0/0", "::/1"}},
+	} {
+		if got := merge(prefixes(c.in...)); !reflect.DeepEqual(got, prefixes(c.want...)) {
+			t.Errorf("merge(%v) = %v, want %v", c.in, got, c.want)
+		}
+	}
+}
+
+// FuzzMerge holds that an address is in the result exactly when it was in one of the prefixes.
+func FuzzMerge(f *testing.F) {
+	f.Add([]byte{10, 0, 0, 0, 25, 10, 0, 0, 128, 25})
+	f.Fuzz(func(t *testing.T, b []byte) {
+		var in []netip.Prefix
+		for ; len(b) >= 5 && len(in) < 64; b = b[5:] {
+			in = append(in, netip.PrefixFrom(netip.AddrFrom4([4]byte(b[:4])), int(b[4]%33)))
+		}
+		out := merge(in)
+		holds := func(list []netip.Prefix, a netip.Addr) bool {
+			for _, p := range list {
+				if p.Masked().Contains(a) {
+					return true
+				}
+			}
+			return false
+		}
+		for _, p := range append(in, out...) {
+			for _, a := range []netip.Addr{p.Addr(), p.Masked().Addr(), p.Masked().Addr().Prev(), p.Addr().Next()} {
+				if a.IsValid() && holds(in, a) != holds(out, a) {
+					t.Errorf("%v: %v in %v, %v in %v", a, holds(in, a), in, holds(out, a), out)
+				}
+			}
+		}
+	})
+}
+
+func published() (out []netip.Prefix) {
+	for _, p := range endpoint.Embedded().List("DYNAMODB") {
+		out = append(out, p.Prefix)
+	}
+	return out
+}
+
+func TestPublishedPrefixesFitTheKernel(t *testing.T) {
+	c := choose(&Options{Ports: DefaultPorts}, published())
+	for _, link := range []uint32{filter.LinkEthernet, filter.LinkRaw} {
+		f, wide, err := c.compile(link, 0)
+		if err != nil || wide {
+			t.Fatalf("link type %d: %v, wide %v", link, err, wide)
+		}
+		t.Logf("link type %d: %d instructions", link, len(f.Program()))
+	}
+}
+
+func TestTooManyPrefixesLetAllTCPThrough(t *testing.T) {
+	var many []netip.Prefix
+	for n := range 5000 {
+		many = append(many, netip.PrefixFrom(netip.AddrFrom4([4]byte{10, byte(n >> 7), byte(n << 1), 0}), 24))
+	}
+	f, wide, err := choose(&Options{Ports: DefaultPorts}, many).compile(filter.LinkEthernet, 0)
+	if err != nil || !wide {
+		t.Fatalf("%v, wide %v", err, wide)
+	}
+	if frame := synFrame(4711); !f.Match(frame, len(frame)) {
+		t.Error("TCP does not pass")
+	}
+}
+
+func TestSelection(t *testing.T) {
+	udp := func(src, dst byte) []byte {
+		b := append(synFrame(0)[:14], 0x45, 0, 0, 28, 0, 1, 0, 0, 64, 17, 0, 0, 198, 51, 100, 2, 198, 51, 100, 1)
+		return append(b, 0, src, 0, dst, 0, 8, 0, 0)
+	}
+	here := prefixes("198.51.100.0/24")
+	for _, c := range []struct {
+		name     string
+		prefixes []netip.Prefix
+		o        Options
+		frame    []byte
+		want     bool
+	}{
+		{"a port", nil, Options{Ports: DefaultPorts}, synFrame(443), true},
+		{"another port", nil, Options{Ports: DefaultPorts}, synFrame(4711), false},
+		{"another port to a prefix", here, Options{Ports: DefaultPorts}, synFrame(4711), true},
+		{"a port behind a tag in the frame", nil, Options{Ports: DefaultPorts}, synFrame(443, 7), true},
+		{"a prefix behind a tag in the frame", here, Options{}, synFrame(4711, 7), true},
+		{"neither ports nor prefixes", nil, Options{}, synFrame(443), false},
+		{"all", nil, Options{All: true}, synFrame(4711), true},
+		{"a DNS answer", nil, Options{}, udp(53, 99), true},
+		{"a DNS question", nil, Options{}, udp(99, 53), false},
+		{"other UDP from a prefix", here, Options{}, udp(99, 98), false},
+		{"no TCP with all", nil, Options{All: true}, udp(99, 98), false},
+	} {
+		f, _, err := choose(&c.o, c.prefixes).compile(filter.LinkEthernet, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := f.Match(c.frame, len(c.frame)); got != c.want {
+			t.Errorf("%s: %v", c.name, got)
+		}
+	}
+}
+
+func TestGeometryHoldsAPacketInABlock(t *testing.T) {
+	for _, buffer := range []int{1, 1 << 20, 16 << 20, 256 << 20} {
+		for _, snap := range []int{96, 2000, 65535, 262144} {
+			g := geometryFor(buffer, snap)
+			if g.blockSize < snap+256 || g.blockSize&(g.blockSize-1) != 0 || g.blocks < 2 || g.blocks > 2 && g.blocks*g.blockSize > buffer {
+				t.Errorf("geometryFor(%d, %d) = %+v", buffer, snap, g)
+			}
+		}
+	}
+}
+
+func ExampleInterfaces() {
+	list, err := Interfaces()
+	if err != nil {
+		fmt.Println(err)
+	}
+	for _, x := range list {
+		fmt.Println(x.Index, x.Name)
+	}
+}

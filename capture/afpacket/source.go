@@ -1,0 +1,369 @@
+package afpacket
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net/netip"
+	"slices"
+	"sync"
+	"sync/atomic"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/dynwatch/dynwatch/capture"
+	"github.com/dynwatch/dynwatch/capture/decode"
+	"github.com/dynwatch/dynwatch/capture/filter"
+	"github.com/dynwatch/dynwatch/internal/flow"
+)
+
+// Owners tells who opened a connection, given the five-tuple of its SYN; nil when nobody knows. Next calls it, from one goroutine.
+type Owners interface {
+	Opening(syn flow.FiveTuple) *flow.Opening
+}
+
+// Options say what to capture. The zero value captures on all interfaces.
+type Options struct {
+	// Interfaces by name; none, or Any among them, is all.
+	Interfaces []string
+	// Filter is the user's; nil takes everything that the doc comment of the package names.
+	Filter *filter.Filter
+	// Prefixes and Ports (nil: DefaultPorts) choose among TCP segments when there is no Filter; All takes every one.
+	Prefixes []netip.Prefix
+	Ports    []uint16
+	All      bool
+	// Tunnels takes packets that may hold others: VXLAN, GENEVE, GTP-U, GRE, IP in IP, MPLS, PPPoE. The filter does not look into them.
+	Tunnels bool
+	// BufferBytes is how much memory the kernel may fill before it has to drop packets, over all interfaces; default 16 MiB.
+	BufferBytes int
+	// SnapLen is how much is kept of each packet; default 262144, which is more than segmentation offload makes, so that a handshake is whole.
+	SnapLen int
+	// Promiscuous asks the interfaces for packets to other stations, too. It has no effect on Any.
+	Promiscuous bool
+	// Owners is asked for every SYN; nil leaves Opening nil. Describe completes the process that it found.
+	Owners   Owners
+	Describe func(*flow.Process)
+}
+
+// patience is how long Next waits before it returns capture.ErrIdle, in milliseconds.
+const patience = 50
+
+// Source captures. One goroutine calls Next; the other methods may be called by any.
+type Source struct {
+	o      Options
+	wake   int // eventfd
+	closed atomic.Bool
+
+	mu       sync.Mutex // guards all below; Next lets it go while it waits
+	rings    []*ring
+	turn     int // the ring that is read
+	released bool
+	dec      *decode.Decoder
+	here     map[decode.LinkType]*filter.Filter // the user's filter, by link type, if it is evaluated here
+	payload  []byte
+	warnings []string
+
+	packets, bytes, filtered, cut uint64
+}
+
+// Open begins to capture. It fails with a *PermissionError without CAP_NET_RAW, with an *InterfaceError for an interface that does not
+// exist, and with what package filter says when the filter does not fit an interface.
+func Open(o Options) (_ *Source, err error) {
+	if o.Ports == nil {
+		o.Ports = DefaultPorts
+	}
+	if o.BufferBytes <= 0 {
+		o.BufferBytes = 16 << 20
+	}
+	if o.SnapLen <= 0 {
+		o.SnapLen = filter.DefaultSnapLen
+	}
+	names := o.Interfaces
+	if len(names) == 0 || slices.Contains(names, Any) {
+		names = []string{Any}
+	}
+	s := &Source{o: o, wake: -1, dec: decode.New(decode.Options{}), here: make(map[decode.LinkType]*filter.Filter)}
+	defer func() {
+		if err != nil {
+			s.release()
+		}
+	}()
+	if s.wake, err = unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK); err != nil {
+		return nil, fmt.Errorf("eventfd: %w", err)
+	}
+	g := geometryFor(o.BufferBytes/len(names), o.SnapLen)
+	for _, name := range names {
+		r, err := openInterface(name, g)
+		if err != nil {
+			return nil, err
+		}
+		s.rings = append(s.rings, r)
+	}
+	if err := s.attach(o.Prefixes); err != nil {
+		return nil, err
+	}
+	for _, r := range s.rings {
+		if err := r.start(o.Promiscuous); err != nil {
+			return nil, &InterfaceError{r.name, err}
+		}
+	}
+	return s, nil
+}
+
+func openInterface(name string, g geometry) (*ring, error) {
+	if name == Any {
+		return openRing(name, 0, true, g)
+	}
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return nil, &InterfaceError{name, err}
+	}
+	defer unix.Close(fd)
+	index, err := interfaceIndex(fd, name)
+	if err != nil {
+		return nil, &InterfaceError{name, err}
+	}
+	kind, err := hardwareType(fd, name)
+	if err != nil {
+		return nil, &InterfaceError{name, err}
+	}
+	r, err := openRing(name, index, !hasEthernetHeader(kind), g)
+	var permission *PermissionError
+	if err != nil && !errors.As(err, &permission) {
+		return nil, &InterfaceError{name, err}
+	}
+	return r, err
+}
+
+// SetPrefixes replaces the prefixes, without a gap.
+func (s *Source) SetPrefixes(prefixes []netip.Prefix) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.released {
+		return io.ErrClosedPipe
+	}
+	return s.attach(prefixes)
+}
+
+// attach gives every ring its filter.
+func (s *Source) attach(prefixes []netip.Prefix) error {
+	c := choose(&s.o, prefixes)
+	for _, r := range s.rings {
+		link := filter.LinkEthernet
+		if r.cooked {
+			link = filter.LinkRaw
+		}
+		f, wide, err := c.compile(link, s.o.SnapLen)
+		if err != nil {
+			return &InterfaceError{r.name, err}
+		}
+		if wide {
+			s.warn("the addresses make the kernel's filter too long: all TCP is looked at")
+		}
+		program := withoutEcho(f.Program())
+		if err := attach(r.fd, program); err != nil {
+			return &InterfaceError{r.name, fmt.Errorf("attach filter of %d instructions: %w", len(program), err)}
+		}
+		if c.here != "" && s.here[r.link] == nil {
+			if s.here[r.link], err = filter.Compile(c.here, filter.Options{Link: r.link}); err != nil {
+				return &InterfaceError{r.name, err}
+			}
+		}
+	}
+	return nil
+}
+
+// maxWarnings bounds what is kept for people to read.
+const maxWarnings = 32
+
+func (s *Source) warn(text string) {
+	if len(s.warnings) < maxWarnings && !slices.Contains(s.warnings, text) {
+		s.warnings = append(s.warnings, text)
+	}
+}
+
+// Next fills seg with the next TCP segment or DNS datagram. Its payload is valid until the next call, also if Close is called meanwhile.
+// io.EOF is the end after Close; an *InterfaceError says that there is no interface left.
+//
+// Packets of one interface come in order; those of several do not, by some milliseconds.
+func (s *Source) Next(seg *flow.Segment) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	waited := false
+	var began int64 // time of the first packet of this call
+	for {
+		if s.closed.Load() {
+			return io.EOF
+		}
+		r, f, ok := s.nextFrame()
+		if !ok {
+			if waited {
+				return capture.ErrIdle
+			}
+			if err := s.wait(); err != nil {
+				return err
+			}
+			waited = true
+			continue
+		}
+		if s.take(r, f, seg) {
+			return nil
+		}
+		// Packets that all lead to nothing are silence, too.
+		if began == 0 {
+			began = f.time
+		}
+		if f.time-began > patience*1e6 {
+			return capture.ErrIdle
+		}
+	}
+}
+
+// nextFrame takes one from the ring whose turn it is, which ends when the ring is empty.
+func (s *Source) nextFrame() (*ring, frame, bool) {
+	for range s.rings {
+		r := s.rings[s.turn]
+		if f, ok := r.next(); ok {
+			return r, f, true
+		}
+		s.turn = (s.turn + 1) % len(s.rings)
+	}
+	return nil, frame{}, false
+}
+
+// take decodes a frame and reports whether seg is to be given out.
+func (s *Source) take(r *ring, f frame, seg *flow.Segment) bool {
+	s.packets++
+	s.bytes += uint64(f.wire)
+	if len(f.data) < f.wire {
+		s.cut++
+	}
+	if match := s.here[r.link]; match != nil && !match.Match(f.data, f.wire) {
+		s.filtered++
+		return false
+	}
+	if s.dec.Decode(r.link, f.data, f.wire, f.time, seg) != decode.Segment {
+		return false
+	}
+	seg.Packet, seg.Cookie, seg.Opening = s.packets, 0, nil
+	// The ring's memory may be unmapped by Close while the caller still reads.
+	s.payload = append(s.payload[:0], seg.Payload...)
+	seg.Payload = s.payload
+	if s.o.Owners != nil && seg.Proto == flow.TCP && seg.Flags&(flow.SYN|flow.ACK) == flow.SYN {
+		s.own(seg)
+	}
+	return true
+}
+
+// own finds who opened the connection of a SYN.
+func (s *Source) own(seg *flow.Segment) {
+	opening := s.o.Owners.Opening(seg.FiveTuple)
+	if opening == nil {
+		return
+	}
+	if opening.Time == 0 {
+		opening.Time = seg.Time
+	}
+	if s.o.Describe != nil {
+		s.o.Describe(&opening.Process)
+	}
+	seg.Opening = opening
+}
+
+// wait waits for packets, for Close, or until patience ends. It lets the lock go meanwhile.
+func (s *Source) wait() error {
+	fds := make([]unix.PollFd, 1, 8)
+	fds[0] = unix.PollFd{Fd: int32(s.wake), Events: unix.POLLIN}
+	for _, r := range s.rings {
+		fds = append(fds, unix.PollFd{Fd: int32(r.fd), Events: unix.POLLIN | unix.POLLERR})
+	}
+	s.mu.Unlock()
+	_, err := unix.Poll(fds, patience)
+	s.mu.Lock()
+	if err != nil && !errors.Is(err, unix.EINTR) {
+		return fmt.Errorf("wait for packets: %w", err)
+	}
+	if s.released || err != nil {
+		return nil
+	}
+	for i, r := range s.rings {
+		if fds[i+1].Revents&unix.POLLERR != 0 {
+			s.trouble(r)
+		}
+	}
+	if !slices.ContainsFunc(s.rings, func(r *ring) bool { return !r.gone }) {
+		return &InterfaceError{s.rings[0].name, errors.New("it does not exist any more")}
+	}
+	return nil
+}
+
+// trouble finds out what an interface has: it is down, and may come back, or it is gone.
+func (s *Source) trouble(r *ring) {
+	code, err := unix.GetsockoptInt(r.fd, unix.SOL_SOCKET, unix.SO_ERROR) // reading it clears it
+	if err != nil || code == 0 {
+		return
+	}
+	if index, err := interfaceIndex(r.fd, r.name); r.index != 0 && (err != nil || index != r.index) {
+		r.gone = true
+		s.warn("interface " + r.name + " does not exist any more")
+		return
+	}
+	s.warn("interface " + r.name + ": " + unix.Errno(code).Error())
+}
+
+// Close ends the capture and releases everything. It may be called twice, and makes Next return io.EOF.
+func (s *Source) Close() error {
+	if s.closed.Swap(true) {
+		return nil
+	}
+	// Wake Next. The counter of an eventfd takes this write always.
+	one := [8]byte{1}
+	if _, err := unix.Write(s.wake, one[:]); err != nil {
+		return fmt.Errorf("wake: %w", err)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.release()
+	return nil
+}
+
+func (s *Source) release() {
+	if s.released {
+		return
+	}
+	s.released = true
+	for _, r := range s.rings {
+		r.statistics()
+		r.close()
+	}
+	if s.wake >= 0 {
+		unix.Close(s.wake)
+	}
+}
+
+// Stats says what was captured and lost so far.
+//
+// Loss has packet.ring_full (packets that found no room), packet.queue_freezes (how often that began; no packets), packet.cut_by_snap_length,
+// and what package decode refused.
+func (s *Source) Stats() capture.Stats {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	out := capture.Stats{Packets: s.packets, Bytes: s.bytes, Filtered: s.filtered, Warnings: slices.Clone(s.warnings)}
+	d := &s.dec.Stats
+	out.Loss = map[string]uint64{
+		"packet.ring_full": 0, "packet.queue_freezes": 0, "packet.cut_by_snap_length": s.cut,
+		"decode.truncated": d.Frames[decode.Truncated], "decode.malformed": d.Frames[decode.Malformed],
+		"decode.too_deep": d.Frames[decode.TooDeep], "decode.unsupported_link": d.Frames[decode.UnsupportedLink],
+		"decode.unknown_ethertypes":    d.UnknownEtherTypes,
+		"decode.fragments_lost":        d.DatagramsExpired + d.DatagramsEvicted + uint64(s.dec.PendingDatagrams()),
+		"decode.fragments_conflicting": d.FragmentsConflicting,
+	}
+	for _, r := range s.rings {
+		if !s.released {
+			r.statistics()
+		}
+		out.Loss["packet.ring_full"] += r.drops
+		out.Loss["packet.queue_freezes"] += r.freezes
+	}
+	return out
+}

@@ -1,0 +1,483 @@
+package afpacket
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"os"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/dynwatch/dynwatch/capture"
+	"github.com/dynwatch/dynwatch/capture/filter"
+	"github.com/dynwatch/dynwatch/internal/flow"
+)
+
+var _ capture.Source = (*Source)(nil)
+
+// stream puts the payloads of one direction together.
+func stream(all []flow.Segment, srcPort uint16) []byte {
+	var (
+		out  []byte
+		next uint32
+		seen bool
+	)
+	for i := range all {
+		g := &all[i]
+		if g.SrcPort != srcPort {
+			continue
+		}
+		if g.Flags.Has(flow.SYN) {
+			next, seen = g.Seq+1, true
+		}
+		if seen && g.Seq == next {
+			out = append(out, g.Payload...)
+			next += uint32(len(g.Payload))
+		}
+	}
+	return out
+}
+
+func TestLoopbackIsSeenOnce(t *testing.T) {
+	for _, name := range []string{"lo", Any} {
+		t.Run(name, func(t *testing.T) {
+			isolate(t)
+			listen(t, "127.0.0.1:443")
+			s := open(t, Options{Interfaces: []string{name}})
+			before := time.Now().UnixNano()
+			talk(t, "127.0.0.1:443", "hello")
+			all := collect(t, s, ended)
+			count := make(map[string]int)
+			for i := range all {
+				g := &all[i]
+				count[fmt.Sprintf("%v %d %d %d %x %q", g.FiveTuple, g.Seq, g.Ack, g.Flags, g.Length, g.Payload)]++
+				if g.Time < before || g.Time > time.Now().UnixNano() || g.Packet == 0 || g.Length != len(g.Payload) {
+					t.Errorf("segment %+v", g)
+				}
+			}
+			for g, n := range count {
+				if n != 1 {
+					t.Errorf("%d times: %s", n, g)
+				}
+			}
+			if !all[0].Flags.Has(flow.SYN) || all[0].DstPort != 443 || !all[0].DstIP.Is4() {
+				t.Errorf("first: %+v", all[0])
+			}
+			if got := stream(all, 443); string(got) != "hello" {
+				t.Errorf("the server sent %q", got)
+			}
+		})
+	}
+}
+
+func TestLargePacketsAreWhole(t *testing.T) {
+	message := strings.Repeat("0123456789abcdef", 40_000)
+	for _, name := range []string{"near", Any} {
+		t.Run(name, func(t *testing.T) {
+			n := connected(t)
+			n.do(func() { listen(t, "192.0.2.2:443") })
+			s := open(t, Options{Interfaces: []string{name}})
+			talk(t, "192.0.2.2:443", message)
+			all := collect(t, s, ended)
+			largest := 0
+			for i := range all {
+				largest = max(largest, all[i].Length)
+			}
+			if largest <= 1500 {
+				t.Errorf("the largest segment has %d bytes: offloading is not covered", largest)
+			}
+			for _, port := range []uint16{all[0].SrcPort, 443} {
+				if got := stream(all, port); string(got) != message {
+					t.Errorf("from port %d: %d bytes of %d", port, len(got), len(message))
+				}
+			}
+			if st := s.Stats(); st.Loss["packet.ring_full"] != 0 || st.Loss["packet.cut_by_snap_length"] != 0 || st.Packets < uint64(len(all)) {
+				t.Errorf("%+v", st)
+			}
+		})
+	}
+}
+
+func TestSnapLengthCutsAndSaysSo(t *testing.T) {
+	isolate(t)
+	listen(t, "127.0.0.1:443")
+	s := open(t, Options{Interfaces: []string{"lo"}, SnapLen: 100})
+	talk(t, "127.0.0.1:443", strings.Repeat("x", 1000))
+	all := collect(t, s, ended)
+	cut := 0
+	for i := range all {
+		if all[i].Length > len(all[i].Payload) {
+			cut++
+		}
+	}
+	if got := s.Stats().Loss["packet.cut_by_snap_length"]; cut == 0 || got != uint64(cut) {
+		t.Errorf("%d segments are cut, %d counted", cut, got)
+	}
+}
+
+func TestKernelFilterFollowsThePrefixes(t *testing.T) {
+	n := connected(t)
+	n.do(func() { listen(t, "192.0.2.2:4711"); listen(t, "192.0.2.2:443") })
+	ports := func(all []flow.Segment) map[uint16]bool {
+		m := make(map[uint16]bool)
+		for i := range all {
+			m[min(all[i].SrcPort, all[i].DstPort)] = true
+		}
+		return m
+	}
+	both := func() { talk(t, "192.0.2.2:4711", "a"); talk(t, "192.0.2.2:443", "b") }
+	last := func(all []flow.Segment) bool { return len(all) > 0 && ports(all)[443] && ended(all) }
+
+	s := open(t, Options{Interfaces: []string{"near"}, Prefixes: []netip.Prefix{netip.MustParsePrefix("198.51.100.0/24")}})
+	both()
+	if got := ports(collect(t, s, last)); got[4711] || !got[443] {
+		t.Errorf("without the prefix: %v", got)
+	}
+	if err := s.SetPrefixes([]netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}); err != nil {
+		t.Fatal(err)
+	}
+	both()
+	if got := ports(collect(t, s, last)); !got[4711] || !got[443] {
+		t.Errorf("with the prefix: %v", got)
+	}
+	s.Close()
+	if err := s.SetPrefixes(nil); !errors.Is(err, io.ErrClosedPipe) {
+		t.Errorf("after Close: %v", err)
+	}
+}
+
+// synFrame is an Ethernet frame with a SYN from 198.51.100.2 to 198.51.100.1, behind the given VLAN tags.
+func synFrame(dstPort uint16, tags ...uint16) []byte {
+	f := []byte{0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 2, 0, 0, 0, 0, 2}
+	for _, tag := range tags {
+		f = binary.BigEndian.AppendUint16(f, unix.ETH_P_8021Q)
+		f = binary.BigEndian.AppendUint16(f, tag)
+	}
+	f = append(f, 0x08, 0x00)
+	f = append(f, 0x45, 0, 0, 40, 0, 1, 0, 0, 64, 6, 0, 0, 198, 51, 100, 2, 198, 51, 100, 1)
+	f = append(f, 0x80, 0)
+	f = binary.BigEndian.AppendUint16(f, dstPort)
+	return append(f, 0, 0, 0, 1, 0, 0, 0, 0, 0x50, 2, 0, 0, 0, 0, 0, 0)
+}
+
+// send puts a frame on the wire at the far end.
+func (n *neighbour) send(t *testing.T, frame []byte) {
+	n.do(func() {
+		far, err := net.InterfaceByName("far")
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, 0)
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		defer unix.Close(fd)
+		if err := unix.Sendto(fd, frame, 0, &unix.SockaddrLinklayer{Ifindex: far.Index}); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+func TestUsersFilterAndVLANTags(t *testing.T) {
+	n := connected(t)
+	for _, c := range []struct {
+		expr, iface string
+		tags        []uint16
+		seen        bool
+	}{
+		{"vlan 7 and tcp port 4711", "near", []uint16{7}, true},
+		{"vlan 8 and tcp port 4711", "near", []uint16{7}, false},
+		{"vlan 7 and vlan 9 and tcp port 4711", "near", []uint16{7, 9}, true},
+		{"tcp port 4711", "near", nil, true},
+		{"tcp port 4711", "near", []uint16{7}, true}, // as with tcpdump: the tag is not in the frame
+		{"tcp port 4712", "near", []uint16{7}, false},
+		{"", "near", []uint16{7}, true},
+		{"host 198.51.100.2", Any, nil, true},
+		{"host 198.51.100.2", Any, []uint16{7}, true},
+		{"host 198.51.100.3", Any, nil, false},
+	} {
+		name := fmt.Sprintf("%q on %s with tags %v", c.expr, c.iface, c.tags)
+		var f *filter.Filter
+		if c.expr != "" {
+			var err error
+			if f, err = filter.Compile(c.expr, filter.Options{Link: filter.LinkEthernet}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		s := open(t, Options{Interfaces: []string{c.iface}, Filter: f, All: true})
+		n.send(t, synFrame(4711, c.tags...))
+		n.send(t, synFrame(53)) // the last one
+		count := 0
+		for idle := 0; idle < 3; {
+			var seg flow.Segment
+			if err := s.Next(&seg); err != nil {
+				idle++
+			} else if seg.DstPort == 4711 && seg.SrcIP == flow.IPFrom(netip.MustParseAddr("198.51.100.2")) {
+				count++
+			}
+		}
+		if want := map[bool]int{true: 1}[c.seen]; count != want {
+			t.Errorf("%s: seen %d times, want %d; %+v", name, count, want, s.Stats())
+		}
+		s.Close()
+	}
+}
+
+func TestInterfaceThatGoesDownAndAway(t *testing.T) {
+	n := connected(t)
+	n.do(func() { listen(t, "192.0.2.2:443") })
+	s := open(t, Options{Interfaces: []string{"near"}})
+	ip(t, "link set near down")
+	collect(t, s, func([]flow.Segment) bool { return len(s.Stats().Warnings) > 0 })
+	if w := s.Stats().Warnings; len(w) != 1 || !strings.Contains(w[0], "near") {
+		t.Errorf("warnings %q", w)
+	}
+	ip(t, "link set near up")
+	talk(t, "192.0.2.2:443", "again")
+	if all := collect(t, s, ended); string(stream(all, 443)) != "again" {
+		t.Errorf("%d segments after it came up", len(all))
+	}
+	ip(t, "link del near")
+	var seg flow.Segment
+	for {
+		err := s.Next(&seg)
+		if err == nil || errors.Is(err, capture.ErrIdle) {
+			continue
+		}
+		var gone *InterfaceError
+		if !errors.As(err, &gone) || gone.Name != "near" {
+			t.Errorf("%v", err)
+		}
+		return
+	}
+}
+
+func TestFullRingIsCounted(t *testing.T) {
+	isolate(t)
+	listen(t, "127.0.0.1:443")
+	s := open(t, Options{Interfaces: []string{"lo"}, BufferBytes: 1, SnapLen: 2000})
+	for range 200 {
+		talk(t, "127.0.0.1:443", strings.Repeat("x", 1000))
+	}
+	for idle := 0; idle < 3; {
+		var seg flow.Segment
+		if err := s.Next(&seg); err != nil {
+			idle++
+		}
+	}
+	st := s.Stats()
+	if st.Loss["packet.ring_full"] == 0 || st.Loss["packet.queue_freezes"] == 0 {
+		t.Errorf("%+v", st)
+	}
+	talk(t, "127.0.0.1:443", "after")
+	if all := collect(t, s, ended); string(stream(all, 443)) != "after" {
+		t.Error("it does not go on after a loss")
+	}
+	if again := s.Stats(); again.Loss["packet.ring_full"] < st.Loss["packet.ring_full"] {
+		t.Errorf("counters went back: %+v, then %+v", st, again)
+	}
+}
+
+func TestCloseUnblocksNextAndLeavesNothing(t *testing.T) {
+	isolate(t)
+	files := func() int {
+		entries, err := os.ReadDir("/proc/self/fd")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(entries)
+	}
+	sockets := func() int {
+		b, err := os.ReadFile("/proc/thread-self/net/packet")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return bytes.Count(b, []byte("\n")) - 1
+	}
+	before := files()
+	for range 20 {
+		s, err := Open(Options{Interfaces: []string{"lo"}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if sockets() != 1 {
+			t.Error("no packet socket is open")
+		}
+		result := make(chan error)
+		go func() {
+			var seg flow.Segment
+			for {
+				if err := s.Next(&seg); !errors.Is(err, capture.ErrIdle) {
+					result <- err
+					return
+				}
+			}
+		}()
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+		if err := <-result; err != io.EOF {
+			t.Errorf("Next: %v", err)
+		}
+		if err := s.Close(); err != nil {
+			t.Errorf("second Close: %v", err)
+		}
+		s.Stats()
+	}
+	if n := sockets(); n != 0 {
+		t.Errorf("%d packet sockets are left", n)
+	}
+	if after := files(); after > before {
+		t.Errorf("%d files are open, %d before", after, before)
+	}
+}
+
+func TestOpenTellsWhatIsWrong(t *testing.T) {
+	isolate(t)
+	var iface *InterfaceError
+	if _, err := Open(Options{Interfaces: []string{"lo", "nosuch0"}}); !errors.As(err, &iface) || iface.Name != "nosuch0" {
+		t.Errorf("unknown interface: %v", err)
+	}
+	for _, expr := range []string{"ether host 02:00:00:00:00:01", "vlan 7"} {
+		f, err := filter.Compile(expr, filter.Options{Link: filter.LinkEthernet})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var syntax *filter.SyntaxError
+		if _, err := Open(Options{Filter: f}); !errors.As(err, &syntax) {
+			t.Errorf("%s on any: %v", expr, err)
+		}
+		if s, err := Open(Options{Interfaces: []string{"lo"}, Filter: f}); err != nil {
+			t.Errorf("%s on lo: %v", expr, err)
+		} else {
+			s.Close()
+		}
+	}
+
+	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var data [2]unix.CapUserData
+	if err := unix.Capget(&header, &data[0]); err != nil {
+		t.Fatal(err)
+	}
+	data[0].Effective &^= 1 << unix.CAP_NET_RAW
+	runtime.LockOSThread()
+	if err := unix.Capset(&header, &data[0]); err != nil { // of this thread alone, which ends with the test
+		t.Fatal(err)
+	}
+	var permission *PermissionError
+	if _, err := Open(Options{}); !errors.As(err, &permission) || permission.Capability != "CAP_NET_RAW" || !errors.Is(err, os.ErrPermission) {
+		t.Errorf("without the right: %v", err)
+	}
+}
+
+type owners map[uint16]*flow.Opening
+
+func (o owners) Opening(syn flow.FiveTuple) *flow.Opening { return o[syn.DstPort] }
+
+func TestOpenerIsAskedForWithTheSYN(t *testing.T) {
+	isolate(t)
+	listen(t, "127.0.0.1:443")
+	s := open(t, Options{Interfaces: []string{"lo"}, Owners: owners{443: {Process: flow.Process{PID: 7}}},
+		Describe: func(p *flow.Process) { p.Exe = "described" }})
+	talk(t, "127.0.0.1:443", "x")
+	for _, g := range collect(t, s, ended) {
+		first := g.Flags&(flow.SYN|flow.ACK) == flow.SYN
+		if first != (g.Opening != nil) {
+			t.Errorf("%+v", g)
+		}
+		if first && (g.Opening.Process.PID != 7 || g.Opening.Process.Exe != "described" || g.Opening.Time != g.Time) {
+			t.Errorf("%+v", g.Opening)
+		}
+	}
+}
+
+// tun makes an interface without link headers and returns what its packets go into and come out of.
+func tun(t *testing.T, name string) *os.File {
+	t.Helper()
+	fd, err := unix.Open("/dev/net/tun", unix.O_RDWR|unix.O_CLOEXEC, 0)
+	if err != nil {
+		t.Skipf("no tun devices here: %v", err)
+	}
+	f := os.NewFile(uintptr(fd), name)
+	t.Cleanup(func() { f.Close() })
+	request, err := unix.NewIfreq(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	request.SetUint16(unix.IFF_TUN | unix.IFF_NO_PI)
+	if err := unix.IoctlIfreq(fd, unix.TUNSETIFF, request); err != nil {
+		t.Fatal(err)
+	}
+	return f
+}
+
+func TestInterfaces(t *testing.T) {
+	isolate(t)
+	tun(t, "tun9")
+	list, err := Interfaces()
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := 0
+	for _, x := range list {
+		switch x.Name {
+		case "lo":
+			found++
+			if !x.Up || !x.Loopback || !x.Ethernet || len(x.Addresses) == 0 || !x.Addresses[0].Addr().IsLoopback() {
+				t.Errorf("%+v", x)
+			}
+		case "tun9":
+			found++
+			if x.Up || x.Ethernet {
+				t.Errorf("%+v", x)
+			}
+		}
+	}
+	if found != 2 {
+		t.Errorf("%+v", list)
+	}
+}
+
+func TestInterfaceWithoutLinkHeader(t *testing.T) {
+	isolate(t)
+	f := tun(t, "tun9")
+	ip(t, "link set tun9 up")
+	for _, name := range []string{"tun9", Any} {
+		s := open(t, Options{Interfaces: []string{name}, Ports: []uint16{4711}})
+		if _, err := f.Write(synFrame(4711)[14:]); err != nil {
+			t.Fatal(err)
+		}
+		all := collect(t, s, func(all []flow.Segment) bool { return len(all) > 0 })
+		if len(all) != 1 || all[0].DstPort != 4711 || all[0].SrcPort != 0x8000 {
+			t.Errorf("%s: %+v", name, all)
+		}
+	}
+}
+
+func TestTunnelledPacketsOnRequest(t *testing.T) {
+	n := connected(t)
+	inner := synFrame(4711)[14:]
+	outer := synFrame(0)[:14]
+	outer = append(outer, 0x45, 0, 0, byte(20+len(inner)), 0, 1, 0, 0, 64, 4, 0, 0, 198, 51, 100, 2, 198, 51, 100, 1)
+	outer = append(outer, inner...)
+	with := open(t, Options{Interfaces: []string{"near"}, Tunnels: true})
+	without := open(t, Options{Interfaces: []string{"near"}})
+	n.send(t, outer)
+	if all := collect(t, with, func(all []flow.Segment) bool { return len(all) > 0 }); len(all) != 1 || all[0].DstPort != 4711 {
+		t.Errorf("with: %+v", all)
+	}
+	var seg flow.Segment
+	if err := without.Next(&seg); !errors.Is(err, capture.ErrIdle) {
+		t.Errorf("without: %+v, %v", seg, err)
+	}
+}
