@@ -34,8 +34,16 @@ type outcome struct {
 	err error
 }
 
-// writeClientFiles makes the configurations of OpenSSL by which Python speaks old versions, or no new ones.
+// rangesJSON is AWS's list for the tests.
+const rangesJSON = `{"syncToken": "1700000000", "createDate": "2026-01-01-00-00-00", "ipv6_prefixes": [], "prefixes": [
+	{"ip_prefix": "203.0.113.128/25", "region": "us-west-2", "service": "AMAZON", "network_border_group": "us-west-2"},
+	{"ip_prefix": "203.0.113.128/25", "region": "us-west-2", "service": "DYNAMODB", "network_border_group": "us-west-2"}]}`
+
+// writeClientFiles makes the list of addresses, and the configurations of OpenSSL by which Python speaks old versions, or no new ones.
 func (r *rig) writeClientFiles() error {
+	if err := os.WriteFile(filepath.Join(r.dir, "ip-ranges.json"), []byte(rangesJSON), 0o644); err != nil {
+		return err
+	}
 	for name, settings := range map[string]string{
 		"level0.cnf": "MinProtocol = TLSv1\nCipherString = DEFAULT@SECLEVEL=0\n",
 		"max11.cnf":  "MinProtocol = TLSv1\nMaxProtocol = TLSv1.1\nCipherString = DEFAULT@SECLEVEL=0\n",
@@ -48,8 +56,18 @@ func (r *rig) writeClientFiles() error {
 	}
 	for i, s := range r.scenarios {
 		var err error
-		if s.hosts, err = r.writeHosts("client-"+strconv.Itoa(i), []string{s.addr.String() + " " + s.host}); err != nil {
+		line := s.addr.String() + " " + s.host
+		switch {
+		case s.byDNS:
+			line = ""
+		case s.mapped:
+			line = "::ffff:" + line
+		}
+		if s.hosts, err = r.writeHosts("client-"+strconv.Itoa(i), []string{line}); err != nil {
 			return err
+		}
+		if s.stays {
+			s.ready, s.until = filepath.Join(r.dir, fmt.Sprintf("ready-%d", i)), filepath.Join(r.dir, fmt.Sprintf("until-%d", i))
 		}
 	}
 	return nil
@@ -71,7 +89,9 @@ func (r *rig) runClients() {
 		})
 	}
 	for _, s := range r.scenarios {
-		queue <- s
+		if !s.early {
+			queue <- s
+		}
 	}
 	close(queue)
 	wg.Wait()
@@ -84,7 +104,11 @@ func (r *rig) fill(s *placed, text string) string {
 
 // optionsJSON is what the client gets as its argument.
 func (r *rig) optionsJSON(s *placed) string {
-	b, err := json.Marshal(merged(map[string]any{"region": s.region, "note": secretNote}, s.options))
+	options := merged(map[string]any{"region": s.region}, s.options)
+	if s.stays {
+		options["ready"], options["until"] = s.ready, s.until
+	}
+	b, err := json.Marshal(options)
 	if err != nil {
 		panic(err) // a scenario that cannot be written as JSON
 	}
@@ -125,6 +149,9 @@ func (r *rig) runClient(s *placed) outcome {
 		return o
 	}
 	o.pid = p.Process.Pid
+	if s.stays {
+		r.awaitReports(s, p)
+	}
 	select {
 	case <-p.done:
 	case <-time.After(60 * time.Second):
@@ -145,6 +172,34 @@ func (r *rig) runClient(s *placed) outcome {
 	}
 	o.problem, _, o.err = report(text)
 	return o
+}
+
+// awaitReports waits until the client has done its work and each live source has told of it, for some seconds, and lets it go.
+func (r *rig) awaitReports(s *placed, p *process) {
+	defer os.WriteFile(s.until, nil, 0o644)
+	if r.wait("a client that stays", func() error {
+		_, err := os.Stat(s.ready)
+		if err != nil && p.running() != nil {
+			return nil
+		}
+		return err
+	}) != nil {
+		return
+	}
+	if s.early {
+		close(r.earlyConnected)
+		<-r.observing
+	}
+	s.told = map[string]bool{}
+	deadline := time.Now().Add(10 * time.Second)
+	for len(s.told) < len(r.live) && time.Now().Before(deadline) {
+		for _, source := range r.live {
+			if b, err := os.ReadFile(r.outputOf(source)); err == nil && bytes.Contains(b, []byte(`"server_ip":"`+s.addr.String()+`"`)) {
+				s.told[source] = true
+			}
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
 }
 
 // report reads what a client says in JSON; other lines, which are warnings, are passed over.

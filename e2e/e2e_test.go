@@ -3,9 +3,13 @@ package e2e
 import (
 	"bytes"
 	"fmt"
+	"os"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
+
+	"github.com/santhosh-tekuri/jsonschema/v6"
 )
 
 // TestClients holds every client to what its scenario says that it does; without that the sessions prove nothing.
@@ -109,6 +113,116 @@ func TestSourcesAgree(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestToldAtOnce: live sources put a session out while it lasts.
+func TestToldAtOnce(t *testing.T) {
+	for _, source := range []string{"packet", "ebpf"} {
+		t.Run(source, func(t *testing.T) {
+			observe(t, source)
+			for _, s := range theRig.scenarios {
+				if s.stays && !s.told[source] {
+					t.Errorf("%s: nothing before the client left", s.name)
+				}
+			}
+		})
+	}
+}
+
+// TestDNS holds each source to the answer that misled a client.
+func TestDNS(t *testing.T) {
+	for _, source := range []string{"file", "packet", "ebpf"} {
+		t.Run(source, func(t *testing.T) {
+			o := observe(t, source)
+			for _, s := range theRig.scenarios {
+				if !s.byDNS {
+					continue
+				}
+				found := false
+				for _, d := range o.dns {
+					if d.Question == s.host && slices.Contains(d.Addresses, s.addr) {
+						found = true
+						if rules := d.rules(); rules != "unexpected-destination:high" {
+							t.Errorf("%s: findings %q of the answer", s.name, rules)
+						}
+					}
+				}
+				if !found {
+					t.Errorf("%s: no answer for %s with %s among %v", s.name, s.host, s.addr, o.dns)
+				}
+			}
+		})
+	}
+}
+
+// TestEveryNamespace: the kernel's hooks see the proxies' own sessions, though they are in another network namespace than dynwatch.
+func TestEveryNamespace(t *testing.T) {
+	o := observe(t, "ebpf")
+	var info syscall.Stat_t
+	if err := syscall.Stat("/proc/self/ns/net", &info); err != nil {
+		t.Fatal(err)
+	}
+	seen := map[string]int{}
+	for _, v := range o.sessions {
+		if v.Process != nil && v.Process.NetNS != info.Ino && v.Endpoint.Service == "dynamodb" {
+			for _, origin := range origins {
+				if v.Flow.ServerIP == origin.address() {
+					seen[v.Process.Comm]++
+				}
+			}
+		}
+	}
+	for _, proxy := range []string{"tinyproxy", "mitmdump"} {
+		if seen[proxy] == 0 {
+			t.Errorf("no session of %s in the other namespace: %v", proxy, seen)
+		}
+	}
+}
+
+// TestNothingIsLost: a rig of this size overruns nobody. Otherwise the other tests prove less than they seem to.
+func TestNothingIsLost(t *testing.T) {
+	observe(t, "file")
+	for source, o := range runs.observers {
+		for counter, n := range o.summary.Loss {
+			if n != 0 {
+				t.Errorf("%s: %s is %d", source, counter, n)
+			}
+		}
+	}
+}
+
+// TestOutputIsByTheSchema holds every line to the published contract.
+func TestOutputIsByTheSchema(t *testing.T) {
+	observe(t, "file")
+	f, err := os.Open("../docs/events.schema.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	doc, err := jsonschema.UnmarshalJSON(f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := jsonschema.NewCompiler()
+	c.AssertFormat()
+	if err := c.AddResource("events.json", doc); err != nil {
+		t.Fatal(err)
+	}
+	schema, err := c.Compile("events.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for source, o := range runs.observers {
+		for line := range bytes.Lines(o.output) {
+			v, err := jsonschema.UnmarshalJSON(bytes.NewReader(line))
+			if err == nil {
+				err = schema.Validate(v)
+			}
+			if err != nil {
+				t.Errorf("%s: %v\nin %s", source, err, line)
+			}
+		}
 	}
 }
 

@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"flag"
 	"fmt"
 	"os"
 	"os/exec"
@@ -22,8 +23,9 @@ func TestMain(m *testing.M) {
 	if dir := os.Getenv(insideEnv); dir != "" {
 		os.Exit(runInside(m, dir))
 	}
+	flag.Parse()
 	if whyNot = missing(); whyNot != "" {
-		if mustRun() {
+		if mustRun() && !listing() {
 			fmt.Fprintln(os.Stderr, "e2e:", whyNot)
 			os.Exit(1)
 		}
@@ -35,6 +37,12 @@ func TestMain(m *testing.M) {
 		status = 1
 	}
 	os.Exit(status)
+}
+
+// listing reports whether go test was asked for the names of the tests only.
+func listing() bool {
+	f := flag.Lookup("test.list")
+	return f != nil && f.Value.String() != ""
 }
 
 // mustRun reports whether a test that cannot run is a failure.
@@ -90,25 +98,20 @@ func build(to, dir, what string) error {
 	return nil
 }
 
-// runInside sets the rig up, runs the tests, and takes the rig down.
+// runInside runs the tests, and takes down what they set up.
 func runInside(m *testing.M, dir string) (status int) {
 	os.Unsetenv(insideEnv)
 	r, err := newRig(dir)
-	if err == nil {
-		err = r.start()
-	}
-	if r != nil {
-		defer r.stop()
-	}
 	if err != nil {
-		fmt.Fprintln(os.Stderr, "e2e: set-up:", err)
+		fmt.Fprintln(os.Stderr, "e2e:", err)
 		return 1
 	}
 	theRig = r
+	defer r.stop()
 	return m.Run()
 }
 
-// theRig is nil where the tests cannot run.
+// theRig is nil where the tests cannot run. It is started by the first test that observes something.
 var theRig *rig
 
 // needRig gives the rig or skips.

@@ -52,19 +52,21 @@ func (r *rig) makeNamespaces() error {
 		"route add local 198.51.100.0/24 dev lo",
 		"route add local 203.0.113.0/24 dev lo",
 	}
-	for _, s := range r.scenarios {
+	for i, s := range r.scenarios {
 		switch {
 		case s.at == loopback:
-			continue // 127.0.0.1 is the client of all
+			s.from = netip.AddrFrom4([4]byte{127, 0, 0, 1}) // the client of all
 		case s.addr.Is4():
-			client := fmt.Sprintf("192.0.2.%d", s.addr.As4()[3])
-			near = append(near, "address add "+client+"/32 dev near",
-				fmt.Sprintf("route add %s/32 via %s dev near src %s", s.addr, farLink, client))
+			s.from = netip.AddrFrom4([4]byte{192, 0, 2, byte(firstAddress + i)})
+			near = append(near, fmt.Sprintf("address add %s/32 dev near", s.from),
+				fmt.Sprintf("route add %s/32 via %s dev near src %s", s.addr, farLink, s.from))
 		default:
-			client := fmt.Sprintf("2001:db8::1:%x", s.addr.As16()[15])
+			a := netip.MustParseAddr("2001:db8::1:0").As16()
+			a[15] = byte(firstAddress + i)
+			s.from = netip.AddrFrom16(a)
 			away = append(away, "-6 address add "+s.addr.String()+"/128 dev lo nodad")
-			near = append(near, "-6 address add "+client+"/128 dev near nodad",
-				fmt.Sprintf("-6 route add %s/128 via %s dev near src %s", s.addr, farLink6, client))
+			near = append(near, fmt.Sprintf("-6 address add %s/128 dev near nodad", s.from),
+				fmt.Sprintf("-6 route add %s/128 via %s dev near src %s", s.addr, farLink6, s.from))
 		}
 	}
 	if err := ipBatch(near); err != nil {

@@ -23,7 +23,30 @@ type observer struct {
 	// output is what it printed, in JSON lines; stderr its messages.
 	output, stderr []byte
 	sessions       []*seen
-	summary        map[string]any
+	dns            []*answer
+	summary        *struct{ Loss map[string]int64 }
+}
+
+// answer is a DNS answer as an observer printed it.
+type answer struct {
+	Question  string
+	Addresses []netip.Addr
+	Findings  findings
+}
+
+func (a *answer) rules() string { return a.Findings.String() }
+
+// findings of a session or an answer.
+type findings []struct{ Rule, Severity, Message string }
+
+// String is rule:severity of each, sorted.
+func (list findings) String() string {
+	var rules []string
+	for _, f := range list {
+		rules = append(rules, f.Rule+":"+f.Severity)
+	}
+	slices.Sort(rules)
+	return strings.Join(rules, " ")
 }
 
 // seen is a session as an observer printed it.
@@ -38,6 +61,7 @@ type seen struct {
 	Process *struct {
 		PID       int
 		Comm, Exe string
+		NetNS     uint64
 	}
 	Endpoint struct {
 		Service, Kind, Region string
@@ -55,7 +79,7 @@ type seen struct {
 	Trust      string
 	HTTP       struct{ Operation, Host string }
 	Verdict    string
-	Findings   []struct{ Rule, Severity, Message string }
+	Findings   findings
 	line       string
 }
 
@@ -83,6 +107,10 @@ func observe(t *testing.T, source string) *observer {
 
 // run starts the observers, runs the clients, and stops the observers when they have seen the end.
 func (r *rig) run() (map[string]*observer, error) {
+	if err := r.start(); err != nil {
+		return nil, fmt.Errorf("set-up: %w", err)
+	}
+	early := r.runEarly()
 	pcap := filepath.Join(r.dir, "all.pcap")
 	dump, err := r.startIn(here, "", "tcpdump", []string{"tcpdump", "-i", "any", "-n", "-U", "-B", "65536", "-Z", "root", "-w", pcap,
 		"tcp or udp port 53"}, nil)
@@ -93,7 +121,8 @@ func (r *rig) run() (map[string]*observer, error) {
 		return nil, err
 	}
 	live := map[string]*process{}
-	for _, source := range r.liveSources() {
+	r.live = r.liveSources()
+	for _, source := range r.live {
 		arguments := r.captureCommand("--source", source)
 		if source == "packet" {
 			arguments = append(arguments, "-i", "any")
@@ -111,7 +140,9 @@ func (r *rig) run() (map[string]*observer, error) {
 			return nil, err
 		}
 	}
+	close(r.observing)
 	r.runClients()
+	<-early
 	if err := mark(); err != nil {
 		return nil, fmt.Errorf("the last request: %w", err)
 	}
@@ -155,14 +186,36 @@ func (r *rig) run() (map[string]*observer, error) {
 	return observers, nil
 }
 
+// runEarly starts the client that is there before the observers, and returns when it has its connection. The channel is closed when it is done.
+func (r *rig) runEarly() (done chan struct{}) {
+	done = make(chan struct{})
+	for _, s := range r.scenarios {
+		if !s.early {
+			continue
+		}
+		go func() {
+			s.outcome = r.runClient(s)
+			close(done)
+		}()
+		select {
+		case <-r.earlyConnected:
+		case <-done: // it failed: TestClients says how
+		}
+		return done
+	}
+	close(done)
+	return done
+}
+
 // liveReady is what a live capture says on standard error once nothing escapes it.
-const liveReady = "listening"
+const liveReady = "dynwatch: watching"
 
 func (r *rig) outputOf(source string) string { return filepath.Join(r.dir, source+".json") }
 
 // captureCommand is dynwatch with the policy that the scenarios assume.
 func (r *rig) captureCommand(arguments ...string) []string {
 	c := []string{filepath.Join(r.dir, "dynwatch"), "capture", "-o", "json", "--allow-ca", filepath.Join(r.dir, "roots.pem"),
+		"--ranges", filepath.Join(r.dir, "ip-ranges.json"),
 		"--endpoint", "198.51.100.0/24", "--endpoint", "127.51.0.0/24", "--endpoint", "2001:db8:51::/64"}
 	for _, s := range r.scenarios {
 		if s.server.allowed {
@@ -175,10 +228,12 @@ func (r *rig) captureCommand(arguments ...string) []string {
 // liveSources are those that this dynwatch has.
 func (r *rig) liveSources() []string {
 	out, err := command([]string{filepath.Join(r.dir, "dynwatch"), "capture", "--help"}).Output()
-	if err != nil || !bytes.Contains(out, []byte("  -i, --interface")) {
+	if err != nil {
 		return nil
 	}
-	return []string{"packet", "ebpf"}
+	_, kinds, _ := strings.Cut(string(out), "--source KIND")
+	kinds, _, _ = strings.Cut(kinds, "--")
+	return slices.DeleteFunc([]string{"packet", "ebpf"}, func(source string) bool { return !strings.Contains(kinds, source) })
 }
 
 func readObserver(source, output, stderr string) (*observer, error) {
@@ -206,6 +261,12 @@ func readObserver(source, output, stderr string) (*observer, error) {
 				return nil, fmt.Errorf("%s: %w: %s", source, err, lines.Bytes())
 			}
 			o.sessions = append(o.sessions, s)
+		case "dns":
+			d := new(answer)
+			if err := json.Unmarshal(lines.Bytes(), d); err != nil {
+				return nil, fmt.Errorf("%s: %w: %s", source, err, lines.Bytes())
+			}
+			o.dns = append(o.dns, d)
 		case "summary":
 			if err := json.Unmarshal(lines.Bytes(), &o.summary); err != nil {
 				return nil, err
@@ -237,12 +298,4 @@ func (v *seen) name() string {
 	return v.HTTP.Host
 }
 
-// rules are the findings as rule:severity, sorted.
-func (v *seen) rules() string {
-	var rules []string
-	for _, f := range v.Findings {
-		rules = append(rules, f.Rule+":"+f.Severity)
-	}
-	slices.Sort(rules)
-	return strings.Join(rules, " ")
-}
+func (v *seen) rules() string { return v.Findings.String() }

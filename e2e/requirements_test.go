@@ -33,8 +33,8 @@ var programs = []struct{ path, pkg string }{
 
 // missing says what the tests lack, in one line; empty when they can run.
 func missing() string {
-	if !flag.Parsed() {
-		flag.Parse()
+	if listing() {
+		return "only listed"
 	}
 	if f := flag.Lookup("test.short"); f != nil && f.Value.String() == "true" {
 		return "end-to-end tests are not short"

@@ -32,6 +32,12 @@ type rig struct {
 	scenarios []*placed
 	// farPID is a process that holds the servers' namespace.
 	farPID int
+	// live are the live sources that run.
+	live []string
+	// earlyConnected is closed when the client that is there before the observers has its connection, observing when they watch.
+	earlyConnected, observing chan struct{}
+	// dns answers the clients' questions.
+	dns net.PacketConn
 	// processes in the order of their start.
 	processes []*process
 }
@@ -40,10 +46,16 @@ type rig struct {
 type placed struct {
 	scenario
 	addr netip.Addr
+	// from is the client's address.
+	from netip.Addr
 	// hosts is the client's /etc/hosts.
 	hosts string
+	// ready and until are the files by which a client that stays is led.
+	ready, until string
 
 	outcome outcome
+	// told are the live sources that had put the session out while its client was still there.
+	told map[string]bool
 }
 
 type process struct {
@@ -77,17 +89,19 @@ var origins = []origin{
 var markerAddress = far.address(249)
 
 func newRig(dir string) (*rig, error) {
-	r := &rig{dir: dir}
+	r := &rig{dir: dir, earlyConnected: make(chan struct{}), observing: make(chan struct{})}
 	var err error
 	if r.modules, err = nodeModules(); err != nil {
 		return nil, err
 	}
-	for i, s := range scenarios() {
-		p := &placed{scenario: *s, addr: s.at.address(firstAddress + i)}
-		if firstAddress+i >= int(markerAddress.As4()[3]) {
-			return nil, errors.New("more scenarios than addresses")
-		}
+	taken := map[network]int{}
+	for _, s := range scenarios() {
+		p := &placed{scenario: *s, addr: s.at.address(firstAddress + taken[s.at])}
+		taken[s.at]++
 		r.scenarios = append(r.scenarios, p)
+	}
+	if far.address(firstAddress+taken[far]).Compare(markerAddress) >= 0 || taken[unlisted] > 100 || taken[aws] > 100 || len(r.scenarios) > 240 {
+		return nil, errors.New("more scenarios than addresses")
 	}
 	return r, nil
 }
@@ -122,6 +136,9 @@ func (r *rig) start() error {
 	// Clients that verify by the system's store find the test's root there.
 	if err := syscall.Mount(filepath.Join(r.dir, "roots.pem"), "/etc/ssl/certs/ca-certificates.crt", "", syscall.MS_BIND, ""); err != nil {
 		return fmt.Errorf("mount the roots: %w", err)
+	}
+	if err := r.answerDNS(); err != nil {
+		return err
 	}
 	return r.startServers()
 }
@@ -183,12 +200,15 @@ func (r *rig) wrapped(where place, hosts string, arguments []string) []string {
 func baseEnv(home string) []string {
 	return []string{
 		"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME=" + home, "LANG=C.UTF-8", "PYTHONDONTWRITEBYTECODE=1",
-		"AWS_ACCESS_KEY_ID=AKIAIOSFODNN7EXAMPLE", "AWS_SECRET_ACCESS_KEY=" + secretKey, "AWS_EC2_METADATA_DISABLED=true",
+		"AWS_ACCESS_KEY_ID=AKIAIOSFODNN7EXAMPLE", "AWS_SECRET_ACCESS_KEY=" + secretKey, "AWS_EC2_METADATA_DISABLED=true", "E2E_NOTE=" + secretNote,
 	}
 }
 
 // stop ends every process, the latest first.
 func (r *rig) stop() {
+	if r.dns != nil {
+		r.dns.Close()
+	}
 	for _, p := range slices.Backward(r.processes) {
 		p.end(syscall.SIGTERM, 3*time.Second)
 	}

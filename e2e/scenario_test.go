@@ -23,6 +23,12 @@ type scenario struct {
 	at network
 	// region goes to the client, host is the name that has the scenario's address in its hosts file.
 	region, host string
+	// byDNS: the name is not in the hosts file, a DNS server gives the address.
+	byDNS bool
+	// mapped: the hosts file has the address as an IPv4-mapped IPv6 one.
+	mapped bool
+	// stays: the client keeps its connection until the live sources have told of it. early: it also connects before they start.
+	stays, early bool
 
 	want want
 }
@@ -34,17 +40,20 @@ type network int
 const (
 	far      network = iota // 198.51.100.0/24 behind a veth pair, listed with --endpoint
 	loopback                // 127.51.0.0/24 on the client's own host, listed
-	unlisted                // 203.0.113.0/24 behind the veth pair, not listed
+	unlisted                // 203.0.113.0/25 behind the veth pair, not listed
+	aws                     // 203.0.113.128/25 behind the veth pair, DynamoDB's in the ip-ranges.json of the tests
 	v6                      // 2001:db8:51::/64 behind the veth pair, listed
 )
 
-// address is the one of the i-th scenario.
+// address is the i-th of the network.
 func (n network) address(i int) netip.Addr {
 	switch n {
 	case loopback:
 		return netip.AddrFrom4([4]byte{127, 51, 0, byte(i)})
 	case unlisted:
 		return netip.AddrFrom4([4]byte{203, 0, 113, byte(i)})
+	case aws:
+		return netip.AddrFrom4([4]byte{203, 0, 113, byte(128 + i)})
 	case v6:
 		a := netip.MustParseAddr("2001:db8:51::").As16()
 		a[15] = byte(i)

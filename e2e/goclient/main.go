@@ -24,7 +24,6 @@ type options struct {
 	Insecure  bool   `json:"insecure"`
 	DualStack bool   `json:"dual_stack"`
 	FIPS      bool   `json:"fips"`
-	Note      string `json:"note"`
 }
 
 func main() {
@@ -63,7 +62,7 @@ func work(argument string) error {
 		}
 	})
 	id := &types.AttributeValueMemberS{Value: "customer-of-the-tests"}
-	item := map[string]types.AttributeValue{"id": id, "note": &types.AttributeValueMemberS{Value: o.Note}}
+	item := map[string]types.AttributeValue{"id": id, "note": &types.AttributeValueMemberS{Value: os.Getenv("E2E_NOTE")}}
 	if _, err := client.PutItem(ctx, &dynamodb.PutItemInput{TableName: aws.String("Orders"), Item: item}); err != nil {
 		return err
 	}
@@ -71,7 +70,7 @@ func work(argument string) error {
 	if err != nil {
 		return err
 	}
-	if n, _ := found.Item["note"].(*types.AttributeValueMemberS); n == nil || n.Value != o.Note {
+	if n, _ := found.Item["note"].(*types.AttributeValueMemberS); n == nil || n.Value != os.Getenv("E2E_NOTE") {
 		return fmt.Errorf("another item came back")
 	}
 	return nil
