@@ -35,7 +35,7 @@ type captureFlags struct {
 func captureCommand() *cobra.Command {
 	var f captureFlags
 	cmd := &cobra.Command{
-		Use:   "capture [-r FILE] [flags] [filter expression | -- COMMAND ARGS…]",
+		Use:   "capture [-r FILE] [flags] [filter expression | -- COMMAND ARGS...]",
 		Short: "judge every DynamoDB session of this host, or of capture files",
 		Long: `Watches this host, or reads capture files with -r (pcap or pcapng, plain or
 compressed by gzip or zstd), finds every session with DynamoDB, and says of each

@@ -24,8 +24,8 @@ func hintFor(cmd *cobra.Command, args []string, err error) string {
 
 // notYet are letters of tcpdump's that people type by habit.
 var notYet = map[string]string{
-	"i": "live capture is not part of this version: record with tcpdump -i IFACE -w FILE, then dynwatch capture -r FILE",
-	"D": "live capture is not part of this version, so there are no interfaces to list",
+	"i": "all of this host is watched, not an interface: leave -i out, or record with tcpdump -i IFACE -w FILE and read that with -r FILE",
+	"D": "all of this host is watched, so there are no interfaces to choose from",
 }
 
 func flagHint(cmd *cobra.Command, unknown *pflag.NotExistError, help string) string {

@@ -114,7 +114,7 @@ type lookupJSON struct {
 
 func rangesLookupCommand(load func() (*endpoint.Ranges, error), format *string) *cobra.Command {
 	return &cobra.Command{
-		Use:               "lookup ADDRESS|NAME…",
+		Use:               "lookup ADDRESS|NAME...",
 		Short:             "say whether an address or a host name is DynamoDB's",
 		Long:              "Says whether an address or a host name is DynamoDB's. Nothing is resolved.",
 		Example:           "  dynwatch ranges lookup 52.94.5.7\n  dynwatch ranges lookup dynamodb.eu-central-1.amazonaws.com",

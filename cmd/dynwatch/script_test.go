@@ -84,6 +84,9 @@ func play(t *testing.T, script string) string {
 func step(t *testing.T, out *strings.Builder, command string) {
 	stages := splitWords(t, command)
 	args := stages[0]
+	if args[0] == "capture" && len(args) == 1 {
+		t.Fatal("capture alone would watch this host")
+	}
 	stdin := io.Reader(strings.NewReader(""))
 	if n := len(args); n > 2 && args[n-2] == "<" {
 		data, err := os.ReadFile(args[n-1])
