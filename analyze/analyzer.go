@@ -88,7 +88,7 @@ type Stats struct {
 	ProtocolErrors, Unreadable uint64
 	// HTTPUnfollowed are cleartext HTTP flows that were dropped after a request that was not DynamoDB's, because many were open.
 	HTTPUnfollowed uint64
-	// DNSAnswers about DynamoDB names; DNSMalformed messages on port 53.
+	// DNSAnswers about DynamoDB names; DNSMalformed ones, as far as the name could be read.
 	DNSAnswers, DNSMalformed uint64
 	// Late sessions were put out after one that began later.
 	Late uint64
@@ -116,6 +116,7 @@ type Analyzer struct {
 	// following counts the cleartext HTTP flows that are read.
 	following int
 	resolved  *endpoint.Resolved
+	concern   func(name []byte) bool // mayConcern
 	resumed   resumptions
 
 	// tap takes all bytes and gaps in place of recognition; for tests of reassembly.
@@ -143,6 +144,7 @@ func New(o Options) *Analyzer {
 		o.History = rules.NewRecent()
 	}
 	a := &Analyzer{o: o, table: newFlowTable(), resolved: endpoint.NewResolved(o.Endpoints, 0)}
+	a.concern = a.mayConcern
 	a.order.emit = func(s *session.Session) {
 		if !o.Live {
 			a.judge(s)

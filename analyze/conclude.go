@@ -3,6 +3,7 @@ package analyze
 import (
 	"crypto/sha256"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
@@ -45,7 +46,7 @@ func (a *Analyzer) conclude(c *conn) {
 	case a.o.Live:
 		a.putOut(c, s)
 	default:
-		a.order.finished(c.start, s)
+		a.order.finished(c, s)
 	}
 }
 
@@ -60,6 +61,12 @@ func (a *Analyzer) recogniseHeld(c *conn, dir uint8) {
 
 // closeLayer tells a layer's reader how each side ended.
 func (a *Analyzer) closeLayer(c *conn, l *layer) {
+	if l.http != nil && l.http.H2C() {
+		if c.web == nil {
+			c.web = &session.HTTP{}
+		}
+		c.web.H2C = true
+	}
 	for dir := range uint8(2) {
 		st := &c.streams[dir]
 		rst := c.endSeen && c.endRST && c.endDir == dir
@@ -76,11 +83,7 @@ func (a *Analyzer) closeLayer(c *conn, l *layer) {
 	if l.tls == nil {
 		return
 	}
-	l.tls.End()
-	f := l.tls.Facts()
-	if f.ProtocolError != nil {
-		a.stats.ProtocolErrors++
-	}
+	f := a.endTLS(l)
 	if !c.decided {
 		a.decideTLS(c, l, f, true)
 	}
@@ -98,15 +101,16 @@ func (a *Analyzer) build(c *conn) *session.Session {
 			tls = &c.inner
 		}
 		if tls.tls != nil && tls.tls.Facts().Seen() {
-			if s = a.readTLS(c, tls); !hello(tls.tls.Facts()) && !c.byAddr && !c.ours {
-				return nil // the middle of some TLS connection
-			}
+			s = a.readTLS(c, tls)
 		} else {
 			s = a.readCleartext(c)
 		}
 	}
 	if s == nil || !c.ours && !(a.o.All && s.TLS != nil) {
 		return nil
+	}
+	if s.Transport == session.TransportUnknown && !c.ours && !c.byAddr {
+		return nil // the middle of some TLS connection
 	}
 	server, port := c.server()
 	client, clientPort := c.key.a, c.key.pa
@@ -120,6 +124,7 @@ func (a *Analyzer) build(c *conn) *session.Session {
 	s.HTTP = c.reportedHTTP()
 	if c.ours {
 		s.Endpoint = c.endpoint
+		s.Endpoint.MatchedBy = slices.Clone(c.endpoint.MatchedBy) // of a live session more may be found later
 		a.locate(c, &s.Endpoint, s.Server)
 	}
 	for dir := range uint8(2) {
@@ -163,7 +168,7 @@ func (a *Analyzer) readCleartext(c *conn) *session.Session {
 		s.Transport = session.TransportHTTP
 	}
 	if !c.ours && c.byAddr {
-		a.matchAddress(c, "")
+		a.matchServer(c, "", false)
 		c.noteUnknownRange()
 	}
 	return s
@@ -185,8 +190,7 @@ func (a *Analyzer) readDAX(c *conn, s *session.Session) {
 	}
 	c.describe(endpoint.Name{Service: endpoint.DAX, Region: o.Region})
 	c.ours = true
-	a.matchAddress(c, "")
-	a.matchResolved(c, "")
+	a.matchServer(c, "", true)
 	if _, port := c.server(); port == daxPort {
 		c.matchedBy(byPort)
 	}
@@ -251,7 +255,7 @@ func (a *Analyzer) readChain(c *conn, f *tlswire.Facts, s *session.Session) {
 			s.TLS.KeyProof = keyProof(f, r)
 		}
 		a.rememberChain(c, f, s)
-	case f.Chain.State == tlswire.Unreadable:
+	case f.Chain.State == tlswire.Unreadable, f.Chain.State == tlswire.Complete: // of no certificates (RFC 8446, Section 4.4.2.4)
 		s.Visibility = session.VisibilityUnparsable
 		s.Trust = session.TrustMalformed
 	case f.Chain.State == tlswire.Partial:
@@ -260,7 +264,7 @@ func (a *Analyzer) readChain(c *conn, f *tlswire.Facts, s *session.Session) {
 	case f.Resumed == session.Yes:
 		s.Visibility = session.VisibilityResumed
 		if c.ours {
-			a.inherit(f, s)
+			a.inherit(c, f, s)
 		}
 	case f.Version.Is13():
 		s.Visibility = session.VisibilityEncrypted
@@ -319,20 +323,25 @@ func (a *Analyzer) rememberChain(c *conn, f *tlswire.Facts, s *session.Session) 
 	if !c.ours || f.Established != session.Yes {
 		return
 	}
-	o := &origin{certificate: s.Certificate, chain: s.Chain, trust: s.Trust, keyProof: s.TLS.KeyProof}
-	for _, t := range f.Tickets {
-		a.resumed.learn(t.Hash, o)
-	}
+	o := &origin{asked: a.query(c, f.ClientHello.SNI).Name, certificate: s.Certificate, chain: s.Chain, trust: s.Trust, keyProof: s.TLS.KeyProof}
+	a.rememberTickets(f, o)
 	if id := f.ServerHello.SessionID(); len(id) > 0 && !f.Version.Is13() {
 		a.resumed.learn(sessionIDKey(id), o)
+	}
+}
+
+func (a *Analyzer) rememberTickets(f *tlswire.Facts, o *origin) {
+	for _, t := range f.Tickets {
+		a.resumed.learn(t.Hash, o)
 	}
 }
 
 // sessionIDKey keeps session ids apart from tickets.
 func sessionIDKey(id []byte) [32]byte { return sha256.Sum256(append([]byte("session id "), id...)) }
 
-// inherit gives a completed resumption the judgement of the handshake that it resumes.
-func (a *Analyzer) inherit(f *tlswire.Facts, s *session.Session) {
+// inherit gives a completed resumption the judgement of the handshake that it resumes, if the client asked for the same name in both: the name
+// is part of what was judged.
+func (a *Analyzer) inherit(c *conn, f *tlswire.Facts, s *session.Session) {
 	if f.Established != session.Yes {
 		return
 	}
@@ -346,9 +355,10 @@ func (a *Analyzer) inherit(f *tlswire.Facts, s *session.Session) {
 	if id := f.ClientHello.SessionID(); o == nil && len(id) > 0 && !f.Version.Is13() {
 		o = a.resumed.find(sessionIDKey(id))
 	}
-	if o == nil || o.certificate == nil {
+	if o == nil || o.certificate == nil || !strings.EqualFold(o.asked, a.query(c, f.ClientHello.SNI).Name) {
 		return
 	}
+	a.rememberTickets(f, o) // a resumed session may give out new ones (RFC 5077, Section 3.3)
 	cert := *o.certificate
 	cert.SeenBy = "resumption"
 	s.Certificate, s.Chain, s.Trust, s.TLS.KeyProof = &cert, o.chain, o.trust, o.keyProof

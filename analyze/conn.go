@@ -22,6 +22,7 @@ const (
 type conn struct {
 	index     int32
 	heapIndex int
+	order     uint64 // counts activations of conns
 	serial    uint32 // counts the uses of this conn
 	inUse     bool
 	dismissed bool // none of ours: nothing is put out
@@ -41,7 +42,9 @@ type conn struct {
 	inner   layer // what runs inside a CONNECT tunnel
 	// tunnelled: bytes of that direction belong to the inner layer.
 	tunnelled [2]bool
-	flipped   bool // the client was taken for the server, and what hangs on that must be looked up again
+	// relayed: what was recognised began behind bytes of another protocol, such as SOCKS or STARTTLS. socks: they were SOCKS.
+	relayed, socks bool
+	flipped        bool // the client was taken for the server, and what hangs on that must be looked up again
 
 	endSeen  bool  // a FIN or RST of either side
 	endDir   uint8 // who sent the first
@@ -62,8 +65,7 @@ type conn struct {
 	web      *session.HTTP
 	proxy    *session.Proxy
 	byAddr   bool // the server's address is in the DYNAMODB ranges
-	// forward is the authority of an absolute-form request target; with it the server is a proxy.
-	forward            string
+	// forwardCredentials: a request to be forwarded bore a proxy's credentials.
 	forwardCredentials bool
 	following          bool // counted as a cleartext HTTP flow that is read on
 	handshakeDone      int64

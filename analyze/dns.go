@@ -1,7 +1,7 @@
 package analyze
 
 import (
-	"encoding/binary"
+	"errors"
 	"net/netip"
 	"strconv"
 	"strings"
@@ -24,19 +24,19 @@ func (a *Analyzer) datagram(seg *flow.Segment) {
 
 // answer learns from one DNS message sent by a resolver, and reports it if it is about a DynamoDB name.
 func (a *Analyzer) answer(t *flow.FiveTuple, at int64, msg []byte, cut bool) {
+	if !dnswire.MightConcern(msg, a.concern) {
+		return
+	}
 	ans, err := dnswire.Parse(msg)
 	if err != nil {
-		if !cut {
+		if !cut && errors.Is(err, dnswire.ErrMalformed) {
 			a.stats.DNSMalformed++
 		}
 		return
 	}
 	about := false
 	for _, name := range ans.Names {
-		if _, _, ok := a.o.Endpoints.Name(name, 0); ok {
-			about = true
-			a.resolved.Learn(name, ans.Addrs, ans.TTL, at)
-		}
+		about = a.resolved.Learn(name, ans.Addrs, ans.TTL, at) || about
 	}
 	if !about {
 		return
@@ -54,6 +54,9 @@ func (a *Analyzer) answer(t *flow.FiveTuple, at int64, msg []byte, cut bool) {
 	}
 	a.o.EmitDNS(d)
 }
+
+// mayConcern reports whether a name may be DynamoDB's, by AWS's naming or the operator's word, on whatever port.
+func (a *Analyzer) mayConcern(name []byte) bool { return a.resolved.Learn(string(name), nil, 0, 0) }
 
 // rcodes are the response codes by their IANA names; dnsmessage has Go's.
 var rcodes = [...]string{"NOERROR", "FORMERR", "SERVFAIL", "NXDOMAIN", "NOTIMP", "REFUSED"}
@@ -86,8 +89,11 @@ func (a *Analyzer) judgeAnswer(names []string, addrs []netip.Addr) *session.Find
 	return nil
 }
 
-// httpsPort is where DynamoDB's endpoints listen.
-const httpsPort = 443
+// The ports where DynamoDB's endpoints listen.
+const (
+	httpPort  = 80
+	httpsPort = 443
+)
 
 // wallTime converts a packet's time; zero, which captures use for unknown, stays zero.
 func wallTime(ns int64) time.Time {
@@ -97,45 +103,16 @@ func wallTime(ns int64) time.Time {
 	return time.Unix(0, ns).UTC()
 }
 
-// maxDNSMessage bounds what is kept of a DNS message over TCP; longer ones are skipped.
-const maxDNSMessage = 16 << 10
-
-// dnsStreams cuts DNS over TCP into messages (RFC 1035, Section 4.2.2). Only the resolver's direction matters.
-type dnsStreams struct {
-	buf  []byte
-	skip int
-	lost bool
-}
-
-// gap gives the stream up: message boundaries are lost.
-func (d *dnsStreams) gap(uint8) { d.lost, d.buf = true, nil }
-
+// feedDNS reads DNS over TCP. Only the resolver's direction is read.
 func (a *Analyzer) feedDNS(c *conn, l *layer, dir uint8, data []byte) {
-	d := l.dns
-	if dir == c.client || d.lost {
+	if dir == c.client {
 		return
 	}
-	if d.skip > 0 {
-		n := min(d.skip, len(data))
-		d.skip -= n
-		data = data[n:]
-	}
-	d.buf = append(d.buf, data...)
-	for len(d.buf) >= 2 {
-		n := int(binary.BigEndian.Uint16(d.buf))
-		if n > maxDNSMessage {
-			d.skip = max(0, 2+n-len(d.buf))
-			d.buf = d.buf[min(2+n, len(d.buf)):]
-			continue
+	t := c.tuple(dir)
+	for len(data) > 0 {
+		var msg []byte
+		if msg, data = l.dns.Feed(data); msg != nil {
+			a.answer(&t, c.now, msg, false)
 		}
-		if len(d.buf) < 2+n {
-			return
-		}
-		t := c.tuple(dir)
-		a.answer(&t, c.now, d.buf[2:2+n], false)
-		d.buf = d.buf[2+n:]
-	}
-	if len(d.buf) == 0 {
-		d.buf = nil
 	}
 }

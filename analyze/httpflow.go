@@ -71,16 +71,17 @@ func (a *Analyzer) doneHTTP(c *conn, l *layer, dir uint8) {
 // request judges one request head.
 func (a *Analyzer) request(c *conn, l *layer, r *httpwire.Request) {
 	if r.Form == httpwire.AuthorityForm { // CONNECT
-		c.useProxy(&session.Proxy{Target: r.Authority, Connect: true, CredentialsExposed: r.Credentials.Proxy})
-		a.matchName(c, r.Authority, byConnect)
+		a.connect(c, l, r)
 		return
 	}
-	host := r.Asked()
-	if r.Form == httpwire.AbsoluteForm && l == &c.outer {
-		c.forward = r.Authority
+	host, port := r.Asked(), c.askedPort()
+	// An absolute-form target goes to a proxy, unless it is one of DynamoDB's own addresses.
+	forwarded := r.Form == httpwire.AbsoluteForm && l == &c.outer && !c.byAddr
+	if forwarded {
+		port = httpPort
 		c.forwardCredentials = c.forwardCredentials || r.Credentials.Proxy
 	}
-	ours := a.matchName(c, host, byHost)
+	ours := a.matchName(c, host, port, byHost)
 	operation, service, by := r.DynamoDB()
 	if len(by) > 0 && (by[0] != byScope || !endpoint.OtherAWSService(plainHost(host))) {
 		ours = true
@@ -90,11 +91,8 @@ func (a *Analyzer) request(c *conn, l *layer, r *httpwire.Request) {
 		}
 		c.emulate(host, service, r.Credentials.Region)
 	}
-	if !ours {
-		ours = a.matchAddress(c, host) || a.matchResolved(c, host)
-	} else {
-		a.matchAddress(c, host)
-		a.matchResolved(c, host)
+	if !forwarded {
+		ours = a.matchServer(c, host, ours)
 	}
 	if c.web == nil {
 		c.web = &session.HTTP{}
@@ -111,8 +109,8 @@ func (a *Analyzer) request(c *conn, l *layer, r *httpwire.Request) {
 	}
 	if w.Requests++; w.Requests == 1 {
 		w.Method, w.Host, w.Path, w.UserAgent, w.Operation = r.Method, host, r.Path, r.UserAgent, operation
-		if c.forward != "" && r.Form == httpwire.AbsoluteForm {
-			c.useProxy(&session.Proxy{Target: c.forward, CredentialsExposed: c.forwardCredentials})
+		if forwarded {
+			c.useProxy(&session.Proxy{Target: r.Authority, CredentialsExposed: c.forwardCredentials})
 		}
 		if c.endpoint.Name == "" {
 			c.endpoint.Name = plainHost(host)
@@ -132,6 +130,20 @@ func (a *Analyzer) request(c *conn, l *layer, r *httpwire.Request) {
 	if c.endpoint.Region == "" {
 		c.endpoint.Region = r.Credentials.Region
 	}
+}
+
+// connect notes a CONNECT request. A refused one may be followed by another, to the same target or to a different one.
+func (a *Analyzer) connect(c *conn, l *layer, r *httpwire.Request) {
+	if l == &c.inner {
+		return // a tunnel in a tunnel is not followed
+	}
+	c.useProxy(&session.Proxy{})
+	c.proxy.Connect = true
+	if !c.proxy.Established {
+		c.proxy.Target = r.Authority
+	}
+	c.proxy.CredentialsExposed = c.proxy.CredentialsExposed || r.Credentials.Proxy
+	a.matchName(c, r.Authority, httpsPort, byConnect)
 }
 
 // emulate names the endpoint of a request that proves itself to be DynamoDB's, where its host does not: an emulator on this machine,
@@ -176,15 +188,12 @@ func (a *Analyzer) response(c *conn, l *layer, r *httpwire.Response) {
 		a.reportLive(c)
 		return
 	}
-	if c.web.Total == 0 && !c.streams[c.client].seen && (r.DynamoDB() || c.byAddr) {
-		// Only the server's side was captured.
+	if c.web.Total == 0 && !c.streams[c.client].seen && r.DynamoDB() {
+		// Only the server's side was captured. At one of DynamoDB's addresses other answers prove nothing: the Host is not known.
 		c.web.ResponseOnly = true
-		if r.DynamoDB() {
-			c.ours = true
-			c.matchedBy(byResponse)
-		}
-		a.matchAddress(c, "")
-		a.matchResolved(c, "")
+		c.ours = true
+		c.matchedBy(byResponse)
+		a.matchServer(c, "", false)
 		c.describe(endpoint.Name{Service: endpoint.DynamoDB})
 	}
 }

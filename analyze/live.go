@@ -32,7 +32,7 @@ func (a *Analyzer) existing(s *slot, dir uint8, o *flow.Opening) {
 	s.setOpener(dir)
 	c := a.activate(s)
 	c.opening, c.midstream = o, true
-	if a.matchAddress(c, "") || a.matchResolved(c, "") {
+	if a.matchServer(c, "", false) {
 		if x := a.build(c); x != nil {
 			a.putOut(c, x)
 		}

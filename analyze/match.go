@@ -3,10 +3,12 @@ package analyze
 import (
 	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/dynwatch/dynwatch/analyze/endpoint"
 	"github.com/dynwatch/dynwatch/analyze/session"
+	"github.com/dynwatch/dynwatch/analyze/tlswire"
 )
 
 // The words of matched_by, in the order of output. Response stands for DynamoDB's own answers where the client's side was not captured.
@@ -38,27 +40,80 @@ func (c *conn) matchedBy(how string) {
 	slices.SortFunc(c.endpoint.MatchedBy, func(a, b string) int { return slices.Index(matchOrder, a) - slices.Index(matchOrder, b) })
 }
 
-// matchName judges a host name that the client asked for, seen by way of how. It reports whether the name is DynamoDB's.
-func (a *Analyzer) matchName(c *conn, host, how string) bool {
+// matchName judges a host name that the client asked for, on a port unless it bears one itself, seen by way of how. It reports whether the name is
+// DynamoDB's.
+func (a *Analyzer) matchName(c *conn, host string, port uint16, how string) bool {
 	if host == "" {
 		return false
 	}
-	_, port := c.server()
 	n, by, ok := a.o.Endpoints.Name(host, port)
 	if !ok {
 		return false
 	}
+	c.matched(n, by, how)
+	if c.endpoint.Name == "" {
+		c.endpoint.Name = plainHost(host)
+	}
+	return true
+}
+
+// matched notes what a name of DynamoDB's says, which was seen by way of how, and known by AWS's naming or the operator's list.
+func (c *conn) matched(n endpoint.Name, by, how string) {
 	c.ours = true
 	c.matchedBy(how)
 	if by == endpoint.ByEndpoint {
 		c.matchedBy(byEndpoint)
 	}
 	c.describe(n)
-	if c.endpoint.Name == "" {
-		c.endpoint.Name = plainHost(host)
-	}
-	return true
 }
+
+// askedPort is the port that the client means: the one it connects to, or has a proxy connect to.
+func (c *conn) askedPort() uint16 {
+	if c.proxy == nil {
+		_, port := c.server()
+		return port
+	}
+	i := strings.LastIndexByte(c.proxy.Target, ':')
+	if port, err := strconv.ParseUint(c.proxy.Target[i+1:], 10, 16); i >= 0 && err == nil {
+		return uint16(port)
+	}
+	return httpsPort
+}
+
+// matchCertificate judges a session without SNI by the names of the leaf. A wildcard counts if what it stands for is DynamoDB's alone: one
+// over all of a Region's services says nothing.
+func (a *Analyzer) matchCertificate(c *conn, f *tlswire.Facts) bool {
+	if len(f.Chain.Certificates) == 0 {
+		return false
+	}
+	r := a.o.Trust.Judge(f.Chain.Certificates, a.query(c, ""))
+	if r.Certificate == nil {
+		return false
+	}
+	port := c.askedPort()
+	for _, name := range r.Certificate.Names {
+		if a.matchName(c, name, port, byCertificate) {
+			return true
+		}
+	}
+	for _, name := range r.Certificate.Names {
+		below, ok := strings.CutPrefix(name, "*.")
+		if !ok {
+			continue
+		}
+		for _, label := range wildcardLabels {
+			if n, by, ok := a.o.Endpoints.Name(label+below, port); ok {
+				n.Account, n.VPCE, n.Zone = "", "", ""
+				c.matched(n, by, byCertificate)
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// wildcardLabels are what a wildcard stands for in the names of accounts and of interface endpoints.
+var wildcardLabels = [...]string{"123456789012.", "vpce-0123456789abcdef0-abcdefgh."}
 
 // describe fills in what a name says, where nothing better is known.
 func (c *conn) describe(n endpoint.Name) {
@@ -76,8 +131,8 @@ func (c *conn) describe(n endpoint.Name) {
 
 // matchAddress judges the server's address: DynamoDB's own ranges, unless the client asked for a name, which says more than the address does.
 // A name that is no DynamoDB's makes the session none, whatever the address: look-alikes and other services' names included.
-func (a *Analyzer) matchAddress(c *conn, host string) bool {
-	if !c.byAddr || namesOther(host) && !c.ours {
+func (a *Analyzer) matchAddress(c *conn, host string, ours bool) bool {
+	if !c.byAddr || namesOther(host) && !ours {
 		return false
 	}
 	c.ours = true
@@ -91,6 +146,16 @@ func (a *Analyzer) matchAddress(c *conn, host string) bool {
 	return true
 }
 
+// matchServer judges the server's address by AWS's ranges and by DNS answers, host being what the client asked for, and ours whether that is
+// DynamoDB's. The address of a proxy says nothing of the endpoint's.
+func (a *Analyzer) matchServer(c *conn, host string, ours bool) bool {
+	if c.proxy != nil {
+		return ours
+	}
+	byRange := a.matchAddress(c, host, ours)
+	return a.matchResolved(c, host) || byRange || ours
+}
+
 // matchResolved judges the server's address by DNS answers, for a client that names nobody.
 func (a *Analyzer) matchResolved(c *conn, host string) bool {
 	ip, port := c.server()
@@ -99,20 +164,16 @@ func (a *Analyzer) matchResolved(c *conn, host string) bool {
 	if len(names) == 0 || host != "" && !isAddress(host) {
 		return c.ours && slices.ContainsFunc(names, func(n string) bool { return n == c.endpoint.Name }) && c.noteDNS()
 	}
-	n, by, ok := a.o.Endpoints.Name(names[0], port)
-	if !ok {
-		return false
+	for _, name := range names {
+		if n, by, ok := a.o.Endpoints.Name(name, port); ok {
+			c.matched(n, by, byDNS)
+			if c.endpoint.Name == "" {
+				c.endpoint.Name = name
+			}
+			return true
+		}
 	}
-	c.ours = true
-	c.matchedBy(byDNS)
-	if by == endpoint.ByEndpoint {
-		c.matchedBy(byEndpoint)
-	}
-	c.describe(n)
-	if c.endpoint.Name == "" {
-		c.endpoint.Name = names[0]
-	}
-	return true
+	return false
 }
 
 func (c *conn) noteDNS() bool {
@@ -140,10 +201,13 @@ func isAddress(host string) bool {
 	return err == nil
 }
 
-// isLocalHost reports whether host is this machine by name or address, or no host at all.
+// namesOtherService reports whether host is the name of a service of AWS other than DynamoDB.
+func namesOtherService(host string) bool { return endpoint.OtherAWSService(plainHost(host)) }
+
+// isLocalHost reports whether host is this machine by name or address.
 func isLocalHost(host string) bool {
 	h := plainHost(host)
-	if h == "" || h == "localhost" || strings.HasSuffix(h, ".localhost") {
+	if h == "localhost" || strings.HasSuffix(h, ".localhost") {
 		return true
 	}
 	addr, err := netip.ParseAddr(h)
@@ -152,6 +216,9 @@ func isLocalHost(host string) bool {
 
 // locate notes what is known about the server's address.
 func (a *Analyzer) locate(c *conn, e *session.Endpoint, server netip.AddrPort) {
+	if c.relayed && c.proxy == nil && !c.byAddr {
+		return // who listens there passes the bytes on, nobody knows where to
+	}
 	ip, _ := c.server()
 	e.AddrDynamoDB = session.TriOf(c.byAddr)
 	e.AddrAWS = session.TriOf(a.o.Endpoints.Ranges().IsAWS(ip))

@@ -6,34 +6,43 @@ import (
 	"github.com/dynwatch/dynwatch/analyze/session"
 )
 
-// maxWaiting is how many finished sessions wait for an earlier one that is still open. When there are more, the earliest is put out
-// although an earlier one may follow, and that is counted.
+// maxWaiting is how many finished sessions wait for an earlier one that is still open, long lists of names counted as several. When there are
+// more, the earliest is put out although an earlier one may follow, which then is late.
 const maxWaiting = 16 << 10
 
-// orderer puts sessions out in the order of their first packets. A session waits while a flow that began before it may still become
-// a session.
+// orderer puts sessions out in the order of their first packets, those that began at the same time in the order in which their flows first
+// carried payload. A session waits while a flow that began before it may still become a session.
 type orderer struct {
 	emit    func(*session.Session)
 	waiting waitingHeap
 	open    openHeap
-	late    uint64 // put out although an earlier flow was still open
-	serial  uint64
+	// weight is the sum of the waiting sessions' weights.
+	weight int
+	serial uint64 // counts flows
+	last   place  // of what was put out last
+	late   uint64 // put out after one that began later
 }
 
-type waiting struct {
+// place is where a session stands in the order.
+type place struct {
 	start  int64
-	serial uint64 // order of finishing, for equal starts
+	serial uint64
+}
+
+func (p place) before(q place) bool { return p.start < q.start || p.start == q.start && p.serial < q.serial }
+
+type waiting struct {
+	place
+	weight int
 	s      *session.Session
 }
 
 type waitingHeap []waiting
 
-func (h waitingHeap) Len() int { return len(h) }
-func (h waitingHeap) Less(i, j int) bool {
-	return h[i].start < h[j].start || h[i].start == h[j].start && h[i].serial < h[j].serial
-}
-func (h waitingHeap) Swap(i, j int) { h[i], h[j] = h[j], h[i] }
-func (h *waitingHeap) Push(x any)   { *h = append(*h, x.(waiting)) }
+func (h waitingHeap) Len() int           { return len(h) }
+func (h waitingHeap) Less(i, j int) bool { return h[i].before(h[j].place) }
+func (h waitingHeap) Swap(i, j int)      { h[i], h[j] = h[j], h[i] }
+func (h *waitingHeap) Push(x any)        { *h = append(*h, x.(waiting)) }
 func (h *waitingHeap) Pop() any {
 	old := *h
 	w := old[len(old)-1]
@@ -42,11 +51,11 @@ func (h *waitingHeap) Pop() any {
 	return w
 }
 
-// openHeap holds the starts of conns that may become sessions, lowest first; closed ones are dropped lazily.
+// openHeap holds conns that may become sessions, the earliest first.
 type openHeap []*conn
 
 func (h openHeap) Len() int           { return len(h) }
-func (h openHeap) Less(i, j int) bool { return h[i].start < h[j].start }
+func (h openHeap) Less(i, j int) bool { return h[i].place().before(h[j].place()) }
 func (h openHeap) Swap(i, j int)      { h[i], h[j] = h[j], h[i]; h[i].heapIndex = i; h[j].heapIndex = j }
 func (h *openHeap) Push(x any) {
 	c := x.(*conn)
@@ -62,8 +71,14 @@ func (h *openHeap) Pop() any {
 	return c
 }
 
+func (c *conn) place() place { return place{c.start, c.order} }
+
 // opened tells that c may become a session.
-func (o *orderer) opened(c *conn) { heap.Push(&o.open, c) }
+func (o *orderer) opened(c *conn) {
+	o.serial++
+	c.order = o.serial
+	heap.Push(&o.open, c)
+}
 
 // dropped tells that c will not become a session any more, or has become one.
 func (o *orderer) dropped(c *conn) {
@@ -76,20 +91,36 @@ func (o *orderer) dropped(c *conn) {
 }
 
 // finished takes a session; c, its conn, must be dropped after it.
-func (o *orderer) finished(start int64, s *session.Session) {
-	o.serial++
-	heap.Push(&o.waiting, waiting{start, o.serial, s})
+func (o *orderer) finished(c *conn, s *session.Session) {
+	w := waiting{place: c.place(), weight: weightOf(s), s: s}
+	o.weight += w.weight
+	heap.Push(&o.waiting, w)
+}
+
+// weightOf is 1 for an ordinary session of some 3 KiB.
+func weightOf(s *session.Session) int {
+	n := 0
+	if s.Certificate != nil {
+		for _, name := range s.Certificate.Names {
+			n += len(name)
+		}
+	}
+	return 1 + n/2048
 }
 
 // release puts out what need not wait any more.
 func (o *orderer) release() {
 	for len(o.waiting) > 0 {
-		if len(o.open) > 0 && o.open[0].start <= o.waiting[0].start {
-			if len(o.waiting) <= maxWaiting {
-				return
-			}
-			o.late++
+		if len(o.open) > 0 && o.open[0].place().before(o.waiting[0].place) && o.weight <= maxWaiting {
+			return
 		}
-		o.emit(heap.Pop(&o.waiting).(waiting).s)
+		w := heap.Pop(&o.waiting).(waiting)
+		o.weight -= w.weight
+		if w.place.before(o.last) {
+			o.late++
+		} else {
+			o.last = w.place
+		}
+		o.emit(w.s)
 	}
 }

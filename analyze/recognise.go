@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 
 	"github.com/dynwatch/dynwatch/analyze/daxwire"
+	"github.com/dynwatch/dynwatch/analyze/dnswire"
 	"github.com/dynwatch/dynwatch/analyze/httpwire"
 	"github.com/dynwatch/dynwatch/analyze/session"
 	"github.com/dynwatch/dynwatch/analyze/tlswire"
@@ -11,8 +12,8 @@ import (
 
 // Bounds of looking for a beginning.
 const (
-	// maxHeld is the most first bytes that wait for more because they are too few to recognise.
-	maxHeld = 1 << 10
+	// maxHeld is the most first bytes that wait for more because they are too few to recognise: a PROXY protocol header, and a request line.
+	maxHeld = proxyV2Max + 1<<10
 	// maxWatched is how many segments of a flow that was not recognised are looked at for a late TLS hello (STARTTLS, SOCKS, a proxy's
 	// own greeting), in both directions together.
 	maxWatched = 64
@@ -27,9 +28,9 @@ type layer struct {
 	tls    *tlswire.Conn
 	http   *httpwire.Conn
 	dax    *daxwire.Reader
-	dns    *dnsStreams
-	held   [2][]byte // first bytes that are too few to recognise
-	offset [2]int64  // bytes consumed before it was recognised
+	dns    *dnswire.Stream // of the resolver's side
+	held   [2][]byte       // first bytes that are too few to recognise
+	offset [2]int64        // bytes consumed before it was recognised
 	// greeting is the length of a PROXY protocol header before the first bytes, 0 if there is none.
 	greeting [2]int
 	watched  int
@@ -88,11 +89,13 @@ func (a *Analyzer) consumeGap(c *conn, dir uint8, n int) (lost int) {
 		}
 	case phaseDAX:
 		l.phase = phaseOpaque
+		a.stopReading(c, dir)
 	case phaseDNS:
-		l.dns.gap(dir)
+		l.dns.Gap()
+		a.stopReading(c, dir)
 	case phaseNew, phaseWatch:
+		l.offset[dir] += int64(len(l.held[dir]) + n)
 		l.held[dir] = nil
-		l.offset[dir] += int64(n)
 	case phaseOpaque:
 		return 0
 	}
@@ -121,6 +124,9 @@ func (a *Analyzer) recognise(c *conn, l *layer, dir uint8, data []byte) {
 		a.begin(c, l, what, dir, b)
 		return
 	}
+	if l == &c.outer && c.side(dir) == session.Client {
+		c.watchSOCKS(first, b)
+	}
 	l.offset[dir] += int64(len(b))
 	l.phase = phaseWatch
 	if l.watched++; l.watched > maxWatched {
@@ -137,13 +143,13 @@ func (c *conn) sniff(l *layer, dir uint8, b []byte, first bool) (what phase, mor
 			c.adoptRole(dir, b)
 			return phaseTLS, false
 		}
-		if c.midstream && httpwire.Sniff(b, session.Client) == httpwire.Yes {
+		if (c.midstream || c.socks && side == session.Client) && httpwire.Sniff(b, session.Client) == httpwire.Yes {
 			return phaseHTTP, false
 		}
 		return phaseNew, false
 	}
 	_, serverPort := c.server()
-	if l == &c.outer && serverPort == dnsPort {
+	if l == &c.outer && serverPort == dnsPort && !tlsHello(b) {
 		return phaseDNS, false
 	}
 	if l == &c.outer {
@@ -225,7 +231,11 @@ func tlsHello(b []byte) bool {
 // begin starts reading a recognised layer at its first bytes b.
 func (a *Analyzer) begin(c *conn, l *layer, what phase, dir uint8, b []byte) {
 	l.phase = what
-	if n := l.greeting[dir]; n > 0 {
+	if l == &c.outer && l.offset[c.client] > 0 {
+		c.relayed = !c.midstream
+	}
+	lost := c.midstream || l.offset[dir] > 0
+	if n := l.greeting[dir]; n > 0 && l.offset[dir] == 0 {
 		l.offset[dir] += int64(n)
 		b = b[n:]
 	}
@@ -237,24 +247,26 @@ func (a *Analyzer) begin(c *conn, l *layer, what phase, dir uint8, b []byte) {
 	case phaseTLS:
 		l.tls = a.takeTLS()
 	case phaseHTTP:
-		midstream := c.midstream || l.offset[dir] > 0
-		l.http = httpwire.New(httpwire.Options{Tables: a.o.Tables, Midstream: midstream})
+		l.http = httpwire.New(httpwire.Options{Tables: a.o.Tables, Midstream: lost})
 		a.followHTTP(c)
 	case phaseDAX:
 		l.dax = new(daxwire.Reader)
+		a.stopReading(c, 1-c.client)
 	case phaseDNS:
-		l.dns = &dnsStreams{}
+		l.dns = new(dnswire.Stream)
+		a.stopReading(c, c.client)
 	}
 	// What the other side said before, too little to be recognised alone, is part of it.
 	other := l.held[1-dir]
 	l.held[1-dir] = nil
-	if len(other) > 0 {
-		a.consumeLayer(c, l, 1-dir, other)
-		if !c.inUse {
-			return
-		}
+	if n, incomplete := proxyHeader(other); l == &c.outer && n > 0 && !incomplete {
+		l.offset[1-dir] += int64(n)
+		other = other[n:]
 	}
 	a.consumeLayer(c, l, dir, b)
+	if c.inUse && len(other) > 0 && !c.streams[1-dir].unwanted {
+		a.consumeLayer(c, l, 1-dir, other)
+	}
 }
 
 // unrecognised ends the reading of a layer that nobody knows.

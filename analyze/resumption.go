@@ -12,6 +12,7 @@ const maxResumable = 4096
 // origin is what a full handshake proved, kept under the hashes of the session id and tickets that it gave out. Only who knows the
 // master secret can complete a resumption, so a completed one inherits the judgement (RFC 5246, Section 7.3; RFC 5077).
 type origin struct {
+	asked       string // the name that the client asked for
 	certificate *session.Certificate
 	chain       *session.Chain
 	trust       session.Trust

@@ -21,8 +21,19 @@ func (a *Analyzer) takeTLS() *tlswire.Conn {
 
 func (a *Analyzer) putTLS(t *tlswire.Conn) {
 	if len(a.idleTLS) < maxIdleTLS {
+		t.Reset(tlswire.Options{}) // large buffers and secrets go now
 		a.idleTLS = append(a.idleTLS, t)
 	}
+}
+
+// secretsDone reports whether secrets that come late can show nothing more of a handshake.
+func secretsDone(f *tlswire.Facts) bool {
+	for _, s := range f.Decryption.State {
+		if s == tlswire.DecryptWaiting || s == tlswire.DecryptReading {
+			return false
+		}
+	}
+	return true
 }
 
 func (a *Analyzer) feedTLS(c *conn, l *layer, dir uint8, data []byte) {
@@ -35,6 +46,16 @@ func (a *Analyzer) feedTLS(c *conn, l *layer, dir uint8, data []byte) {
 		return
 	}
 	a.afterTLS(c, l)
+}
+
+// endTLS tells a reader that no more will come, and returns what it knows.
+func (a *Analyzer) endTLS(l *layer) *tlswire.Facts {
+	l.tls.End()
+	f := l.tls.Facts()
+	if f.ProtocolError != nil {
+		a.stats.ProtocolErrors++
+	}
+	return f
 }
 
 // afterTLS looks at what the last bytes brought.
@@ -52,19 +73,18 @@ func (a *Analyzer) afterTLS(c *conn, l *layer) {
 	if c.handshakeDone == 0 && c.decided && l.tls.Facts().Established == session.Yes {
 		c.handshakeDone = c.now
 	}
-	if l == &c.outer {
-		if !client {
-			a.stopReading(c, c.client)
-		}
-		if !server {
-			a.stopReading(c, 1-c.client)
-		}
+	if !client && (l == &c.outer || c.tunnelled[c.client]) {
+		a.stopReading(c, c.client)
+	}
+	if !server && (l == &c.outer || c.tunnelled[1-c.client]) {
+		a.stopReading(c, 1-c.client)
 	}
 	if a.o.Live && c.decided && !client && !server {
 		a.reportLive(c)
 		return
 	}
-	if !client && !server && c.decided && a.o.Secrets == nil && c.settled == nil {
+	if !client && !server && c.decided && c.settled == nil && secretsDone(l.tls.Facts()) {
+		a.endTLS(l)
 		c.settled = a.readTLS(c, l)
 		a.putTLS(l.tls)
 		l.tls, l.phase = nil, phaseOpaque
@@ -75,12 +95,8 @@ func (a *Analyzer) afterTLS(c *conn, l *layer) {
 // tell; final says that nothing more will come.
 func (a *Analyzer) decideTLS(c *conn, l *layer, f *tlswire.Facts, final bool) {
 	name := f.ClientHello.SNI
-	ours := a.matchName(c, name, bySNI)
-	if c.proxy == nil { // the address is the proxy's, not the endpoint's
-		ours = a.matchAddress(c, name) || ours
-		ours = a.matchResolved(c, name) || ours
-	}
-	ours = ours || c.ours
+	ours := a.matchName(c, name, c.askedPort(), bySNI)
+	ours = a.matchServer(c, name, ours) || c.ours
 	switch {
 	case ours, name != "":
 		c.decided = true
@@ -100,21 +116,4 @@ func (a *Analyzer) decideTLS(c *conn, l *layer, f *tlswire.Facts, final bool) {
 	if !ours && !a.o.All {
 		a.ignore(c)
 	}
-}
-
-// matchCertificate judges a session without SNI by the names of the leaf.
-func (a *Analyzer) matchCertificate(c *conn, f *tlswire.Facts) bool {
-	if len(f.Chain.Certificates) == 0 {
-		return false
-	}
-	r := a.o.Trust.Judge(f.Chain.Certificates, a.query(c, ""))
-	if r.Certificate == nil {
-		return false
-	}
-	for _, name := range r.Certificate.Names {
-		if a.matchName(c, name, byCertificate) {
-			return true
-		}
-	}
-	return false
 }
