@@ -19,7 +19,8 @@
 // # What is the same for a seed
 //
 // Everything but the bytes that crypto/tls draws: keys, random numbers and signatures are fresh each time, and an ECDSA signature is a
-// byte or two longer or shorter. Two files of a seed have the same flows in the same order and sizes that differ by far less than 1 %.
+// byte or two longer or shorter. Two files of a seed have the same sessions, and in a Mixed one the same flows; how many small flows fill a Dense one
+// up, and all sizes, differ by less than 2 %.
 //
 // # What it is not
 //

@@ -83,7 +83,7 @@ func (p *plan) schedule() {
 }
 
 // next gives the next flow with addresses, ports and numbers, and when it begins; nil at the end.
-func (p *plan) next() (*flow, int64) {
+func (p *plan) next() (*talk, int64) {
 	if p.given == len(p.flows) {
 		return nil, 0
 	}
@@ -99,7 +99,7 @@ func (p *plan) next() (*flow, int64) {
 		}
 	}
 	p.ports[host]++
-	f := &flow{
+	f := &talk{
 		script: d.script, repeat: d.repeat, end: d.end,
 		seq: [2]uint32{p.rnd.Uint32(), p.rnd.Uint32()}, clock: p.rnd.Uint32(), id: uint16(p.rnd.Uint32()),
 		rtt:    500e3 + int64(p.rnd.ExpFloat64()*15e6),

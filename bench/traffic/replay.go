@@ -26,8 +26,8 @@ const (
 	never
 )
 
-// flow is a script under way.
-type flow struct {
+// talk is a script under way: one flow.
+type talk struct {
 	script *script
 	// repeat is how often the script's loop is still to be played again.
 	repeat int
@@ -45,7 +45,7 @@ type flow struct {
 }
 
 // step returns the step that is due, nil when the flow is over.
-func (f *flow) step() *step {
+func (f *talk) step() *step {
 	if f.pos < len(f.script.steps) {
 		return &f.script.steps[f.pos]
 	}
@@ -65,7 +65,7 @@ func (f *flow) step() *step {
 }
 
 // advance moves on to the next step.
-func (f *flow) advance() {
+func (f *talk) advance() {
 	f.pos++
 	if f.repeat > 0 && f.pos == f.script.to {
 		f.repeat--
@@ -74,7 +74,7 @@ func (f *flow) advance() {
 }
 
 // header makes the header of a step that is sent now, and counts its bytes as sent.
-func (f *flow) header(st *step, now int64) header {
+func (f *talk) header(st *step, now int64) header {
 	from := 1
 	src, dst := f.server, f.client
 	if st.fromClient {
@@ -107,7 +107,7 @@ type late struct {
 type event struct {
 	at     int64
 	serial uint64 // of equal times the first made comes first
-	flow   *flow
+	flow   *talk
 	late   *late
 }
 
@@ -131,7 +131,7 @@ func newPlayer(w io.Writer, rnd *rand.Rand, m *Manifest) *player {
 }
 
 // play plays flows, which are asked for in the order of their starts: next gives the flow and its first packet's time, or nil.
-func (p *player) play(next func() (*flow, int64)) error {
+func (p *player) play(next func() (*talk, int64)) error {
 	if err := p.write(); err != nil {
 		return err
 	}
@@ -157,7 +157,7 @@ func (p *player) play(next func() (*flow, int64)) error {
 }
 
 // step plays the step of f that is due, and puts f's next one in line.
-func (p *player) step(f *flow, now int64) error {
+func (p *player) step(f *talk, now int64) error {
 	st := f.step()
 	h := f.header(st, now)
 	if !f.started {
