@@ -42,12 +42,15 @@ type Options struct {
 	MaxFlows int
 	// MaxBuffered bounds the bytes held behind holes over all flows; 0 means DefaultMaxBuffered.
 	MaxBuffered int
+	// MaxMemory bounds the bytes that all flows together take that are being read, MaxBuffered included; 0 means DefaultMaxMemory.
+	MaxMemory int
 }
 
 // Defaults of the bounds, and how long flows live, in packet time.
 const (
 	DefaultMaxFlows    = 1 << 20
 	DefaultMaxBuffered = 32 << 20
+	DefaultMaxMemory   = 512 << 20
 
 	// idleOpening, in seconds: a SYN without an answer or payload; Linux gives up after about two minutes (tcp_syn_retries). An ended
 	// flow is forgotten as fast.
@@ -76,7 +79,7 @@ type Stats struct {
 	Flows, Sessions uint64
 	// HalfOpen flows ended without a byte of payload.
 	HalfOpen uint64
-	// Evicted flows were dropped from a full table, by what they were.
+	// Evicted flows were dropped from a full table, by what they were; active ones also to keep to MaxMemory.
 	EvictedOpening, EvictedActive, EvictedFinished uint64
 	// GapBytes are missing bytes inside what had to be read; ConflictBytes came twice with different content.
 	GapBytes, ConflictBytes uint64
@@ -109,6 +112,7 @@ type Analyzer struct {
 	nowSec   uint32     // now in seconds, at most 2^32-1
 	steps    int        // packets in a row whose time lies more than clockStep after now
 	buffered int        // what is held behind holes, in bytes
+	memory   int        // what the conns in use take, in bytes, about
 	hand     int        // where the next search among conns begins
 	stats    Stats
 	order    orderer
@@ -139,6 +143,9 @@ func New(o Options) *Analyzer {
 	}
 	if o.MaxBuffered <= 0 {
 		o.MaxBuffered = DefaultMaxBuffered
+	}
+	if o.MaxMemory <= 0 {
+		o.MaxMemory = DefaultMaxMemory
 	}
 	if o.History == nil {
 		o.History = rules.NewRecent()

@@ -22,6 +22,7 @@ const (
 type conn struct {
 	index     int32
 	heapIndex int
+	weighed   int    // what the analyzer has counted of its bytes
 	order     uint64 // counts activations of conns
 	serial    uint32 // counts the uses of this conn
 	inUse     bool
@@ -166,6 +167,7 @@ func (c *conn) release(a *Analyzer) {
 			a.putTLS(l.tls)
 		}
 	}
+	a.memory -= c.weighed
 	index, serial := c.index, c.serial
 	*c = conn{index: index, serial: serial, heapIndex: -1}
 }

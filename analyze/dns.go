@@ -111,7 +111,9 @@ func (a *Analyzer) feedDNS(c *conn, l *layer, dir uint8, data []byte) {
 	t := c.tuple(dir)
 	for len(data) > 0 {
 		var msg []byte
+		l.gathered = min(l.gathered+len(data), 64<<10)
 		if msg, data = l.dns.Feed(data); msg != nil {
+			l.gathered = 0
 			a.answer(&t, c.now, msg, false)
 		}
 	}

@@ -29,7 +29,9 @@ type place struct {
 	serial uint64
 }
 
-func (p place) before(q place) bool { return p.start < q.start || p.start == q.start && p.serial < q.serial }
+func (p place) before(q place) bool {
+	return p.start < q.start || p.start == q.start && p.serial < q.serial
+}
 
 type waiting struct {
 	place

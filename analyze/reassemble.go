@@ -46,6 +46,9 @@ func (a *Analyzer) deliverSegment(c *conn, dir uint8, seg *flow.Segment) {
 	if seg.Flags&(flow.FIN|flow.RST) != 0 {
 		a.end(c, dir, seg)
 	}
+	if seg.Length > 0 && c.inUse {
+		a.weigh(c)
+	}
 }
 
 // pass notes how far a stream that is no longer read has come.
@@ -285,33 +288,6 @@ func (a *Analyzer) recount(st *stream) {
 	cost := st.pendingBytes + chunkCost*len(st.pending)
 	a.buffered += cost - st.counted
 	st.counted = cost
-}
-
-// relieve gives up holes when too much is held behind them: of some flows, those of the one that holds most.
-func (a *Analyzer) relieve() {
-	for a.buffered > a.o.MaxBuffered {
-		var worst *conn
-		most := 0
-		for n := range len(a.conns) {
-			if n >= 64 && worst != nil {
-				break
-			}
-			a.hand++
-			c := a.conns[a.hand%len(a.conns)]
-			if held := c.streams[0].counted + c.streams[1].counted; c.inUse && held > most {
-				worst, most = c, held
-			}
-		}
-		if worst == nil {
-			return
-		}
-		a.stats.HolesForced++
-		for dir := range uint8(2) {
-			if worst.inUse {
-				a.drain(worst, dir, true)
-			}
-		}
-	}
 }
 
 // deliver hands over the next bytes of a direction, and tells of those that the capture cut off behind them.

@@ -66,8 +66,8 @@ func reassemble(t testing.TB, segs []flow.Segment, change func(*Options)) (*tape
 	}
 	r.Flush()
 	r.Flush()
-	if r.buffered != 0 {
-		t.Fatalf("%d bytes are still counted as held", r.buffered)
+	if r.buffered != 0 || r.memory != 0 {
+		t.Fatalf("%d bytes are still counted as held, %d as taken", r.buffered, r.memory)
 	}
 	return &out, r.Stats()
 }
@@ -75,12 +75,13 @@ func reassemble(t testing.TB, segs []flow.Segment, change func(*Options)) (*tape
 // checkBounds holds an Analyzer to its own bounds and to the consistency of its parts.
 func checkBounds(t testing.TB, a *Analyzer) {
 	t.Helper()
-	sum, inUse := 0, 0
+	sum, memory, inUse := 0, 0, 0
 	for _, c := range a.conns {
 		if !c.inUse {
 			continue
 		}
 		inUse++
+		memory += c.weighed
 		if s := a.table.find(&c.key); s == nil || s.state != slotActive || s.conn != c.index {
 			t.Fatalf("a conn is in use that no slot knows: %+v", s)
 		}
@@ -108,6 +109,9 @@ func checkBounds(t testing.TB, a *Analyzer) {
 	}
 	if sum != a.buffered || sum > a.o.MaxBuffered {
 		t.Fatalf("%d bytes are held in all, %d counted, %d allowed", sum, a.buffered, a.o.MaxBuffered)
+	}
+	if memory != a.memory || memory > a.o.MaxMemory {
+		t.Fatalf("flows take %d bytes, %d counted, %d allowed", memory, a.memory, a.o.MaxMemory)
 	}
 	if inUse+len(a.free) != len(a.conns) {
 		t.Fatalf("%d conns in use, %d free, of %d", inUse, len(a.free), len(a.conns))

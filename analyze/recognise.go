@@ -24,13 +24,15 @@ const (
 
 // layer is what one level of a flow's bytes was recognised as: the flow itself, or what runs inside a CONNECT tunnel.
 type layer struct {
-	phase  phase
-	tls    *tlswire.Conn
-	http   *httpwire.Conn
-	dax    *daxwire.Reader
-	dns    *dnswire.Stream // of the resolver's side
-	held   [2][]byte       // first bytes that are too few to recognise
-	offset [2]int64        // bytes consumed before it was recognised
+	phase phase
+	tls   *tlswire.Conn
+	http  *httpwire.Conn
+	dax   *daxwire.Reader
+	dns   *dnswire.Stream // of the resolver's side
+	// gathered is how much of dns's incomplete message was fed.
+	gathered int
+	held     [2][]byte // first bytes that are too few to recognise
+	offset   [2]int64  // bytes consumed before it was recognised
 	// greeting is the length of a PROXY protocol header before the first bytes, 0 if there is none.
 	greeting [2]int
 	watched  int
