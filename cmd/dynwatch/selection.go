@@ -21,7 +21,11 @@ type chosen struct {
 	comments   []string
 	told       bool
 	handshake  [2]session.SequenceNumber
+	past       [2]bool // the stream is far behind the handshake: sequence numbers that seem to lie before it came round
 }
+
+// farBehind is how many bytes behind the handshake nothing of it is sent again. Sequence numbers come round after 4 GiB.
+const farBehind = 1 << 20
 
 func newSelection(whole bool) *selection {
 	return &selection{whole: whole, flows: make(map[flow.FiveTuple][]*chosen)}
@@ -71,13 +75,20 @@ func (s *selection) cut(seg *flow.Segment, p *pcapfile.Packet) (data []byte, com
 		if s.whole {
 			return p.Data, comments, true
 		}
-		keep := 0
-		if end := c.handshake[from]; end.Known {
-			keep = min(max(int(int32(end.Number-seg.Seq)), 0), len(seg.Payload))
-		}
-		return p.Data[:header+keep], comments, true
+		return p.Data[:header+c.handshakeBytes(from, seg)], comments, true
 	}
 	return nil, nil, false
+}
+
+// handshakeBytes is how much of a segment's payload belongs to the handshake.
+func (c *chosen) handshakeBytes(from session.Side, seg *flow.Segment) int {
+	end := c.handshake[from]
+	if !end.Known || c.past[from] {
+		return 0
+	}
+	left := int(int32(end.Number - seg.Seq))
+	c.past[from] = left < -farBehind
+	return min(max(left, 0), len(seg.Payload))
 }
 
 // headerLength is how many bytes of a frame stand before its payload, which must be a part of it. A payload that is not was put

@@ -1,0 +1,81 @@
+package main
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/santhosh-tekuri/jsonschema/v6"
+)
+
+// eventSchema compiles the contract of docs/events.schema.json.
+func eventSchema(t *testing.T) *jsonschema.Schema {
+	t.Helper()
+	data, err := os.ReadFile(filepath.Join("..", "..", "docs", "events.schema.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	doc, err := jsonschema.UnmarshalJSON(bytes.NewReader(data))
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := jsonschema.NewCompiler()
+	c.AssertFormat()
+	if err := c.AddResource("events.json", doc); err != nil {
+		t.Fatal(err)
+	}
+	s, err := c.Compile("events.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// TestEveryLineIsByTheSchema judges every capture at hand with everything turned on, and holds each line to the schema.
+func TestEveryLineIsByTheSchema(t *testing.T) {
+	schema := eventSchema(t)
+	files := []string{samplePath}
+	for _, pattern := range []string{"dynamodb/*.pcap*", "tls/*.pcap*"} {
+		found, _ := filepath.Glob(filepath.Join(corpusDir, pattern))
+		files = append(files, found...)
+	}
+	roots := filepath.Join(corpusDir, "dynamodb/certs/test-roots.pem")
+	lines, kinds := 0, make(map[string]int)
+	for _, file := range files {
+		args := []string{"capture", "-r", file, "-o", "json", "--all", "--tables", "--allow-region", "eu-west-1", "--allow-kind", "interface", "--min-version", "1.3"}
+		if _, err := os.Stat(roots); err == nil {
+			args = append(args, "--allow-ca", roots)
+		}
+		base := strings.TrimSuffix(strings.TrimSuffix(filepath.Base(file), "ng"), ".pcap")
+		for _, keys := range []string{filepath.Join(filepath.Dir(file), "keys", base+".keylog"), filepath.Join(filepath.Dir(file), base+".keys")} {
+			if _, err := os.Stat(keys); err == nil {
+				args = append(args, "--keylog", keys)
+			}
+		}
+		stdout, stderr, status := call(nil, args...)
+		if status != exitOK && status != exitFailed || status == exitOK && strings.Contains(stderr, "error") {
+			t.Errorf("%s: status %d: %s", filepath.Base(file), status, stderr)
+		}
+		out := []byte(stdout)
+		if status == exitOK && !strings.Contains(stdout, `{"type":"summary"`) {
+			t.Errorf("%s: no summary", filepath.Base(file))
+		}
+		for line := range bytes.Lines(out) {
+			v, err := jsonschema.UnmarshalJSON(bytes.NewReader(line))
+			if err != nil {
+				t.Fatalf("%s: %v: %s", filepath.Base(file), err, line)
+			}
+			if err := schema.Validate(v); err != nil {
+				t.Errorf("%s: %v\n%s", filepath.Base(file), err, line)
+			}
+			lines++
+			kinds[v.(map[string]any)["type"].(string)]++
+		}
+	}
+	if kinds["session"] == 0 || kinds["dns"] == 0 || kinds["summary"] == 0 {
+		t.Errorf("not every kind of line was seen: %v", kinds)
+	}
+	t.Logf("%d lines of %d captures: %v", lines, len(files), kinds)
+}
