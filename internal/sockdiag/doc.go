@@ -1,0 +1,23 @@
+// Package sockdiag finds the process that owns a local TCP socket.
+//
+//	f, err := sockdiag.Open(sockdiag.Options{})
+//	opening := f.Opening(syn.FiveTuple) // nil: no socket of this host
+//
+// The kernel is asked for the socket by its addresses and ports (netlink, inet_diag; sock_diag(7)). It tells the socket's inode, user id and
+// cgroup. Which process holds the inode is found by looking through /proc/PID/fd. The socket may be in any network namespace: namespaces
+// are found from /proc/PID/ns/net, and asked from a thread that enters them. No file of another namespace stays open, for that would keep
+// a container's network alive after its end.
+//
+// # Cost and bounds
+//
+// A look-up in the own namespace is one exchange with the kernel. Then the files of processes that owned a socket lately are looked at,
+// then those of all processes, youngest first. Both this search and the one through namespaces have a budget per second; what it does not allow is
+// counted, and the answer has what is known up to there: a user and a cgroup without a process, or nothing.
+//
+// # What it does not see
+//
+// A socket that is closed before it is looked up has no owner any more: the shortest connections are missed. A socket that several processes
+// hold, after fork, is given to one of them. The names of threads are not known.
+//
+// Other users' files need CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH, other namespaces CAP_SYS_ADMIN.
+package sockdiag

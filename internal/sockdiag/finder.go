@@ -1,0 +1,302 @@
+package sockdiag
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strconv"
+	"sync"
+	"time"
+
+	"path/filepath"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/dynwatch/dynwatch/internal/flow"
+)
+
+// Options bound the work. Zero fields take the defaults.
+type Options struct {
+	// ProcRoot is a proc file system of the initial PID namespace; default /proc.
+	ProcRoot string
+	// FilesPerSecond is how many open files of processes may be looked at; default 50,000, some 5 % of a processor.
+	FilesPerSecond int
+	// VisitsPerSecond is how often another network namespace may be entered; default 2,000.
+	VisitsPerSecond int
+	// MaxNamespaces bounds the namespaces that are known; default 1,024.
+	MaxNamespaces int
+	// Now is the clock; default time.Now.
+	Now func() time.Time
+}
+
+const (
+	// maxRecent bounds the processes, and maxAddresses the local addresses, that are remembered.
+	maxRecent    = 32
+	maxAddresses = 4096
+	// relist is how soon the namespaces may be listed again, and how long an address that no namespace knew is not asked for again.
+	relist = time.Second
+)
+
+// Stats are a Finder's counters.
+type Stats struct {
+	// Lookups counts calls of Opening. NoSocket of them found none on this host, NoProcess a socket but no process that holds it.
+	Lookups, NoSocket, NoProcess uint64
+	// Limited counts look-ups that a budget cut short.
+	Limited uint64
+	// Failed counts errors of the kernel's, Refused those for lack of rights to enter a namespace.
+	Failed, Refused uint64
+	// Files and Visits count the work: links read, namespaces entered. Listings counts readings of all processes' namespaces.
+	Files, Visits, Listings uint64
+}
+
+// Finder finds owners. It may be used by several goroutines; they take turns.
+type Finder struct {
+	o   Options
+	own uint64 // inode of the network namespace that Open was called in
+
+	mu         sync.Mutex // guards all below
+	closed     bool
+	fd         int // netlink socket in the own namespace
+	sequence   uint32
+	visitor    *visitor
+	namespaces []namespace
+	listed     time.Time
+	// where remembers in which namespace an address was found, absent until when it need not be looked for.
+	where  map[netip.Addr]namespace
+	absent map[netip.Addr]time.Time
+	recent []int // processes that owned a socket lately, the latest first
+	files  budget
+	visits budget
+	stats  Stats
+}
+
+// budget is a token bucket that holds a second's worth.
+type budget struct {
+	perSecond int
+	left      float64
+	at        time.Time
+}
+
+// refill adds what time has brought and returns what there is.
+func (b *budget) refill(now time.Time) int {
+	if b.at.IsZero() {
+		b.left = float64(b.perSecond)
+	} else if d := now.Sub(b.at); d > 0 {
+		b.left = min(b.left+d.Seconds()*float64(b.perSecond), float64(b.perSecond))
+	}
+	b.at = now
+	return int(b.left)
+}
+
+// Open makes a Finder for the host, with the caller's network namespace as its own.
+func Open(o Options) (*Finder, error) {
+	if o.ProcRoot == "" {
+		o.ProcRoot = "/proc"
+	}
+	if o.FilesPerSecond <= 0 {
+		o.FilesPerSecond = 50_000
+	}
+	if o.VisitsPerSecond <= 0 {
+		o.VisitsPerSecond = 2000
+	}
+	if o.MaxNamespaces <= 0 {
+		o.MaxNamespaces = 1024
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	f := &Finder{o: o, where: make(map[netip.Addr]namespace), absent: make(map[netip.Addr]time.Time),
+		files: budget{perSecond: o.FilesPerSecond}, visits: budget{perSecond: o.VisitsPerSecond}}
+	var err error
+	if f.own, err = namespaceOf("/proc/thread-self/ns/net"); err != nil {
+		return nil, fmt.Errorf("own network namespace: %w", err)
+	}
+	if f.fd, err = openNetlink(); err != nil {
+		return nil, err
+	}
+	// A kernel without the inet_diag module says so now rather than at the first connection.
+	if _, err := query(f.fd, Tuple(netip.MustParseAddrPort("127.0.0.1:1"), netip.MustParseAddrPort("127.0.0.1:1")), 0); err != nil && !errors.Is(err, ErrNoSocket) {
+		unix.Close(f.fd)
+		return nil, err
+	}
+	return f, nil
+}
+
+// Opening returns who opened the connection of a SYN: user, cgroup and network namespace of the socket that sent it, and the process that
+// holds it, if one was found (PID is 0 else). It is nil when no socket of this host is known to have sent it. Each call
+// returns an Opening of its own.
+func (f *Finder) Opening(syn flow.FiveTuple) *flow.Opening {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.closed {
+		return nil
+	}
+	f.stats.Lookups++
+	s, ns, ok := f.socket(syn)
+	if !ok {
+		f.stats.NoSocket++
+		return nil
+	}
+	p := flow.Process{UID: s.UID, UIDKnown: true, CgroupID: s.CgroupID, NetNS: ns}
+	if pid := f.holder(s.Inode); pid != 0 {
+		if comm, start, err := nameAndStart(f.o.ProcRoot, pid); err == nil {
+			p.PID, p.Comm, p.StartTime = pid, comm, start
+		}
+	}
+	if p.PID == 0 {
+		f.stats.NoProcess++
+	}
+	return &flow.Opening{Process: p}
+}
+
+// socket finds a socket and the inode of its namespace.
+func (f *Finder) socket(t flow.FiveTuple) (Socket, uint64, bool) {
+	f.sequence++
+	s, err := query(f.fd, t, f.sequence)
+	if err == nil {
+		return s, f.own, s.Inode != 0 // TIME_WAIT has no file any more
+	}
+	if !errors.Is(err, ErrNoSocket) {
+		f.stats.Failed++
+	}
+	now := f.o.Now()
+	local := t.SrcIP.Addr()
+	if local.IsLoopback() {
+		return Socket{}, 0, false // each namespace has these for itself: what another has of them is another socket
+	}
+	if ns, ok := f.where[local]; ok {
+		if s, ok := f.visit(ns, t, now); ok {
+			return s, ns.inode, true
+		}
+		delete(f.where, local)
+	}
+	if until, ok := f.absent[local]; ok && now.Before(until) {
+		return Socket{}, 0, false
+	}
+	if s, ns, ok := f.sweep(f.namespaces, t, now); ok {
+		return s, ns, true
+	}
+	if now.Sub(f.listed) >= relist {
+		known := f.namespaces
+		f.listed = now
+		f.stats.Listings++
+		f.namespaces = findNamespaces(f.o.ProcRoot, listPids(f.o.ProcRoot), f.own, f.o.MaxNamespaces)
+		fresh := slices.DeleteFunc(slices.Clone(f.namespaces), func(n namespace) bool { return slices.Contains(known, n) })
+		if s, ns, ok := f.sweep(fresh, t, now); ok {
+			return s, ns, true
+		}
+	}
+	if len(f.absent) >= maxAddresses {
+		clear(f.absent)
+	}
+	f.absent[local] = now.Add(relist)
+	return Socket{}, 0, false
+}
+
+// sweep asks in several namespaces.
+func (f *Finder) sweep(list []namespace, t flow.FiveTuple, now time.Time) (Socket, uint64, bool) {
+	for _, ns := range list {
+		s, ok := f.visit(ns, t, now)
+		if !ok {
+			continue
+		}
+		if len(f.where) >= maxAddresses {
+			clear(f.where)
+		}
+		f.where[t.SrcIP.Addr()] = ns
+		return s, ns.inode, true
+	}
+	return Socket{}, 0, false
+}
+
+// visit asks in another namespace.
+func (f *Finder) visit(ns namespace, t flow.FiveTuple, now time.Time) (Socket, bool) {
+	if f.visits.refill(now) < 1 {
+		f.stats.Limited++
+		return Socket{}, false
+	}
+	f.visits.left--
+	f.stats.Visits++
+	if f.visitor == nil {
+		f.visitor = newVisitor()
+	}
+	job := visit{path: filepath.Join(f.o.ProcRoot, strconv.Itoa(ns.pid), "ns/net"), inode: ns.inode, tuple: t, answer: make(chan visited, 1)}
+	f.visitor.jobs <- job
+	v := <-job.answer
+	if v.astray {
+		close(f.visitor.jobs)
+		f.visitor = nil
+	}
+	switch {
+	case v.err == nil:
+		return v.socket, v.socket.Inode != 0
+	case errors.Is(v.err, unix.EPERM) || errors.Is(v.err, unix.EACCES):
+		f.stats.Refused++
+	case errors.Is(v.err, ErrNoSocket), errors.Is(v.err, unix.ESRCH), errors.Is(v.err, unix.ENOENT):
+	default:
+		f.stats.Failed++
+	}
+	return Socket{}, false
+}
+
+// holder finds a process that has the socket open, 0 if none was found.
+func (f *Finder) holder(inode uint32) int {
+	link := strconv.AppendUint([]byte("socket:["), uint64(inode), 10)
+	link = append(link, ']')
+	f.files.refill(f.o.Now())
+	look := func(pid int) bool {
+		found, n := holds(f.o.ProcRoot, pid, link, int(f.files.left)+1)
+		f.files.left -= float64(n)
+		f.stats.Files += uint64(n)
+		if found {
+			f.recent = slices.DeleteFunc(f.recent, func(p int) bool { return p == pid })
+			f.recent = slices.Insert(f.recent, 0, pid)
+			f.recent = f.recent[:min(len(f.recent), maxRecent)]
+		}
+		return found
+	}
+	for _, pid := range slices.Clone(f.recent) {
+		if f.files.left < 1 {
+			break
+		}
+		if look(pid) {
+			return pid
+		}
+	}
+	if f.files.left >= 1 {
+		for _, pid := range listPids(f.o.ProcRoot) {
+			if f.files.left < 1 {
+				break
+			}
+			if !slices.Contains(f.recent, pid) && look(pid) {
+				return pid
+			}
+		}
+	}
+	if f.files.left < 1 {
+		f.stats.Limited++
+	}
+	return 0
+}
+
+// Stats returns the counters so far.
+func (f *Finder) Stats() Stats {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.stats
+}
+
+// Close releases the sockets and ends the thread. It may be called twice; Opening returns nil afterwards.
+func (f *Finder) Close() error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.closed {
+		return nil
+	}
+	f.closed = true
+	if f.visitor != nil {
+		close(f.visitor.jobs)
+	}
+	return unix.Close(f.fd)
+}
