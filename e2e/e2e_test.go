@@ -41,6 +41,23 @@ func TestPacket(t *testing.T) { checkSource(t, "packet") }
 // TestEBPF judges the same traffic as the kernel's hooks show it.
 func TestEBPF(t *testing.T) { checkSource(t, "ebpf") }
 
+// TestKeyLog judges the capture file with the secrets that the clients of TLS 1.3 wrote down (SSLKEYLOGFILE).
+func TestKeyLog(t *testing.T) {
+	o := observe(t, "file+keys")
+	for _, s := range theRig.scenarios {
+		if s.withKeys == nil {
+			continue
+		}
+		t.Run(s.name, func(t *testing.T) {
+			for _, v := range o.at(s) {
+				if wrong := s.withKeys.differences(s, v); len(wrong) > 0 {
+					t.Errorf("%s\nin %s", strings.Join(wrong, "\n"), v.line)
+				}
+			}
+		})
+	}
+}
+
 func checkSource(t *testing.T, source string) {
 	o := observe(t, source)
 	for _, s := range theRig.scenarios {

@@ -19,7 +19,7 @@ import (
 
 // observer is dynwatch with one source.
 type observer struct {
-	source string // file, packet or ebpf
+	source string // file, file+keys, packet or ebpf
 	// output is what it printed, in JSON lines; stderr its messages.
 	output, stderr []byte
 	sessions       []*seen
@@ -170,18 +170,23 @@ func (r *rig) run() (map[string]*observer, error) {
 			return nil, err
 		}
 	}
-	cmd := command(r.captureCommand("-r", pcap))
-	var stderr bytes.Buffer
-	cmd.Stderr = &stderr
-	out, err := cmd.Output()
-	if err != nil {
-		return nil, fmt.Errorf("dynwatch capture -r: %w\n%s", err, stderr.Bytes())
-	}
-	if err := os.WriteFile(r.outputOf("file"), out, 0o644); err != nil {
-		return nil, err
-	}
-	if observers["file"], err = readObserver("file", r.outputOf("file"), ""); err != nil {
-		return nil, err
+	for name, arguments := range map[string][]string{
+		"file":      {"-r", pcap},
+		"file+keys": {"-r", pcap, "--keylog", filepath.Join(r.dir, "keys.log")},
+	} {
+		cmd := command(r.captureCommand(arguments...))
+		var stderr bytes.Buffer
+		cmd.Stderr = &stderr
+		out, err := cmd.Output()
+		if err != nil {
+			return nil, fmt.Errorf("dynwatch capture -r: %w\n%s", err, stderr.Bytes())
+		}
+		if err := os.WriteFile(r.outputOf(name), out, 0o644); err != nil {
+			return nil, err
+		}
+		if observers[name], err = readObserver(name, r.outputOf(name), ""); err != nil {
+			return nil, err
+		}
 	}
 	return observers, nil
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"net/netip"
+	"slices"
 )
 
 // scenario is one client that does its work once, at an address that no other scenario uses.
@@ -31,6 +32,8 @@ type scenario struct {
 	stays, early bool
 
 	want want
+	// withKeys is what the capture file with the client's TLS secrets must give; nil where there are none.
+	withKeys *want
 }
 
 // network says where a scenario's address lies.
@@ -117,25 +120,32 @@ func scenarios() []*scenario {
 		if s.host == "" {
 			s.host = regional(s.region)
 		}
-		w := &s.want
-		if w.none {
-			continue
-		}
-		def := func(p *string, v string) {
-			if *p == "" {
-				*p = v
-			}
-		}
-		def(&w.service, "dynamodb")
-		def(&w.kind, "public")
-		def(&w.region, s.region)
-		def(&w.endpoint, s.host)
-		def(&w.transport, "tls")
-		if w.sessions == 0 {
-			w.sessions = 1
+		s.want.fill(s)
+		if s.withKeys != nil {
+			s.withKeys.fill(s)
 		}
 	}
 	return all
+}
+
+// fill sets what a scenario takes for granted.
+func (w *want) fill(s *scenario) {
+	if w.none {
+		return
+	}
+	def := func(p *string, v string) {
+		if *p == "" {
+			*p = v
+		}
+	}
+	def(&w.service, "dynamodb")
+	def(&w.kind, "public")
+	def(&w.region, s.region)
+	def(&w.endpoint, s.host)
+	def(&w.transport, "tls")
+	if w.sessions == 0 {
+		w.sessions = 1
+	}
 }
 
 // matrix is boto3, told to verify and told not to, against every chain in every version. Debian's OpenSSL completes TLS 1.0 and 1.1 only at
@@ -156,6 +166,10 @@ func matrix() []*scenario {
 				}
 				if len(all)%3 == 0 {
 					s.at = loopback
+				}
+				if v.ours == "TLS 1.3" {
+					s.env = []string{"SSLKEYLOGFILE=@DIR@/keys.log"}
+					s.withKeys = keyedWant(c, !verify)
 				}
 				if v.ours < "TLS 1.2" {
 					s.env = []string{"OPENSSL_CONF=@DIR@/level0.cnf"}
@@ -216,6 +230,15 @@ func tlsWant(c chain, version string, anyChain bool) want {
 		w.verdict = "finding"
 	}
 	return w
+}
+
+// keyedWant is what a session in TLS 1.3 is, once somebody has its secrets: what it would have been in TLS 1.2, but that the version is right.
+func keyedWant(c chain, anyChain bool) *want {
+	w := tlsWant(c, "TLS 1.2", anyChain).with(func(w *want) {
+		w.version, w.visibility = "TLS 1.3", "decrypted"
+		w.findings = slices.DeleteFunc(w.findings, func(f string) bool { return f == "tls-capped:low" })
+	})
+	return &w
 }
 
 // plainWant is what cleartext to a real endpoint's name gives.

@@ -53,11 +53,12 @@ func (r *rig) startServers() error {
 	}
 	for _, s := range r.scenarios {
 		if s.server.software == "openssl" {
-			// -naccept would end it too early; -WWW and -www answer with files or a page. Only the handshake is looked at.
+			// It answers with a page about the session. Only the handshake is looked at.
 			services = append(services, service{there, "", fmt.Sprintf("openssl-%s", s.addr), []string{"openssl", "s_server", "-www",
 				"-accept", netip.AddrPortFrom(s.addr, 443).String(), "-cert", filepath.Join(r.dir, string(s.server.chain)+".pem"),
 				"-cert_chain", filepath.Join(r.dir, string(s.server.chain)+".pem"),
-				"-key", filepath.Join(r.dir, string(s.server.chain)+".key"), "-cipher", s.server.ciphers, "-tls1_2"},
+				"-key", filepath.Join(r.dir, string(s.server.chain)+".key"), "-cipher", s.server.ciphers,
+				"-" + strings.NewReplacer("TLSv", "tls", ".", "_").Replace(s.server.versions)},
 				netip.AddrPortFrom(s.addr, 443).String()})
 		}
 	}
