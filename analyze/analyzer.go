@@ -117,6 +117,8 @@ type Analyzer struct {
 	stats    Stats
 	order    orderer
 	idleTLS  []*tlswire.Conn
+	// openings are what live sources told of flows without payload so far.
+	openings map[flowKey]*flow.Opening
 	// following counts the cleartext HTTP flows that are read.
 	following int
 	resolved  *endpoint.Resolved

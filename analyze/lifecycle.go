@@ -39,6 +39,7 @@ func (a *Analyzer) forget(s *slot) {
 	switch s.state {
 	case slotOpening:
 		a.stats.HalfOpen++
+		delete(a.openings, s.key)
 	case slotActive:
 		a.conclude(a.conns[s.conn])
 		a.recycle(a.conns[s.conn])
@@ -103,6 +104,9 @@ func (a *Analyzer) renew(s *slot, start int64) {
 
 // opening handles a packet of a flow that has not carried payload yet.
 func (a *Analyzer) opening(s *slot, dir uint8, seg *flow.Segment) {
+	if seg.Opening != nil && seg.Length == 0 {
+		a.keepOpening(s, seg.Opening)
+	}
 	switch syn, ack := seg.Flags.Has(flow.SYN), seg.Flags.Has(flow.ACK); {
 	case seg.Flags.Has(flow.RST):
 		// A refusal leaves the slot as it is: the client may try again with the same SYN (as after the answer of a connection in TIME-WAIT).
@@ -199,6 +203,10 @@ func (a *Analyzer) activate(s *slot) *conn {
 		a.conns = append(a.conns, c)
 	}
 	c.begin(a, s)
+	if len(a.openings) > 0 {
+		c.opening = a.openings[s.key]
+		delete(a.openings, s.key)
+	}
 	s.state, s.conn = slotActive, c.index
 	a.order.opened(c)
 	return c

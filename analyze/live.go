@@ -81,3 +81,16 @@ func (a *Analyzer) reportQuiet() {
 		a.reportLive(c)
 	}
 }
+
+// maxOpenings bounds the owners that wait for a connection's first payload; without its own a session has none.
+const maxOpenings = 16 << 10
+
+// keepOpening keeps what a source told with a SYN until payload makes the flow worth a conn.
+func (a *Analyzer) keepOpening(s *slot, o *flow.Opening) {
+	if a.openings == nil {
+		a.openings = make(map[flowKey]*flow.Opening)
+	}
+	if len(a.openings) < maxOpenings {
+		a.openings[s.key] = o
+	}
+}

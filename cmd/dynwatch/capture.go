@@ -139,13 +139,16 @@ func (f *captureFlags) validate(cmd *cobra.Command, args []string) error {
 	if name := fileAmong(args); name != "" {
 		return &hinted{usagef("a capture file is read with -r"), fmt.Sprintf("%s is a file: dynwatch capture -r %s", name, name)}
 	}
-	if len(args) > 0 || f.filterFile != "" {
-		return usagef("a filter expression goes with -r FILE: the eBPF source follows connections, not packets")
-	}
 	if f.write != "" {
 		return usagef("--write goes with -r FILE")
 	}
-	return f.live.validate()
+	if err := f.live.validate(); err != nil {
+		return err
+	}
+	if (len(args) > 0 || f.filterFile != "") && f.live.source != "packet" {
+		return usagef("a filter expression goes with -r FILE, or with --source packet: eBPF follows connections, not packets")
+	}
+	return nil
 }
 
 // checkFormat checks --output.
@@ -180,6 +183,18 @@ func filterError(args []string, err error) error {
 		hint = "filter expressions are those of tcpdump: pcap-filter(7), docs/filter.md"
 	}
 	return &hinted{usagef("filter expression: %s\n%s", syntax.Msg, syntax.Excerpt()), hint}
+}
+
+// liveFilter is the packet source's filter, nil without an expression.
+func (f *captureFlags) liveFilter(expr string, args []string) (*filter.Filter, error) {
+	if expr == "" {
+		return nil, nil
+	}
+	flt, err := filter.Compile(expr, filter.Options{Link: decode.LinkEthernet})
+	if err != nil {
+		return nil, filterError(args, err)
+	}
+	return flt, nil
 }
 
 // dumpFilter prints what the expression compiles to, as tcpdump -d does.

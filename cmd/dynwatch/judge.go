@@ -39,6 +39,9 @@ func (f *captureFlags) run(cmd *cobra.Command, args []string) error {
 	if err != nil {
 		return err
 	}
+	if f.live.list {
+		return listInterfaces(cmd.OutOrStdout())
+	}
 	if f.dump {
 		return dumpFilter(cmd.OutOrStdout(), expr, args)
 	}
@@ -51,7 +54,11 @@ func (f *captureFlags) run(cmd *cobra.Command, args []string) error {
 		return err
 	}
 	if len(f.read) == 0 {
-		return f.runLive(cmd, set, store, policy, secrets)
+		flt, err := f.liveFilter(expr, args)
+		if err != nil {
+			return err
+		}
+		return f.runLive(cmd, flt, set, store, policy, secrets)
 	}
 	stderr := cmd.ErrOrStderr()
 	for _, w := range f.policyFlags.warnings {

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/signal"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -25,31 +26,48 @@ import (
 	"github.com/dynwatch/dynwatch/analyze/trust"
 	"github.com/dynwatch/dynwatch/bpf"
 	"github.com/dynwatch/dynwatch/capture"
+	"github.com/dynwatch/dynwatch/capture/afpacket"
 	"github.com/dynwatch/dynwatch/capture/ebpf"
+	"github.com/dynwatch/dynwatch/capture/filter"
 	"github.com/dynwatch/dynwatch/internal/flow"
 	"github.com/dynwatch/dynwatch/internal/host"
 	"github.com/dynwatch/dynwatch/internal/output"
 	"github.com/dynwatch/dynwatch/internal/privilege"
+	"github.com/dynwatch/dynwatch/internal/sockdiag"
 )
 
 // liveFlags are what capture takes to watch this host.
 type liveFlags struct {
-	source   string
-	duration time.Duration
+	source     string
+	interfaces []string
+	list       bool
+	duration   time.Duration
 	// command is what stands behind --: the program that is run and judged.
 	command []string
 }
 
 func (l *liveFlags) register(fs *pflag.FlagSet) {
-	fs.StringVar(&l.source, "source", "auto", "`KIND` of live source: auto, ebpf (cgroup hooks: every container and network namespace)")
+	fs.StringVar(&l.source, "source", "auto", "live source `KIND`: ebpf (every container and network namespace), packet (interfaces), auto: ebpf if it works, else packet")
+	fs.StringArrayVarP(&l.interfaces, "interface", "i", nil, "watch packets of this `IFACE`, any for all; implies --source packet (may be repeated)")
+	fs.BoolVarP(&l.list, "list-interfaces", "D", false, "list the interfaces that -i takes, and stop")
 	fs.DurationVar(&l.duration, "duration", 0, "watch for so `LONG` (30s, 5m), then end")
 }
 
 func (l *liveFlags) validate() error {
 	switch l.source {
-	case "auto", "ebpf":
+	case "auto", "packet":
+	case "ebpf":
+		if len(l.interfaces) > 0 {
+			return usagef("--interface goes with --source packet: eBPF watches sockets, on whatever interface")
+		}
 	default:
-		return usagef("--source %q: use auto or ebpf", l.source)
+		return usagef("--source %q: use auto, ebpf or packet", l.source)
+	}
+	if len(l.interfaces) > 0 {
+		l.source = "packet"
+	}
+	if len(l.command) > 0 && l.source == "packet" {
+		return usagef("a command is judged by --source ebpf: packets do not tell its connections from the rest of the host's")
 	}
 	if l.duration < 0 {
 		return usagef("--duration %v: use a time above zero", l.duration)
@@ -57,14 +75,43 @@ func (l *liveFlags) validate() error {
 	return nil
 }
 
+// listInterfaces prints what -i takes.
+func listInterfaces(w io.Writer) error {
+	list, err := afpacket.Interfaces()
+	if err != nil {
+		return err
+	}
+	for _, x := range list {
+		state := "down"
+		if x.Up {
+			state = "up"
+		}
+		addresses := make([]string, len(x.Addresses))
+		for i, p := range x.Addresses {
+			addresses[i] = p.String()
+		}
+		if _, err := fmt.Fprintf(w, "%d.%s [%s] %s\n", x.Index, x.Name, state, strings.Join(addresses, " ")); err != nil {
+			return err
+		}
+	}
+	_, err = fmt.Fprintf(w, "%s (all interfaces of this network namespace)\n", afpacket.Any)
+	return err
+}
+
 // maxLearned bounds the addresses that DNS answers add to the kernel's set.
 const maxLearned = 1024
+
+// liveSource is what a watch reads: the kernel's sockets, or packets.
+type liveSource interface {
+	capture.Source
+	SetPrefixes([]netip.Prefix) error
+}
 
 // liveRun is one watch over this host.
 type liveRun struct {
 	flags    *captureFlags
 	set      *endpoint.Set
-	src      *ebpf.Source
+	src      liveSource
 	analyzer *analyze.Analyzer
 	resolver *host.Resolver
 	out      *report
@@ -80,12 +127,14 @@ type liveRun struct {
 }
 
 // runLive watches this host until it is interrupted, the time is over, or enough sessions were seen.
-func (f *captureFlags) runLive(cmd *cobra.Command, set *endpoint.Set, store *trust.Store, policy *rules.Policy, secrets *tlswire.KeyLog) error {
+//
+// flt is the user's filter for the packet source, nil without.
+func (f *captureFlags) runLive(cmd *cobra.Command, flt *filter.Filter, set *endpoint.Set, store *trust.Store, policy *rules.Policy, secrets *tlswire.KeyLog) error {
 	r := &liveRun{
 		flags: f, set: set, stderr: cmd.ErrOrStderr(), resolver: host.New(host.Options{}), learned: make(map[netip.Addr]bool),
-		summary: &output.Summary{Source: "ebpf", RangesDate: set.Ranges().CreateDate.UTC().Format(time.RFC3339)},
+		summary: &output.Summary{RangesDate: set.Ranges().CreateDate.UTC().Format(time.RFC3339)},
 	}
-	if err := r.open(); err != nil {
+	if err := r.open(flt); err != nil {
 		return err
 	}
 	defer r.src.Close()
@@ -118,7 +167,7 @@ func (f *captureFlags) runLive(cmd *cobra.Command, set *endpoint.Set, store *tru
 
 	r.out = newReport(f, report, nil, true)
 	r.analyzer = analyze.New(analyze.Options{
-		Source: "ebpf", All: f.all, Tables: f.tables, Live: true, Endpoints: set, Trust: store, Policy: policy,
+		Source: r.summary.Source, All: f.all, Tables: f.tables, Live: true, Endpoints: set, Trust: store, Policy: policy,
 		Emit: func(s *session.Session) {
 			if !r.command.owns(s) {
 				return
@@ -146,8 +195,8 @@ func (f *captureFlags) runLive(cmd *cobra.Command, set *endpoint.Set, store *tru
 	return r.end(secrets, err)
 }
 
-// open starts the source.
-func (r *liveRun) open() error {
+// open starts the source that was asked for: auto takes eBPF where the kernel and the rights allow, else packets, and says which and why.
+func (r *liveRun) open(flt *filter.Filter) error {
 	for _, p := range r.set.Ranges().List("DYNAMODB") {
 		r.prefixes = append(r.prefixes, p.Prefix)
 	}
@@ -159,14 +208,32 @@ func (r *liveRun) open() error {
 			names = append(names, e.Name)
 		}
 	}
-	src, err := ebpf.Open(ebpf.Options{
-		Prefixes: r.prefixes, Ports: []uint16{8111, 9111}, LookAtOthers: true, Names: names, DNS: true,
-		Describe: func(p *flow.Process) { r.resolver.Lookup(p) },
-	})
+	describe := func(p *flow.Process) { r.resolver.Lookup(p) }
+	kind := r.flags.live.source
+	if kind != "packet" {
+		src, err := ebpf.Open(ebpf.Options{
+			Prefixes: r.prefixes, Ports: []uint16{8111, 9111}, LookAtOthers: true, Names: names, DNS: true, Describe: describe,
+		})
+		switch {
+		case err == nil:
+			r.src, r.summary.Source = src, "ebpf"
+			return nil
+		case kind == "ebpf" || len(r.flags.live.command) > 0:
+			return fmt.Errorf("watch this host: %w", liveError(err))
+		}
+		fmt.Fprintf(r.stderr, "dynwatch: note: no eBPF here, packets instead: what other network namespaces send is not seen: %v\n", err)
+	}
+	o := afpacket.Options{Interfaces: r.flags.live.interfaces, Filter: flt, Prefixes: r.prefixes, All: r.flags.all, Describe: describe}
+	if owners, err := sockdiag.Open(sockdiag.Options{}); err != nil {
+		fmt.Fprintf(r.stderr, "dynwatch: warning: connections will have no owner: %v\n", err)
+	} else {
+		o.Owners = owners
+	}
+	src, err := afpacket.Open(o)
 	if err != nil {
 		return fmt.Errorf("watch this host: %w", liveError(err))
 	}
-	r.src = src
+	r.src, r.summary.Source = src, "packet"
 	return nil
 }
 
@@ -174,6 +241,12 @@ func (r *liveRun) open() error {
 func (r *liveRun) dropRights() {
 	// What remains: to change the address set, and to read other users' /proc entries.
 	keep := privilege.SetOf(unix.CAP_BPF, unix.CAP_SYS_PTRACE, unix.CAP_DAC_READ_SEARCH)
+	how := fmt.Sprintf("by eBPF: %d prefixes, and the first bytes of all other connections", len(r.prefixes))
+	if r.summary.Source == "packet" {
+		// To ask for sockets of other network namespaces, those must be entered.
+		keep = privilege.SetOf(unix.CAP_SYS_PTRACE, unix.CAP_DAC_READ_SEARCH, unix.CAP_SYS_ADMIN)
+		how = "by its packets"
+	}
 	if r.command != nil {
 		keep |= privilege.SetOf(unix.CAP_DAC_OVERRIDE) // to remove its cgroup: the root of the hierarchy is read-only even to its owner
 	}
@@ -181,18 +254,21 @@ func (r *liveRun) dropRights() {
 	if err != nil {
 		fmt.Fprintf(r.stderr, "dynwatch: warning: %v\n", err)
 	}
-	fmt.Fprintf(r.stderr, "dynwatch: watching this host by eBPF, %d prefixes and the first bytes of all other connections; rights kept: %s\n", len(r.prefixes), kept)
+	fmt.Fprintf(r.stderr, "dynwatch: watching this host %s; rights kept: %s\n", how, kept)
 }
 
 // liveError adds advice on what to do about a source that cannot start.
 func liveError(err error) error {
 	var (
+		sockets    *afpacket.PermissionError
 		permission *bpf.PermissionError
 		support    *bpf.NotSupportedError
 		root       *bpf.NotRootError
 	)
 	const file = "capture files need no rights: tcpdump -w trace.pcap, then dynwatch capture -r trace.pcap"
 	switch {
+	case errors.As(err, &sockets):
+		return &hinted{err, "run it as root, or give it CAP_NET_RAW; " + file}
 	case errors.As(err, &permission):
 		return &hinted{err, "run it as root, or give it CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN; " + file}
 	case errors.As(err, &support):
