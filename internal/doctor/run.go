@@ -1,0 +1,85 @@
+package doctor
+
+import (
+	"fmt"
+
+	"github.com/dynwatch/dynwatch/capture/afpacket"
+	"github.com/dynwatch/dynwatch/internal/sockdiag"
+)
+
+// Hook is one attachment to the kernel that can be tried.
+type Hook struct {
+	Name string
+	// Try attaches and detaches it.
+	Try func() error
+	// Optional: without it the eBPF source works, and sees less. Remedy is told when it fails.
+	Optional bool
+	Remedy   string
+}
+
+// Options say what to try, and where to read. Zero fields take the defaults.
+type Options struct {
+	// Hooks are of the eBPF source. Without any it is not said to work.
+	Hooks []Hook
+	// Root is put before /proc and /sys; tests set it.
+	Root string
+	// Packet and Owners try the packet source and the search for owners; by default they are opened and closed.
+	Packet, Owners func() error
+}
+
+// Run does all checks.
+func Run(o Options) *Report {
+	if o.Packet == nil {
+		o.Packet = tryPacket
+	}
+	if o.Owners == nil {
+		o.Owners = tryOwners
+	}
+	h := host{root: o.Root}
+	r := &Report{Checks: []Check{h.kernel(), h.btf(), h.cgroup2(), h.lockdown()}}
+	r.Checks = append(r.Checks, h.capabilities()...)
+	r.Checks = append(r.Checks, h.memlock(), h.pidNamespace(), h.hidepid(),
+		h.mounted("bpffs", "bpf", "/sys/fs/bpf", "not needed today: nothing is pinned"),
+		h.mounted("tracefs", "tracefs", "/sys/kernel/tracing", "needed by probes in TLS libraries only"))
+
+	r.EBPF = len(o.Hooks) > 0
+	for _, hook := range o.Hooks {
+		c := tried("hook "+hook.Name, "ebpf", hook.Try(), hook.Remedy)
+		if c.Status == Missing && hook.Optional {
+			c.Status = Degraded
+		}
+		r.EBPF = r.EBPF && c.Status != Missing
+		r.Checks = append(r.Checks, c)
+	}
+	packet := tried("packet socket", "packet", o.Packet(), "run as root, or setcap cap_net_raw+ep on the program")
+	r.Packet = packet.Status == OK
+	owners := tried("socket owners", "owners", o.Owners(), "modprobe tcp_diag inet_diag")
+	if owners.Status == Missing {
+		owners.Status = Degraded
+	}
+	r.Checks = append(r.Checks, packet, owners)
+	return r
+}
+
+func tried(name, source string, err error, remedy string) Check {
+	if err == nil {
+		return Check{Name: name, Status: OK, Source: source, Detail: "tried, works"}
+	}
+	return Check{Name: name, Status: Missing, Source: source, Detail: err.Error(), Remedy: remedy}
+}
+
+func tryPacket() error {
+	s, err := afpacket.Open(afpacket.Options{BufferBytes: 1, SnapLen: 1024})
+	if err != nil {
+		return err
+	}
+	return s.Close()
+}
+
+func tryOwners() error {
+	f, err := sockdiag.Open(sockdiag.Options{})
+	if err != nil {
+		return fmt.Errorf("ask for a socket: %w", err)
+	}
+	return f.Close()
+}
