@@ -48,7 +48,7 @@ const (
 )
 
 // retireAfter is how old a block may get before it is handed over although it has room. It is most of the delay of this source.
-const retireAfter = 10 * time.Millisecond
+const retireAfter = 4 * time.Millisecond
 
 // geometry is the size of a ring. A packet has to fit into one block.
 type geometry struct{ blockSize, blocks, snapLen int }
