@@ -155,7 +155,7 @@ type wire struct {
 }
 
 func newWire(client, server string) *wire {
-	return &wire{tuple: tupleOf(client, server), now: start, seq: [2]uint32{1000, 900_000}}
+	return &wire{tuple: tupleOf(client, server), now: start, seq: [2]uint32{100_000_000, 900_000_000}}
 }
 
 const (

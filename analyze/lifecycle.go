@@ -46,22 +46,27 @@ func (a *Analyzer) forget(s *slot) {
 	}
 }
 
-// evict makes room in a full table: of the next slots it takes a half-open flow, else a finished one, else the one silent longest.
+// evict makes room in a full table: of the next flows it takes a half-open one, else one that is over, else the one silent longest.
 func (a *Analyzer) evict() {
+	const few, many = 32, 1024 // flows to choose from, and slots to look at for one that is not being read
 	var victim *slot
-	worst := -1
-	for n := 0; n < 64 || victim == nil; n++ { // a table without a slot in use is not full
+	worst, seen := -1, 0
+	for n := 0; seen < few || worst < overScore && n < many; n++ { // a table without a flow is not full
 		s := &a.table.slots[a.table.hand&a.table.mask]
 		a.table.hand++
 		if s.state == slotEmpty {
+			if n > 2*len(a.table.slots) {
+				break // fewer than few
+			}
 			continue
 		}
-		score := int(min(max(a.nowSec, s.last)-s.last, 1<<20))
+		seen++
+		score := int(min(max(a.nowSec, s.last)-s.last, overScore-1))
 		switch s.state {
 		case slotOpening:
-			score += 2 << 21
+			score += 2 * overScore
 		case slotFinished, slotEnded:
-			score += 1 << 21
+			score += overScore
 		}
 		if score > worst {
 			victim, worst = s, score
@@ -80,6 +85,9 @@ func (a *Analyzer) evict() {
 	key := victim.key
 	a.table.remove(&key)
 }
+
+// overScore is what evict rates a flow that is over higher than one that is read.
+const overScore = 1 << 20
 
 // over handles a packet of a flow that was judged, or is none of ours: only the SYN of a new one on the same five-tuple matters.
 func (a *Analyzer) over(s *slot, dir uint8, seg *flow.Segment) {

@@ -193,11 +193,13 @@ func (s *stream) dropDoubts(seq uint32, n int) {
 
 // vouched reports whether the first pending chunk, which may be padding, was certainly sent: the next segment, or the FIN, follows right
 // behind it. Padding is followed by bytes in its own place. With final, when nothing more will come, the other side's acknowledgement
-// does as well.
+// of just so much, and perhaps of a FIN, does as well.
 func (s *stream) vouched(final bool) bool {
 	end := s.pending[0].end()
-	return len(s.pending) > 1 && s.pending[1].seq == end || s.finSeen && s.finSeq == end ||
-		final && s.ackedSeen && int32(s.acked-end) >= 0
+	if len(s.pending) > 1 {
+		return s.pending[1].seq == end
+	}
+	return s.finSeen && s.finSeq == end || final && s.ackedSeen && s.acked-end <= 1
 }
 
 // holeGivenUp reports whether the hole before the next pending chunk will not be filled any more.
