@@ -22,18 +22,9 @@ func hintFor(cmd *cobra.Command, args []string, err error) string {
 	return help
 }
 
-// notYet are letters of tcpdump's that people type by habit.
-var notYet = map[string]string{
-	"i": "all of this host is watched, not an interface: leave -i out, or record with tcpdump -i IFACE -w FILE and read that with -r FILE",
-	"D": "all of this host is watched, so there are no interfaces to choose from",
-}
-
 func flagHint(cmd *cobra.Command, unknown *pflag.NotExistError, help string) string {
 	name := unknown.GetSpecifiedName()
 	if unknown.GetSpecifiedShortnames() != "" {
-		if h := notYet[name]; h != "" && cmd.Name() == "capture" {
-			return h
-		}
 		return help
 	}
 	var names []string

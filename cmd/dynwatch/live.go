@@ -261,12 +261,15 @@ func (r *liveRun) dropRights() {
 func liveError(err error) error {
 	var (
 		sockets    *afpacket.PermissionError
+		iface      *afpacket.InterfaceError
 		permission *bpf.PermissionError
 		support    *bpf.NotSupportedError
 		root       *bpf.NotRootError
 	)
 	const file = "capture files need no rights: tcpdump -w trace.pcap, then dynwatch capture -r trace.pcap"
 	switch {
+	case errors.As(err, &iface):
+		return &hinted{err, "dynwatch capture -D lists the interfaces"}
 	case errors.As(err, &sockets):
 		return &hinted{err, "run it as root, or give it CAP_NET_RAW; " + file}
 	case errors.As(err, &permission):
