@@ -192,8 +192,8 @@ func (r *rig) awaitReports(s *placed, p *process) {
 	}
 	s.told = map[string]bool{}
 	deadline := time.Now().Add(10 * time.Second)
-	for len(s.told) < len(r.live) && time.Now().Before(deadline) {
-		for _, source := range r.live {
+	for len(s.told) < len(liveSources) && !(s.early && s.told["ebpf"]) && time.Now().Before(deadline) {
+		for _, source := range liveSources {
 			if b, err := os.ReadFile(r.outputOf(source)); err == nil && bytes.Contains(b, []byte(`"server_ip":"`+s.addr.String()+`"`)) {
 				s.told[source] = true
 			}

@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"syscall"
 )
@@ -24,6 +25,11 @@ func (r *rig) makeNamespaces() error {
 	if err := syscall.Mount("", "/", "", syscall.MS_REC|syscall.MS_PRIVATE, ""); err != nil {
 		return fmt.Errorf("make mounts private: %w", err)
 	}
+	var info syscall.Stat_t
+	if err := syscall.Stat("/proc/self/ns/net", &info); err != nil {
+		return err
+	}
+	r.netNS = info.Ino
 	// The process holds the namespace open until it ends.
 	holder, err := r.startIn(here, "", "namespace", []string{"unshare", "--net", "sleep", "infinity"}, nil)
 	if err != nil {
@@ -38,7 +44,7 @@ func (r *rig) makeNamespaces() error {
 		fmt.Sprintf("link add near type veth peer name far netns %d", r.farPID),
 		"link set near up",
 		"address add " + nearLink + "/24 dev near",
-		"address add " + nearLink6 + "/64 dev near nodad",
+		"-6 address add " + nearLink6 + "/64 dev near nodad",
 	}
 	for _, o := range origins {
 		near = append(near, fmt.Sprintf("route add %s/32 via %s dev near", o.address(), farLink))
@@ -47,7 +53,7 @@ func (r *rig) makeNamespaces() error {
 	away := []string{
 		"link set lo up", "link set far up",
 		"address add " + farLink + "/24 dev far",
-		"address add " + farLink6 + "/64 dev far nodad",
+		"-6 address add " + farLink6 + "/64 dev far nodad",
 		// Servers may listen at any address of these. IPv6 wants every one by itself, below.
 		"route add local 198.51.100.0/24 dev lo",
 		"route add local 203.0.113.0/24 dev lo",
@@ -116,18 +122,18 @@ func ipBatch(lines []string, prefix ...string) error {
 			four = append(four, l)
 		}
 	}
-	for family, batch := range map[string][]string{"-4": four, "-6": six} {
-		if len(batch) == 0 {
+	for _, batch := range []struct {
+		family string
+		lines  []string
+	}{{"-4", four}, {"-6", six}} {
+		if len(batch.lines) == 0 {
 			continue
 		}
-		arguments := append(prefix, "ip", "-batch", "-")
-		if family == "-6" {
-			arguments = append(prefix, "ip", "-6", "-batch", "-")
-		}
+		arguments := append(slices.Clone(prefix), "ip", batch.family, "-batch", "-")
 		cmd := command(arguments)
-		cmd.Stdin = strings.NewReader(strings.Join(batch, "\n") + "\n")
+		cmd.Stdin = strings.NewReader(strings.Join(batch.lines, "\n") + "\n")
 		if out, err := cmd.CombinedOutput(); err != nil {
-			return fmt.Errorf("ip %s: %w\n%s", family, err, out)
+			return fmt.Errorf("ip %s: %w\n%s", batch.family, err, out)
 		}
 	}
 	return nil

@@ -27,6 +27,12 @@ func others() []*scenario {
 			want: plainWant().with(func(w *want) { w.findings = append(w.findings, "unexpected-destination:high") })},
 		{name: "boto3 http to an address", client: "boto3", options: map[string]any{"endpoint": "http://@ADDR@"}, server: http,
 			want: plainWant().with(func(w *want) { w.endpoint = "@ADDR@"; w.kind = "-" })},
+		{name: "boto3 http to an unlisted address and a port that is nobody's", client: "boto3", region: "eu-central-2", at: unlisted,
+			options: map[string]any{"endpoint": "http://dynamodb.eu-central-2.amazonaws.com:8888"}, server: server{plain: true, port: 8888},
+			beyondPackets: true,
+			want: plainWant().with(func(w *want) {
+				w.findings, w.endpoint = append(w.findings, "unexpected-destination:high"), "dynamodb.eu-central-2.amazonaws.com:8888"
+			})},
 		{name: "boto3 http over IPv6", client: "boto3", options: map[string]any{"use_ssl": false}, server: http, at: v6, want: plainWant()},
 		{name: "boto3 forged at an unlisted address", client: "boto3", region: west, options: map[string]any{"verify": false},
 			server: of(forged, "TLSv1.2"), at: unlisted,
@@ -211,21 +217,21 @@ func proxied() []*scenario {
 	trusted := map[string]any{"verify": "@DIR@/mitm.pem"}
 	max12 := "OPENSSL_CONF=@DIR@/max12.cnf"
 	return []*scenario{
-		{name: "boto3 through tinyproxy, TLS 1.2", client: "boto3", region: west, server: tiny, at: unlisted, env: through("8888"), host: "unused.invalid",
+		{name: "boto3 through tinyproxy, TLS 1.2", client: "boto3", region: west, server: tiny, at: unlisted, env: through("3128"), host: "unused.invalid",
 			want: proxied(tlsWant(good, "TLS 1.2", false), "cleartext-proxy:medium").with(func(w *want) { w.endpoint = regional(west) })},
-		{name: "boto3 through tinyproxy, TLS 1.3", client: "boto3", server: tiny, at: unlisted, env: through("8888"), host: "unused.invalid",
+		{name: "boto3 through tinyproxy, TLS 1.3", client: "boto3", server: tiny, at: unlisted, env: through("3128"), host: "unused.invalid",
 			want: proxied(tlsWant(good, "TLS 1.3", false), "cleartext-proxy:medium").with(func(w *want) { w.endpoint = regional("us-east-1") })},
-		{name: "Go through tinyproxy on loopback", client: "go", region: west, server: tiny, at: loopback, env: through("8888"), host: "unused.invalid",
+		{name: "Go through tinyproxy on loopback", client: "go", region: west, server: tiny, at: loopback, env: through("3128"), host: "unused.invalid",
 			want: proxied(tlsWant(good, "TLS 1.2", false), "cleartext-proxy:medium").with(func(w *want) { w.endpoint = regional(west) })},
 		{name: "boto3 through an allowed tinyproxy", client: "boto3", region: west, server: server{software: "tinyproxy", allowed: true},
-			env: through("8888"), host: "unused.invalid",
+			env: through("3128"), host: "unused.invalid",
 			want: tlsWant(good, "TLS 1.2", false).with(func(w *want) { w.transport = "connect+tls"; w.endpoint = regional(west) })},
 		{name: "boto3 through tinyproxy with a password", client: "boto3", region: west, server: tiny, at: unlisted, host: "unused.invalid",
-			env:  []string{"HTTPS_PROXY=http://user:password-of-the-tests@@ADDR@:8888"},
+			env:  []string{"HTTPS_PROXY=http://user:password-of-the-tests@@ADDR@:3128"},
 			want: proxied(tlsWant(good, "TLS 1.2", false), "cleartext-proxy:medium").with(func(w *want) { w.endpoint = regional(west) })},
-		{name: "boto3 http through tinyproxy", client: "boto3", server: tiny, at: unlisted, env: through("8888"), host: "unused.invalid",
+		{name: "boto3 http through tinyproxy", client: "boto3", server: tiny, at: unlisted, env: through("3128"), host: "unused.invalid",
 			options: map[string]any{"use_ssl": false}, want: plainWant().with(func(w *want) { w.endpoint, w.sessions, w.operation = regional("us-east-1"), 2, "*" })},
-		{name: "boto3 forged behind tinyproxy", client: "boto3", region: "eu-north-1", server: tiny, at: unlisted, env: through("8888"), host: "unused.invalid",
+		{name: "boto3 forged behind tinyproxy", client: "boto3", region: "eu-north-1", server: tiny, at: unlisted, env: through("3128"), host: "unused.invalid",
 			options: map[string]any{"verify": false},
 			want:    proxied(tlsWant(forged, "TLS 1.2", true), "cleartext-proxy:medium").with(func(w *want) { w.endpoint = regional("eu-north-1") })},
 

@@ -32,8 +32,8 @@ type rig struct {
 	scenarios []*placed
 	// farPID is a process that holds the servers' namespace.
 	farPID int
-	// live are the live sources that run.
-	live []string
+	// netNS is the inode number of the clients' namespace.
+	netNS uint64
 	// earlyConnected is closed when the client that is there before the observers has its connection, observing when they watch.
 	earlyConnected, observing chan struct{}
 	// dns answers the clients' questions.

@@ -31,6 +31,9 @@ type scenario struct {
 	// stays: the client keeps its connection until the live sources have told of it. early: it also connects before they start.
 	stays, early bool
 
+	// beyondPackets: neither address nor port are among those that the packet source looks at.
+	beyondPackets bool
+
 	want want
 	// withKeys is what the capture file with the client's TLS secrets must give; nil where there are none.
 	withKeys *want

@@ -24,7 +24,7 @@ func (r *rig) startServers() error {
 	mitm := []string{"mitmdump", "--quiet", "--set", "confdir=" + filepath.Join(r.dir, "mitm"),
 		"--set", "ssl_verify_upstream_trusted_ca=" + filepath.Join(r.dir, "roots.pem"), "--set", "connection_strategy=lazy"}
 	tiny := filepath.Join(r.dir, "tinyproxy.conf")
-	if err := os.WriteFile(tiny, []byte("Port 8888\nTimeout 60\nMaxClients 50\nLogLevel Warning\nConnectPort 443\n"), 0o644); err != nil {
+	if err := os.WriteFile(tiny, []byte("Port 3128\nTimeout 60\nMaxClients 50\nLogLevel Warning\nConnectPort 443\n"), 0o644); err != nil {
 		return err
 	}
 	type service struct {
@@ -41,8 +41,8 @@ func (r *rig) startServers() error {
 		{there, farHosts, "mitm-connect", append(mitm, "--listen-port", "8080"), origin + ":8080"},
 		{there, farHosts, "mitm-reverse", append(mitm, "--mode", "reverse:https://"+regional("us-east-1")+"/", "--listen-port", "8443"),
 			origin + ":8443"},
-		{there, farHosts, "tinyproxy", []string{"tinyproxy", "-d", "-c", tiny}, origin + ":8888"},
-		{here, farHosts, "tinyproxy-loopback", []string{"tinyproxy", "-d", "-c", tiny}, "127.0.0.1:8888"},
+		{there, farHosts, "tinyproxy", []string{"tinyproxy", "-d", "-c", tiny}, origin + ":3128"},
+		{here, farHosts, "tinyproxy-loopback", []string{"tinyproxy", "-d", "-c", tiny}, "127.0.0.1:3128"},
 	}
 	for where, name := range map[place]string{here: "nginx-loopback", there: "nginx"} {
 		conf := filepath.Join(r.dir, name+".conf")
