@@ -20,31 +20,20 @@ const volatile __u8 look_at_others = 1;
 /* Follow DNS. */
 const volatile __u8 dns = 1;
 
-/*
- * Where the kernel keeps what no helper tells, in bytes; the loader reads them from the kernel's BTF. All 0 where there is none, or where
- * the kernel refuses to let its memory be read (lockdown=confidentiality): then the branches below are dead and never verified.
- * CO-RE relocations would make every program here need the kernel's BTF.
- */
 const volatile __u32 task_group_leader;
 const volatile __u32 task_start_boottime;
-const volatile __u32 sock_net;
-const volatile __u32 net_inum;
 
-static __always_inline void note_kernel_fields(struct opener *o, void *sk)
+static __always_inline __u64 start_of_process(void)
 {
-	if (task_group_leader && task_start_boottime) {
-		void *task = (void *)bpf_get_current_task(), *leader = NULL;
+	void *task, *leader = NULL;
+	__u64 start = 0;
 
-		bpf_probe_read_kernel(&leader, sizeof(leader), task + task_group_leader);
-		bpf_probe_read_kernel(&o->start_ns, sizeof(o->start_ns), leader + task_start_boottime);
-	}
-	if (sock_net && net_inum && sock_net < sizeof(__u64) * 8) {
-		/* From its start, as the verifier lets nobody add to a socket's address. */
-		__u64 common[8] = {};
-
-		bpf_probe_read_kernel(common, sizeof(common), sk);
-		bpf_probe_read_kernel(&o->netns_ino, sizeof(o->netns_ino), (void *)common[sock_net / 8] + net_inum);
-	}
+	if (!task_group_leader || !task_start_boottime)
+		return 0;
+	task = (void *)bpf_get_current_task();
+	bpf_probe_read_kernel(&leader, sizeof(leader), task + task_group_leader);
+	bpf_probe_read_kernel(&start, sizeof(start), leader + task_start_boottime);
+	return start;
 }
 
 /* Decides if the connection is followed, and why; 0 if not. */
@@ -96,7 +85,7 @@ static __always_inline int opened(struct bpf_sock_addr *ctx, const __u8 addr[16]
 	o->netns_cookie = bpf_get_netns_cookie(ctx);
 	o->cgroup_id = bpf_get_current_cgroup_id();
 	o->connect_ns = bpf_ktime_get_ns();
-	o->start_ns = 0;
+	o->start_ns = start_of_process();
 	o->netns_ino = 0;
 	o->syn_ns = 0;
 	o->synack_ns = 0;
@@ -112,7 +101,8 @@ static __always_inline int opened(struct bpf_sock_addr *ctx, const __u8 addr[16]
 	o->proto = proto;
 	o->reason = why;
 	o->flags = 0;
-	note_kernel_fields(o, sk);
+	if (why)
+		note_netns(o, sk);
 	c->left[FROM_CLIENT] = client_budget;
 	c->left[FROM_SERVER] = server_budget;
 	c->number[FROM_CLIENT] = 0;

@@ -63,8 +63,8 @@ struct opener {
 	__u64 cgroup_id;	/* of the caller's cgroup (v2) */
 	__u64 connect_ns;
 	__u64 start_ns;		/* CLOCK_BOOTTIME start of the process; 0 where the kernel does not let it be read */
-	__u64 syn_ns;
-	__u64 synack_ns;
+	__u64 syn_ns;		/* of a connection that was looked at first: connect_ns */
+	__u64 synack_ns;	/* of a connection that was looked at first: no later than this */
 	__u8 daddr[16];		/* where the caller asked to connect to */
 	char comm[COMM_LEN];
 	__u32 netns_ino;	/* 0 if unknown */
@@ -99,7 +99,8 @@ struct event {
 	__be16 sport;
 	__be16 dport;
 	__u8 tcp_flags;		/* SYN only on the first piece, FIN and RST only on the last */
-	__u8 pad[3];
+	__u8 final;		/* the budget of this direction ends here, after all that matters: nothing missing later is a loss */
+	__u8 pad[2];
 };
 _Static_assert(sizeof(struct event) == 192, "event has holes");
 

@@ -60,6 +60,8 @@ type Event struct {
 	Flags    flow.TCPFlags
 	// FromServer: received by the socket that called connect.
 	FromServer bool
+	// Final: nothing more of this direction's payload will be copied, and nothing more of it matters.
+	Final bool
 	// Number counts the events of this connection and direction from 0: what is skipped was lost.
 	Number uint32
 	// Length is the payload's on the wire; Payload what was copied of it, valid until the next Read.
@@ -91,6 +93,7 @@ func (e *Event) decode(b []byte) error {
 	e.Time, e.Seq, e.Ack = r.TsNs, r.Seq, r.Ack
 	e.Flags = flow.TCPFlags(r.TcpFlags)
 	e.FromServer = r.Direction == packetDirectionFROM_SERVER
+	e.Final = r.Final != 0
 	e.Number, e.Length = r.Number, int(r.Length)
 	e.Payload = b[eventSize : eventSize+int(r.Captured)]
 	return nil

@@ -5,3 +5,4 @@ package bpf
 //
 //go:generate go run github.com/cilium/ebpf/cmd/bpf2go -cflags "-mcpu=v3 -Wall -Wextra -Wno-unused-parameter -Werror -I/usr/include/x86_64-linux-gnu -I/usr/include/aarch64-linux-gnu" -go-package bpf -target bpfel connect connect.bpf.c
 //go:generate go run github.com/cilium/ebpf/cmd/bpf2go -cflags "-mcpu=v3 -Wall -Wextra -Wno-unused-parameter -Werror -I/usr/include/x86_64-linux-gnu -I/usr/include/aarch64-linux-gnu" -go-package bpf -target bpfel -type event -type prefix -type verdict -type counter -type reason -type direction packet packet.bpf.c
+//go:generate go run github.com/cilium/ebpf/cmd/bpf2go -cflags "-mcpu=v3 -Wall -Wextra -Wno-unused-parameter -Wno-missing-declarations -Werror -I/usr/include/x86_64-linux-gnu -I/usr/include/aarch64-linux-gnu" -go-package bpf -target bpfel earlier earlier.bpf.c

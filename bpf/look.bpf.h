@@ -41,51 +41,73 @@ const volatile __u8 has_names;
 /* An empty line, as the window holds it. */
 #define END_OF_HEADERS FOUR('\r' | 0x20, '\n' | 0x20, '\r' | 0x20, '\n' | 0x20)
 
-/* 1 if x is 0, else 0, without a branch. */
-static __always_inline __u32 zero(__u32 x)
-{
-	return ~(x | -x) >> 31;
-}
+/* What search() returns instead of its window, which holds no zero byte once a character went in. */
+#define FOUND 0
+#define ENDED 1
 
 /*
- * Takes the next character into the window and compares: "dynamodb" (dynamodb.REGION, X-Amz-Target: DynamoDB_…, the credential scope),
- * ".ddb." (account endpoints) and "dax-clus" (dax-clusters) stand in nothing but DynamoDB's names, targets and signatures.
+ * Searches n bytes at off (at most NAME_WINDOW) for what stands in nothing but DynamoDB's names, targets and signatures: "dynamodb"
+ * (dynamodb.REGION, X-Amz-Target: DynamoDB_…, the credential scope), ".ddb." (account endpoints) and "dax-clus" (dax-clusters).
+ * window has the last eight characters before them; so has what is returned, or it is FOUND, or ENDED after an empty line.
+ *
+ * Global functions (5.6) are verified once, for any arguments, and not again for every way that leads to them: inlined, these loops
+ * cost the verifier seconds.
  */
-static __always_inline int slide(__u64 *window, __u8 c)
-{
-	__u64 w = *window << 8 | c;
-
-	*window = w;
-	return w == EIGHT('d', 'y', 'n', 'a', 'm', 'o', 'd', 'b') || w == EIGHT('d', 'a', 'x', '-', 'c', 'l', 'u', 's') ||
-	       (w & 0xffffffffff) == EIGHT(0, 0, 0, '.', 'd', 'd', 'b', '.');
-}
-
-/* Looks at the name of n bytes at off. */
-static __always_inline int look_at_name(struct __sk_buff *skb, __u32 off, __u32 n)
+__noinline __u64 search(struct __sk_buff *skb, __u32 off, __u32 n, __u64 window)
 {
 	__u8 buf[NAME_WINDOW] = {};
-	__u64 w = 0, hash = FNV_OFFSET;
+	__u32 i, ended = 0;
+
+	if (n == 0 || n > sizeof(buf))
+		return window;
+	barrier_var(n);	/* else clang drops the mask that the verifier needs */
+	n = ((n - 1) & (sizeof(buf) - 1)) + 1;
+	if (bpf_skb_load_bytes(skb, off, buf, n) < 0)
+		return window;
+#pragma clang loop unroll(disable)
+	for (i = 0; i < NAME_WINDOW; i++) {
+		if (i >= n)
+			break;
+		/* Lower case; what this does to other characters makes none of ours. */
+		window = window << 8 | buf[i] | 0x20;
+		if (window == EIGHT('d', 'y', 'n', 'a', 'm', 'o', 'd', 'b') || window == EIGHT('d', 'a', 'x', '-', 'c', 'l', 'u', 's') ||
+		    (window & 0xffffffffff) == EIGHT(0, 0, 0, '.', 'd', 'd', 'b', '.'))
+			return FOUND;
+		ended |= (__u32)window == END_OF_HEADERS;
+	}
+	return ended ? ENDED : window;
+}
+
+/* Looks the name of n bytes at off up among the operator's. */
+__noinline int is_operators(struct __sk_buff *skb, __u32 off, __u32 n)
+{
+	__u8 buf[NAME_WINDOW] = {};
+	__u64 hash = FNV_OFFSET;
 	__u32 i;
 
 	if (n == 0 || n > sizeof(buf))
-		return LOOK_NO;
+		return 0;
 	barrier_var(n);
 	n = ((n - 1) & (sizeof(buf) - 1)) + 1;
 	if (bpf_skb_load_bytes(skb, off, buf, n) < 0)
-		return LOOK_DOUBT;	/* the name goes on in the next segment */
+		return 0;
 #pragma clang loop unroll(disable)
 	for (i = 0; i < NAME_WINDOW; i++) {
-		__u8 c = buf[i] | 0x20;	/* lower case; what it does to other characters makes none of ours */
-
 		if (i >= n)
 			break;
-		if (slide(&w, c))
-			return LOOK_YES;
-		hash = (hash ^ c) * FNV_PRIME;
+		hash = (hash ^ (buf[i] | 0x20)) * FNV_PRIME;
 	}
-	if (!has_names)
-		return LOOK_NO;
-	return bpf_map_lookup_elem(&names, &hash) ? LOOK_YES : LOOK_NO;
+	return bpf_map_lookup_elem(&names, &hash) != NULL;
+}
+
+/* Looks at the server name of n bytes at off. */
+static __always_inline int look_at_name(struct __sk_buff *skb, __u32 off, __u32 n)
+{
+	if (off + n > skb->len)
+		return LOOK_DOUBT;	/* it goes on in the next segment */
+	if (search(skb, off, n, 0) == FOUND)
+		return LOOK_YES;
+	return has_names && is_operators(skb, off, n) ? LOOK_YES : LOOK_NO;
 }
 
 /*
@@ -133,48 +155,30 @@ static __always_inline int look_at_hello(struct __sk_buff *skb, __u32 off)
 
 /*
  * Looks at a cleartext HTTP/1 request of len bytes at off: request line, headers, and what follows, up to a bound. A request whose
- * headers end in a later segment is left in doubt. Windows are searched whole, zero-padded: with another end for each, the
- * verifier would follow every one of them through the rest.
+ * headers end in a later segment is left in doubt.
  */
 static __always_inline int look_at_request(struct __sk_buff *skb, __u32 off, __u32 len)
 {
-	__u8 buf[NAME_WINDOW] = {};
-	__u64 w = 0;
-	__u32 i, j, ended = 0;
+	__u64 window = 0;
+	__u32 i;
 
 	for (i = 0; i < HTTP_WINDOWS; i++) {
-		if (len < sizeof(buf)) {
-			__u32 n = len;
+		__u32 n = len < NAME_WINDOW ? len : NAME_WINDOW;
 
-			__builtin_memset(buf, 0, sizeof(buf));
-			if (!n)
-				break;
-			barrier_var(n);
-			n = ((n - 1) & (sizeof(buf) - 1)) + 1;
-			if (bpf_skb_load_bytes(skb, off, buf, n) < 0)
-				break;
-			len = 0;
-		} else {
-			if (bpf_skb_load_bytes(skb, off, buf, sizeof(buf)) < 0)
-				break;
-			off += sizeof(buf);
-			len -= sizeof(buf);
-		}
-#pragma clang loop unroll(disable)
-		for (j = 0; j < sizeof(buf); j++) {
-			if (slide(&w, buf[j] | 0x20))
-				return LOOK_YES;
-			ended |= zero((__u32)w ^ END_OF_HEADERS);
-		}
-		if (ended || !len)
-			break;
+		if (!n)
+			return LOOK_DOUBT;
+		window = search(skb, off, n, window);
+		if (window == FOUND)
+			return LOOK_YES;
+		if (window == ENDED)
+			return LOOK_NO;
+		off += n;
+		len -= n;
 	}
-	return ended || len ? LOOK_NO : LOOK_DOUBT;
+	return LOOK_NO;
 }
 
-/*
- * Looks at a client segment's payload of len bytes at off. Global, so that the verifier looks at it once, for any arguments (5.6).
- */
+/* Looks at a client segment's payload of len bytes at off. */
 __noinline int look_at(struct __sk_buff *skb, __u32 off, __u32 len)
 {
 	__be32 four;

@@ -69,6 +69,25 @@ static __always_inline int in_prefixes(const __u8 addr[16])
 	return bpf_map_lookup_elem(set, &key) != NULL;
 }
 
+/*
+ * Where the kernel keeps what no helper tells, in bytes; the loader reads these, and those in connect.bpf.c, from the kernel's BTF. All 0
+ * where there is none, or where the kernel refuses to let its memory be read (lockdown=confidentiality): then what uses them is dead
+ * and never verified. CO-RE relocations would make every program need the kernel's BTF.
+ */
+const volatile __u32 sock_net;
+const volatile __u32 net_inum;
+
+/* Notes the inode number of the socket's network namespace. */
+static __always_inline void note_netns(struct opener *o, struct bpf_sock *sk)
+{
+	__u64 common[8] = {};	/* the socket from its start, as the verifier lets nobody add to its address */
+
+	if (!sock_net || !net_inum || sock_net >= sizeof(common))
+		return;
+	bpf_probe_read_kernel(common, sizeof(common), sk);
+	bpf_probe_read_kernel(&o->netns_ino, sizeof(o->netns_ino), (void *)common[sock_net / 8] + net_inum);
+}
+
 #define MAX_PORTS 16
 
 /* Destination ports that are followed at any address; unused places are 0. */

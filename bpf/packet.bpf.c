@@ -11,7 +11,7 @@
 #include "look.bpf.h"
 
 #define MAX_PIECE 4096		/* payload bytes in one event; a power of two */
-#define MAX_PIECES 17		/* of one packet: 64 KiB and an odd end */
+#define MAX_PIECES 16		/* full ones of one packet: no budget is larger */
 #define TAIL_BUDGET 2048	/* per direction once application data was seen: enough for alerts right after the handshake */
 #define DOUBT_CLIENT_BUDGET 8192
 #define DOUBT_SERVER_BUDGET 16384
@@ -21,6 +21,7 @@
 #define SYN 0x02
 #define RST 0x04
 #define ACK 0x10
+#define LAST 0x80	/* in piece_flags, in place of CWR, which nobody asks for */
 
 /* Header structs of our own: those of vmlinux.h carry relocations that would need the kernel's BTF. */
 struct ipv4 {
@@ -71,6 +72,7 @@ struct packet {
 	__be16 dport;
 	__u8 flags;
 	__u8 piece_flags;
+	__u8 final;	/* the last piece ends what is copied of this direction */
 	__u8 direction;
 };
 
@@ -183,8 +185,9 @@ static __always_inline void send(struct __sk_buff *skb, struct conn *c, const st
 	e->number = p->number;
 	e->sport = p->sport;
 	e->dport = p->dport;
-	e->tcp_flags = p->piece_flags;
+	e->tcp_flags = p->piece_flags & ~LAST;
 	e->direction = p->direction;
+	e->final = p->final && p->piece_flags & LAST;
 	if (max) {
 		barrier_var(n);	/* else clang drops the mask that the verifier needs */
 		n = ((n - 1) & (max - 1)) + 1;
@@ -197,8 +200,15 @@ static __always_inline void send(struct __sk_buff *skb, struct conn *c, const st
 	bpf_ringbuf_submit(e, 0);
 }
 
-/* Picks the size of the record: the verifier wants it constant. */
-static __noinline int send_piece(struct __sk_buff *skb, struct conn *c, const struct packet *p)
+/* A piece of MAX_PIECE. Not inlined, nor is the next: the verifier walks each once per call, and there are many ways to a call. */
+static __noinline int send_full(struct __sk_buff *skb, struct conn *c, const struct packet *p)
+{
+	send(skb, c, p, MAX_PIECE);
+	return 0;
+}
+
+/* The last piece of a packet: picks the size of the record, which the verifier wants constant. */
+static __noinline int send_last(struct __sk_buff *skb, struct conn *c, const struct packet *p)
 {
 	if (p->n == 0)
 		send(skb, c, p, 0);
@@ -217,25 +227,23 @@ static __always_inline void send_packet(struct __sk_buff *skb, struct conn *c, s
 	__u32 length = p->length, i;
 
 	p->skip = 0;
+	p->n = MAX_PIECE;
+	p->length = MAX_PIECE;
+	p->piece_flags = p->flags & ~(FIN | RST | LAST);
 	for (i = 0; i < MAX_PIECES; i++) {
-		p->n = budget < MAX_PIECE ? budget : MAX_PIECE;
-		budget -= p->n;
-		p->piece_flags = p->flags;
-		if (i)
-			p->piece_flags &= ~SYN;
-		if (budget) {
-			p->piece_flags &= ~(FIN | RST);
-			p->length = p->n;
-		} else {
-			p->length = length;
-		}
-		p->number = c->number[p->direction & 1]++;
-		send_piece(skb, c, p);
-		if (!budget)
+		if (budget <= MAX_PIECE)
 			break;
-		length -= p->n;
-		p->skip += p->n;
+		p->number = c->number[p->direction & 1]++;
+		send_full(skb, c, p);
+		p->piece_flags &= ~SYN;
+		p->skip += MAX_PIECE;
+		budget -= MAX_PIECE;
 	}
+	p->n = budget;
+	p->length = length - p->skip;
+	p->piece_flags |= (p->flags & (FIN | RST)) | LAST;
+	p->number = c->number[p->direction & 1]++;
+	send_last(skb, c, p);
 }
 
 /* Sets the budgets by what the client's bytes show. first: nothing came before them. */
@@ -261,7 +269,7 @@ static __always_inline void adjust_budget(struct __sk_buff *skb, struct conn *c,
 }
 
 /* A packet with payload of a connection that is copied: returns how much of it to copy. */
-static __always_inline __u32 spend(struct __sk_buff *skb, struct conn *c, const struct packet *p)
+static __always_inline __u32 spend(struct __sk_buff *skb, struct conn *c, struct packet *p)
 {
 	__u8 dir = p->direction & 1;
 	__u32 n = p->length, left;
@@ -279,7 +287,10 @@ static __always_inline __u32 spend(struct __sk_buff *skb, struct conn *c, const 
 		}
 		n = left;
 	}
+	if (n > MAX_PIECES * MAX_PIECE)	/* a packet beyond 64 KiB (BIG TCP) */
+		n = MAX_PIECES * MAX_PIECE;
 	c->left[dir] = left - n;
+	p->final = c->tail && n == left;
 	return n;
 }
 
@@ -301,12 +312,22 @@ static __always_inline int obey(struct conn *c)
 	return 1;
 }
 
-/* Looks at the first bytes of a connection to an address that nobody named. Returns 0 if the connection is let go. */
-static __always_inline int look(struct __sk_buff *skb, struct conn *c, const struct packet *p)
+/*
+ * Looks at a packet of a connection to an address that nobody named. Returns 0 if the connection is let go, 1 if there is nothing to do yet,
+ * 2 if it is copied from this packet on. Packets no longer than headers can be are passed over unread, which leaves the opening ones
+ * cheap, and a SOCKS greeting out of the way; a first message of so few bytes is no request to DynamoDB.
+ */
+static __always_inline int look(struct __sk_buff *skb, struct bpf_sock *sk, struct conn *c, struct packet *p, __u8 dir)
 {
-	if (p->direction == FROM_SERVER)
+	if (skb->len <= (skb->protocol == bpf_htons(0x0800) ? 20 + 60 : 40 + 60))
+		return 1;
+	if (dir == FROM_SERVER)
 		return 0;	/* the server speaks first: no protocol of DynamoDB does that */
 	count(COUNT_LOOKED, 1);
+	if (read_tcp(skb, p) < 0) {
+		count(LOST_UNREADABLE, 1);
+		return 0;
+	}
 	switch (look_at(skb, p->payload, p->length)) {
 	case LOOK_NO:
 		return 0;
@@ -320,16 +341,30 @@ static __always_inline int look(struct __sk_buff *skb, struct conn *c, const str
 		c->left[FROM_SERVER] = DOUBT_SERVER_BUDGET;
 	}
 	c->looking = 0;
-	return 1;
+	note_netns(&c->opener, sk);
+	if (p->flags & SYN)
+		return 2;
+	/* What the opening packets said, as far as this one tells: the SYN went out with connect, the answer came before now. */
+	c->opener.client_isn = p->seq - 1;
+	c->opener.server_isn = p->ack - 1;
+	c->opener.syn_ns = c->opener.connect_ns;
+	c->opener.synack_ns = bpf_ktime_get_ns();
+	c->opener.flags |= SAW_SYN | SAW_SYNACK;
+	return 2;
 }
 
 /* A TCP packet of a followed socket. Returns 0 if the socket is let go. */
-static __always_inline int follow(struct __sk_buff *skb, struct conn *c, __u8 dir)
+static __always_inline int follow(struct __sk_buff *skb, struct bpf_sock *sk, struct conn *c, __u8 dir)
 {
 	struct packet p = { .direction = dir };
 	__u32 budget = 0;
 
-	if (read_tcp(skb, &p) < 0) {
+	if (c->looking) {
+		int r = look(skb, sk, c, &p, dir);
+
+		if (r != 2)
+			return r;
+	} else if (read_tcp(skb, &p) < 0) {
 		count(LOST_UNREADABLE, 1);
 		return 1;
 	}
@@ -347,13 +382,11 @@ static __always_inline int follow(struct __sk_buff *skb, struct conn *c, __u8 di
 		}
 	}
 	if (p.length) {
-		if (c->looking && !look(skb, c, &p))
-			return 0;
 		if ((c->left[FROM_CLIENT] || c->left[FROM_SERVER]) && !obey(c))
 			return 0;
 		budget = spend(skb, c, &p);
 	}
-	if (c->looking || (!budget && !(p.flags & (SYN | FIN | RST))))
+	if (!budget && !(p.flags & (SYN | FIN | RST)))
 		return 1;
 	send_packet(skb, c, &p, budget);
 	return 1;
@@ -383,7 +416,7 @@ static __always_inline void dns_answer(struct __sk_buff *skb, struct bpf_sock *s
 	c = bpf_sk_storage_get(&conns, sk, NULL, 0);
 	if (c)
 		p.number = c->number[FROM_SERVER]++;
-	send_piece(skb, c, &p);
+	send_last(skb, c, &p);
 }
 
 /*
@@ -408,7 +441,7 @@ int dynwatch_egress(struct __sk_buff *skb)
 	c = bpf_sk_storage_get(&conns, sk, NULL, 0);
 	if (!c || c->opener.proto != IPPROTO_TCP)
 		return 1;
-	if (!follow(skb, c, FROM_CLIENT))
+	if (!follow(skb, sk, c, FROM_CLIENT))
 		bpf_sk_storage_delete(&conns, sk);
 	return 1;
 }
@@ -432,7 +465,7 @@ int dynwatch_ingress(struct __sk_buff *skb)
 	c = bpf_sk_storage_get(&conns, sk, NULL, 0);
 	if (!c)
 		return 1;
-	if (!follow(skb, c, FROM_SERVER))
+	if (!follow(skb, sk, c, FROM_SERVER))
 		bpf_sk_storage_delete(&conns, sk);
 	return 1;
 }

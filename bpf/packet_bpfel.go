@@ -108,7 +108,8 @@ type packetEvent struct {
 	Sport     uint16
 	Dport     uint16
 	TcpFlags  uint8
-	Pad       [3]uint8
+	Final     uint8
+	Pad       [2]uint8
 }
 
 type packetPrefix struct {
@@ -149,8 +150,10 @@ const (
 	packetVarEventType        = "event_type"
 	packetVarFollowDns        = "follow_dns"
 	packetVarHasNames         = "has_names"
+	packetVarNetInum          = "net_inum"
 	packetVarPorts            = "ports"
 	packetVarPrefixType       = "prefix_type"
+	packetVarSockNet          = "sock_net"
 )
 
 // loadPacket returns the embedded CollectionSpec for packet.
@@ -218,8 +221,10 @@ type packetVariableSpecs struct {
 	EventType  *ebpf.VariableSpec `ebpf:"event_type"`
 	FollowDns  *ebpf.VariableSpec `ebpf:"follow_dns"`
 	HasNames   *ebpf.VariableSpec `ebpf:"has_names"`
+	NetInum    *ebpf.VariableSpec `ebpf:"net_inum"`
 	Ports      *ebpf.VariableSpec `ebpf:"ports"`
 	PrefixType *ebpf.VariableSpec `ebpf:"prefix_type"`
+	SockNet    *ebpf.VariableSpec `ebpf:"sock_net"`
 }
 
 // packetObjects contains all objects after they have been loaded into the kernel.
@@ -268,8 +273,10 @@ type packetVariables struct {
 	EventType  *ebpf.Variable `ebpf:"event_type"`
 	FollowDns  *ebpf.Variable `ebpf:"follow_dns"`
 	HasNames   *ebpf.Variable `ebpf:"has_names"`
+	NetInum    *ebpf.Variable `ebpf:"net_inum"`
 	Ports      *ebpf.Variable `ebpf:"ports"`
 	PrefixType *ebpf.Variable `ebpf:"prefix_type"`
+	SockNet    *ebpf.Variable `ebpf:"sock_net"`
 }
 
 // packetPrograms contains all programs after they have been loaded into the kernel.

@@ -52,6 +52,7 @@ type Socket struct {
 
 	prefixes      sync.Mutex // one swap at a time
 	innerPrefixes *ebpf.MapSpec
+	ports         [MaxPorts]uint16
 
 	// Limits says what works less than fully on this kernel.
 	Limits []string
@@ -73,10 +74,10 @@ func Load(c Config) (*Socket, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := c.apply(connect, packet); err != nil {
+	s := &Socket{innerPrefixes: connect.Maps["prefixes"].InnerMap.Copy()}
+	if err := c.apply(s, connect, packet); err != nil {
 		return nil, err
 	}
-	s := &Socket{innerPrefixes: connect.Maps["prefixes"].InnerMap.Copy()}
 	if err := s.load(connect, packet); err != nil {
 		s.Close()
 		return nil, err
@@ -98,20 +99,19 @@ func Load(c Config) (*Socket, error) {
 	return s, nil
 }
 
-// apply puts the configuration into the objects.
-func (c *Config) apply(connect, packet *ebpf.CollectionSpec) error {
+// apply checks the configuration and puts it into the objects.
+func (c *Config) apply(s *Socket, connect, packet *ebpf.CollectionSpec) error {
 	if len(c.Ports) > MaxPorts {
 		return fmt.Errorf("%d ports: at most %d can be followed", len(c.Ports), MaxPorts)
 	}
 	if len(c.Names) > MaxNames {
 		return fmt.Errorf("%d names: at most %d can be looked for", len(c.Names), MaxNames)
 	}
-	var ports [MaxPorts]uint16
 	for i, p := range c.Ports {
 		if p == 0 {
 			return errors.New("port 0 cannot be followed")
 		}
-		ports[i] = p
+		s.ports[i] = p
 	}
 	ring := DefaultRing
 	if c.Ring > 0 {
@@ -121,7 +121,7 @@ func (c *Config) apply(connect, packet *ebpf.CollectionSpec) error {
 	connect.Maps["events"].MaxEntries = uint32(ring)
 	packet.Maps["events"].MaxEntries = uint32(ring)
 	return errors.Join(
-		connect.Variables["ports"].Set(ports),
+		connect.Variables["ports"].Set(s.ports),
 		connect.Variables["look_at_others"].Set(c.LookAtOthers),
 		connect.Variables["dns"].Set(c.DNS),
 		packet.Variables["follow_dns"].Set(c.DNS),
@@ -134,23 +134,38 @@ func (s *Socket) load(connect, packet *ebpf.CollectionSpec) error {
 	if err != nil {
 		s.limit("start times of processes and network namespaces are not read in the kernel", err)
 	}
-	plain := connect.Copy()
-	if err := setKernelFields(connect, fields); err != nil {
-		return err
-	}
-	err = connect.LoadAndAssign(&s.connect, nil)
+	err = s.loadWith(connect.Copy(), packet.Copy(), fields)
 	if err != nil && fields != (kernelFields{}) {
 		// Lockdown in confidentiality mode, for one, refuses programs that read kernel memory.
 		refused := err
-		if err = plain.LoadAndAssign(&s.connect, nil); err == nil {
+		if err = s.loadWith(connect, packet, kernelFields{}); err == nil {
 			s.limit("start times of processes and network namespaces are not read in the kernel", refused)
 		}
 	}
+	return err
+}
+
+func (s *Socket) loadWith(connect, packet *ebpf.CollectionSpec, f kernelFields) error {
+	err := errors.Join(
+		connect.Variables["task_group_leader"].Set(f.taskGroupLeader),
+		connect.Variables["task_start_boottime"].Set(f.taskStartBoottime),
+		connect.Variables["sock_net"].Set(f.sockNet),
+		connect.Variables["net_inum"].Set(f.netInum),
+		packet.Variables["sock_net"].Set(f.sockNet),
+		packet.Variables["net_inum"].Set(f.netInum),
+	)
 	if err != nil {
+		return err
+	}
+	if err := connect.LoadAndAssign(&s.connect, nil); err != nil {
 		return explain("load the connect programs", needs, err)
 	}
 	err = packet.LoadAndAssign(&s.packet, &ebpf.CollectionOptions{MapReplacements: s.shared()})
-	return explain("load the packet programs", needs, err)
+	if err != nil {
+		err = errors.Join(explain("load the packet programs", needs, err), s.connect.Close())
+		s.connect = connectObjects{}
+	}
+	return err
 }
 
 // shared are the maps that every object uses.
@@ -158,15 +173,6 @@ func (s *Socket) shared() map[string]*ebpf.Map {
 	return map[string]*ebpf.Map{
 		"conns": s.connect.Conns, "events": s.connect.Events, "counters": s.connect.Counters, "prefixes": s.connect.Prefixes,
 	}
-}
-
-func setKernelFields(connect *ebpf.CollectionSpec, f kernelFields) error {
-	return errors.Join(
-		connect.Variables["task_group_leader"].Set(f.taskGroupLeader),
-		connect.Variables["task_start_boottime"].Set(f.taskStartBoottime),
-		connect.Variables["sock_net"].Set(f.sockNet),
-		connect.Variables["net_inum"].Set(f.netInum),
-	)
 }
 
 func (s *Socket) limit(what string, err error) {

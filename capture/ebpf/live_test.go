@@ -1,6 +1,7 @@
 package ebpf
 
 import (
+	"bytes"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -13,9 +14,14 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"strconv"
+	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/dynwatch/dynwatch/bpf"
 	"github.com/dynwatch/dynwatch/capture"
@@ -176,17 +182,658 @@ func ask(t *testing.T, addr netip.AddrPort, name string, n int) {
 	}
 }
 
-func TestConnectionToAPrefixIsSeenWhole(t *testing.T) {
-	addr := serve(t, "127.0.7.1:0", 1000, tls.VersionTLS13)
-	s := open(t, Options{Prefixes: []netip.Prefix{netip.MustParsePrefix("127.0.7.1/32")}})
-	r := record(t, s)
-	ask(t, addr, "dynamodb.us-east-1.amazonaws.com", 1000)
-	segs := with(r.stop(), addr)
-	for _, s := range segs {
-		t.Logf("%v %v > %v flags %02x seq %d len %d/%d %+v", time.Unix(0, s.Time).Format(time.StampMicro), s.Src(), s.Dst(), s.Flags, s.Seq, len(s.Payload), s.Length, s.Opening.Process)
+// prefixes parses.
+func prefixes(list ...string) []netip.Prefix {
+	out := make([]netip.Prefix, len(list))
+	for i := range list {
+		out[i] = netip.MustParsePrefix(list[i])
 	}
-	t.Logf("%+v", s.Stats())
-	if len(segs) == 0 {
-		t.Fatal("nothing seen")
+	return out
+}
+
+const ours = "dynamodb.us-east-1.amazonaws.com"
+
+// checkOpening checks that segs begin as a connection does, and that its owner is this process.
+func checkOpening(t *testing.T, segs []flow.Segment) {
+	t.Helper()
+	if len(segs) < 3 {
+		t.Fatalf("%d segments of the connection", len(segs))
+	}
+	if !segs[0].Flags.Has(flow.SYN) || segs[0].Flags.Has(flow.ACK) || !segs[1].Flags.Has(flow.SYN|flow.ACK) {
+		t.Errorf("it begins with flags %02x, %02x", segs[0].Flags, segs[1].Flags)
+	}
+	for _, s := range segs {
+		if s.Cookie == 0 || s.Cookie != segs[0].Cookie {
+			t.Errorf("cookie %d, of the first segment %d", s.Cookie, segs[0].Cookie)
+		}
+		if s.Opening == nil {
+			t.Fatal("no opening")
+		}
+		checkProcess(t, s.Opening.Process)
+	}
+}
+
+func checkProcess(t *testing.T, p flow.Process) {
+	t.Helper()
+	comm, err := os.ReadFile("/proc/self/comm")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if p.PID != os.Getpid() || p.Comm != strings.TrimSpace(string(comm)) || !p.UIDKnown || int(p.UID) != os.Getuid() || p.TID == 0 || p.CgroupID == 0 {
+		t.Fatalf("opened by %+v, not by this process", p)
+	}
+	if p.StartTime == 0 || p.NetNS == 0 {
+		t.Errorf("start time %d and namespace %d: the kernel's BTF was not used", p.StartTime, p.NetNS)
+	}
+}
+
+func checkNoLoss(t *testing.T, s *Source) {
+	t.Helper()
+	for name, n := range s.Stats().Loss {
+		if n != 0 {
+			t.Errorf("%s: %d", name, n)
+		}
+	}
+	for _, w := range s.Stats().Warnings {
+		t.Errorf("warning: %s", w)
+	}
+}
+
+func TestConnectionToAPrefixIsSeenWhole(t *testing.T) {
+	for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
+		t.Run(tls.VersionName(version), func(t *testing.T) {
+			addr := serve(t, "127.0.7.1:0", 1000, version)
+			s := open(t, Options{Prefixes: prefixes("127.0.7.1/32")})
+			r := record(t, s)
+			before := time.Now()
+			ask(t, addr, ours, 1000)
+			segs := with(r.stop(), addr)
+			checkOpening(t, segs)
+			checkNoLoss(t, s)
+			client, server := segs[0].Src(), addr
+			for _, src := range []netip.AddrPort{client, server} {
+				b, fromSYN := stream(segs, src)
+				if !fromSYN || len(b) < 200 || b[0] != 0x16 {
+					t.Errorf("stream from %v: from its SYN %t, %d bytes", src, fromSYN, len(b))
+				}
+			}
+			var netns syscall.Stat_t
+			if err := syscall.Stat("/proc/self/ns/net", &netns); err != nil {
+				t.Fatal(err)
+			}
+			if got := segs[0].Opening.Process.NetNS; got != netns.Ino {
+				t.Errorf("network namespace %d, want %d", got, netns.Ino)
+			}
+			if at := time.Unix(0, segs[0].Opening.Time); at.Before(before.Add(-time.Millisecond)) || at.After(time.Now()) {
+				t.Errorf("opened at %v, asked for at %v", at, before)
+			}
+			if last := segs[len(segs)-1]; last.Flags&(flow.FIN|flow.RST) == 0 && segs[len(segs)-2].Flags&(flow.FIN|flow.RST) == 0 {
+				t.Errorf("it ends with flags %02x", last.Flags)
+			}
+		})
+	}
+}
+
+func TestStartTimeIsThatOfProc(t *testing.T) {
+	addr := serve(t, "127.0.7.2:0", 10, tls.VersionTLS13)
+	r := record(t, open(t, Options{Prefixes: prefixes("127.0.7.2/32")}))
+	ask(t, addr, ours, 10)
+	segs := with(r.stop(), addr)
+	checkOpening(t, segs)
+	stat, err := os.ReadFile("/proc/self/stat")
+	if err != nil {
+		t.Fatal(err)
+	}
+	fields := strings.Fields(string(stat[bytes.LastIndexByte(stat, ')')+1:]))
+	ticks, err := strconv.ParseUint(fields[19], 10, 64) // field 22, in hundredths of a second
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := segs[0].Opening.Process.StartTime / 1e7; got != ticks {
+		t.Errorf("start time %d ticks, /proc says %d", got, ticks)
+	}
+}
+
+func TestNamesAtForeignAddressesAreFound(t *testing.T) {
+	addr := serve(t, "127.0.7.3:0", 1000, tls.VersionTLS12)
+	for name, want := range map[string]bool{
+		ours: true, "DynamoDB.eu-west-1.amazonaws.com": true, "012345678901.ddb.us-east-1.amazonaws.com": true,
+		"x.dax-clusters.us-east-1.amazonaws.com": true, "streams.dynamodb.us-east-1.amazonaws.com": true,
+		"Table.Store.example": true, "s3.us-east-1.amazonaws.com": false, "dynamo.example": false, "table.store.example.org": false,
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := open(t, Options{LookAtOthers: true, Names: []string{"table.store.EXAMPLE"}})
+			r := record(t, s)
+			ask(t, addr, name, 1000)
+			segs := with(r.stop(), addr)
+			checkNoLoss(t, s)
+			if !want {
+				if len(segs) != 0 {
+					t.Errorf("%d segments of a connection to another name", len(segs))
+				}
+				return
+			}
+			checkOpening(t, segs)
+			if b, fromSYN := stream(segs, addr); !fromSYN || len(b) < 500 {
+				t.Errorf("server's stream: from its SYN %t, %d bytes", fromSYN, len(b))
+			}
+		})
+	}
+}
+
+func TestDoubtfulConnectionsAreCopiedUntilDecided(t *testing.T) {
+	addr := serve(t, "127.0.7.4:0", 1000, tls.VersionTLS12)
+	s := open(t, Options{LookAtOthers: true})
+	c, err := net.Dial("tcp", addr.String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	tc := tls.Client(c, &tls.Config{InsecureSkipVerify: true}) // an address has no server name
+	if err := tc.Handshake(); err != nil {
+		t.Fatal(err)
+	}
+	var seg flow.Segment
+	var server int
+	for server == 0 {
+		if err := s.Next(&seg); err != nil && !errors.Is(err, capture.ErrIdle) {
+			t.Fatal(err)
+		}
+		if seg.Src() == addr {
+			server += len(seg.Payload)
+		}
+	}
+	if err := s.Decide(seg.Cookie, false); err != nil {
+		t.Fatal(err)
+	}
+	tc.Write([]byte("hello"))
+	io.ReadFull(tc, make([]byte, 1000))
+	c.Close()
+	s.Close()
+	for err = error(nil); err == nil || errors.Is(err, capture.ErrIdle); err = s.Next(&seg) {
+		if seg.Flags&(flow.FIN|flow.RST) != 0 {
+			t.Error("the end of a connection that was let go")
+		}
+	}
+}
+
+// exchange makes a connection to a server that takes what comes, sends b in one write, and reads back the server's answer.
+func exchange(t *testing.T, at string, b, answer []byte) netip.AddrPort {
+	t.Helper()
+	ln, err := net.Listen("tcp", at)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	c, err := net.Dial("tcp", ln.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	p, err := ln.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Close()
+	transfer(t, c, p, b)
+	transfer(t, p, c, answer)
+	return ln.Addr().(*net.TCPAddr).AddrPort()
+}
+
+func transfer(t *testing.T, from, to net.Conn, b []byte) {
+	t.Helper()
+	go from.Write(b)
+	if _, err := io.ReadFull(to, make([]byte, len(b))); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestCleartextAtForeignAddressesIsFound(t *testing.T) {
+	long := "Cookie: " + strings.Repeat("x", 700) + "\r\n"
+	for name, test := range map[string]struct {
+		first string
+		want  bool
+	}{
+		"host":                {"POST / HTTP/1.1\r\nHost: dynamodb.eu-central-1.amazonaws.com\r\n\r\n", true},
+		"target":              {"POST / HTTP/1.1\r\nHost: 127.0.7.5\r\nX-Amz-Target: DynamoDB_20120810.GetItem\r\n\r\n", true},
+		"target, far":         {"POST / HTTP/1.1\r\nHost: 127.0.7.5\r\n" + long + "X-Amz-Target: DynamoDB_20120810.GetItem\r\n\r\n", true},
+		"over two windows":    {"POST /" + strings.Repeat("y", 117) + "dynamodb HTTP/1.1\r\nHost: z\r\n\r\n", true},
+		"tunnel":              {"CONNECT dynamodb.us-east-1.amazonaws.com:443 HTTP/1.1\r\nHost: dynamodb.us-east-1.amazonaws.com:443\r\n\r\n", true},
+		"dax":                 {"\x67J7yne5G" + strings.Repeat("\x00", 60), true},
+		"http2":               {"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + strings.Repeat("\x00", 30), true},
+		"socks5, a name":      {"\x05\x01\x00\x03\x30dynamodb.us-east-1.amazonaws.com.cdn.corp.example" + "\x01\xbb", true},
+		"headers to follow":   {"POST / HTTP/1.1\r\nUser-Agent: something long enough to be looked at\r\n", true},
+		"another host":        {"GET / HTTP/1.1\r\nHost: www.example.com\r\nUser-Agent: curl\r\n\r\n", false},
+		"name after the body": {"GET / HTTP/1.1\r\nHost: www.example.com\r\n\r\n" + strings.Repeat("z", 1300) + "dynamodb", false},
+		"another tunnel":      {"CONNECT www.example.com:443 HTTP/1.1\r\nHost: www.example.com:443\r\n\r\n", false},
+		"ssh":                 {"SSH-2.0-OpenSSH_9.2p1 Debian-2+deb12u3 with a comment\r\n", false},
+		"truncated hello":     {"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + strings.Repeat("r", 32) + "\x20" + strings.Repeat("s", 32), true},
+		"lying hello":         {"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + strings.Repeat("r", 32) + "\xff" + strings.Repeat("\xff", 300), true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := open(t, Options{LookAtOthers: true})
+			r := record(t, s)
+			addr := exchange(t, "127.0.7.5:0", []byte(test.first), []byte("HTTP/1.1 200 OK\r\n\r\n"))
+			segs := with(r.stop(), addr)
+			checkNoLoss(t, s)
+			if !test.want {
+				if len(segs) != 0 {
+					t.Errorf("%d segments of another's connection", len(segs))
+				}
+				return
+			}
+			checkOpening(t, segs)
+			if b, _ := stream(segs, segs[0].Src()); string(b) != test.first {
+				t.Errorf("client's stream is %q", b)
+			}
+		})
+	}
+}
+
+func TestServerThatSpeaksFirstIsLetGo(t *testing.T) {
+	s := open(t, Options{LookAtOthers: true})
+	r := record(t, s)
+	ln, err := net.Listen("tcp", "127.0.7.6:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	c, err := net.Dial("tcp", ln.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	p, err := ln.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Close()
+	transfer(t, p, c, bytes.Repeat([]byte("220 mail.example "), 10))
+	transfer(t, c, p, []byte("POST / HTTP/1.1\r\nHost: dynamodb.us-east-1.amazonaws.com\r\n\r\n"))
+	if segs := with(r.stop(), ln.Addr().(*net.TCPAddr).AddrPort()); len(segs) != 0 {
+		t.Errorf("%d segments", len(segs))
+	}
+}
+
+func TestPortsAreFollowedAtAnyAddress(t *testing.T) {
+	ln, err := net.Listen("tcp", "127.0.7.7:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ln.Close()
+	addr := ln.Addr().(*net.TCPAddr).AddrPort()
+	s := open(t, Options{Ports: []uint16{8111, addr.Port()}})
+	r := record(t, s)
+	exchange(t, addr.String(), []byte("hi"), []byte("ho"))
+	checkOpening(t, with(r.stop(), addr))
+}
+
+func TestSuperPacketsComeInPieces(t *testing.T) {
+	s := open(t, Options{Prefixes: prefixes("127.0.7.8/32")})
+	r := record(t, s)
+	there, back := make([]byte, 15<<10), make([]byte, 60<<10)
+	rand.Read(there)
+	rand.Read(back)
+	there[0], back[0] = 1, 2
+	addr := exchange(t, "127.0.7.8:0", there, back)
+	segs := with(r.stop(), addr)
+	checkOpening(t, segs)
+	checkNoLoss(t, s)
+	if b, _ := stream(segs, segs[0].Src()); !bytes.Equal(b, there) {
+		t.Errorf("client's stream: %d bytes, or others", len(b))
+	}
+	if b, _ := stream(segs, addr); !bytes.Equal(b, back) {
+		t.Errorf("server's stream: %d bytes, or others", len(b))
+	}
+}
+
+func TestBudgetIsKeptAndItsEndIsCounted(t *testing.T) {
+	s := open(t, Options{Prefixes: prefixes("127.0.7.9/32")})
+	r := record(t, s)
+	there, back := make([]byte, 100<<10), make([]byte, 300<<10)
+	addr := exchange(t, "127.0.7.9:0", there, back)
+	segs := with(r.stop(), addr)
+	for src, most := range map[netip.AddrPort]int{segs[0].Src(): 16 << 10, addr: 64 << 10} {
+		if b, _ := stream(segs, src); len(b) != most {
+			t.Errorf("%d bytes from %v, budget %d", len(b), src, most)
+		}
+	}
+	loss := s.Stats().Loss
+	if loss["ebpf.connections_over_budget"] != 1 || loss["ebpf.connections_over_budget_bytes"] == 0 {
+		t.Errorf("loss %v", loss)
+	}
+}
+
+func TestApplicationDataEndsTheCopying(t *testing.T) {
+	addr := serve(t, "127.0.7.17:0", 100<<10, tls.VersionTLS13)
+	s := open(t, Options{Prefixes: prefixes("127.0.7.17/32")})
+	r := record(t, s)
+	ask(t, addr, ours, 100<<10)
+	var final, bytes, fins int
+	for _, s := range with(r.stop(), addr) {
+		if s.Flags.Has(flow.FIN) {
+			fins++
+		}
+		if s.Src() != addr {
+			continue
+		}
+		if final > 0 && len(s.Payload) > 0 {
+			t.Errorf("%d bytes after the final ones", len(s.Payload))
+		}
+		if s.Final {
+			final++
+		}
+		bytes += len(s.Payload)
+	}
+	if final != 1 || bytes > 6<<10 || fins == 0 {
+		t.Errorf("%d final segments, %d bytes, %d ends", final, bytes, fins)
+	}
+	checkNoLoss(t, s)
+}
+
+func TestIPv6(t *testing.T) {
+	ln, err := net.Listen("tcp", "[::1]:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ln.Close()
+	addr := ln.Addr().(*net.TCPAddr).AddrPort()
+	s := open(t, Options{Prefixes: prefixes("::1/128")})
+	r := record(t, s)
+	exchange(t, addr.String(), []byte("hi"), []byte("ho"))
+	segs := with(r.stop(), addr)
+	checkOpening(t, segs)
+	if b, _ := stream(segs, addr); string(b) != "ho" {
+		t.Errorf("server's stream %q", b)
+	}
+	t.Run("name at a foreign address", func(t *testing.T) {
+		addr := serve(t, "[::1]:0", 10, tls.VersionTLS13)
+		r := record(t, open(t, Options{LookAtOthers: true}))
+		ask(t, addr, ours, 10)
+		checkOpening(t, with(r.stop(), addr))
+	})
+}
+
+func TestMappedAddressIsTheIPv4One(t *testing.T) {
+	ln, err := net.Listen("tcp", "127.0.7.10:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	addr := ln.Addr().(*net.TCPAddr).AddrPort()
+	r := record(t, open(t, Options{Prefixes: prefixes("127.0.7.10/32")}))
+	fd, err := unix.Socket(unix.AF_INET6, unix.SOCK_STREAM, 0) // and a blocking connect
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(fd)
+	if err := unix.Connect(fd, &unix.SockaddrInet6{Port: int(addr.Port()), Addr: addr.Addr().As16()}); err != nil {
+		t.Fatal(err)
+	}
+	unix.Write(fd, []byte("hi"))
+	segs := with(r.stop(), addr)
+	checkOpening(t, segs)
+	if !segs[0].DstIP.Is4() || !segs[0].SrcIP.Is4() {
+		t.Errorf("%v > %v", segs[0].Src(), segs[0].Dst())
+	}
+}
+
+func TestRefusedConnectionIsSeen(t *testing.T) {
+	ln, err := net.Listen("tcp", "127.0.7.11:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ln.Close()
+	r := record(t, open(t, Options{Prefixes: prefixes("127.0.7.11/32")}))
+	if c, err := net.Dial("tcp", ln.Addr().String()); err == nil {
+		c.Close()
+		t.Fatal("not refused")
+	}
+	segs := with(r.stop(), ln.Addr().(*net.TCPAddr).AddrPort())
+	if len(segs) != 2 || segs[0].Flags != flow.SYN || !segs[1].Flags.Has(flow.RST) {
+		t.Errorf("segments %+v", segs)
+	}
+}
+
+func TestEarlierConnectionsAreListed(t *testing.T) {
+	ln, err := net.Listen("tcp", "127.0.7.12:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	addr := ln.Addr().(*net.TCPAddr).AddrPort()
+	c, err := net.Dial("tcp", addr.String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	p, err := ln.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Close()
+	s := open(t, Options{Prefixes: prefixes("127.0.7.12/32")})
+	r := record(t, s)
+	transfer(t, c, p, []byte("GET / HTTP/1.1\r\n\r\n"))
+	segs := with(r.stop(), addr)
+	if len(segs) != 2 {
+		t.Fatalf("segments %+v", segs)
+	}
+	for _, s := range segs {
+		if !s.Opening.Earlier || s.Opening.Time != 0 || s.Src() != c.LocalAddr().(*net.TCPAddr).AddrPort() || s.Dst() != addr {
+			t.Errorf("%v > %v, opening %+v", s.Src(), s.Dst(), s.Opening)
+		}
+		checkProcess(t, s.Opening.Process)
+	}
+	if len(segs[0].Payload) != 0 || string(segs[1].Payload) != "GET / HTTP/1.1\r\n\r\n" {
+		t.Errorf("payloads %q, %q", segs[0].Payload, segs[1].Payload)
+	}
+	checkNoLoss(t, s)
+}
+
+func TestPrefixesAreSwappedWithoutAGap(t *testing.T) {
+	ln, err := net.Listen("tcp", "127.0.7.13:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	go func() {
+		for {
+			c, err := ln.Accept()
+			if err != nil {
+				return
+			}
+			c.Close()
+		}
+	}()
+	addr := ln.Addr().(*net.TCPAddr).AddrPort()
+	sets := [][]netip.Prefix{prefixes("127.0.7.13/32"), nil}
+	for i := range 2000 {
+		sets[1] = append(sets[1], netip.PrefixFrom(netip.AddrFrom4([4]byte{198, 18, byte(i >> 8), byte(i)}), 32))
+	}
+	sets[1] = append(sets[1], prefixes("127.0.7.0/24")...)
+	s := open(t, Options{Prefixes: sets[0]})
+	r := record(t, s)
+	stop, swapped := make(chan struct{}), make(chan int)
+	go func() {
+		for n := 0; ; n++ {
+			select {
+			case <-stop:
+				swapped <- n
+				return
+			default:
+				if err := s.SetPrefixes(sets[n%2]); err != nil {
+					t.Error(err)
+				}
+			}
+		}
+	}()
+	const tries = 500
+	for range tries {
+		c, err := net.Dial("tcp", addr.String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.Close()
+	}
+	close(stop)
+	n := <-swapped
+	seen := map[uint64]bool{}
+	for _, s := range with(r.stop(), addr) {
+		seen[s.Cookie] = true
+	}
+	if len(seen) != tries {
+		t.Errorf("%d of %d connections seen over %d swaps", len(seen), tries, n)
+	}
+	t.Logf("%d swaps", n)
+	checkNoLoss(t, s)
+}
+
+func TestFullRingIsCounted(t *testing.T) {
+	s := open(t, Options{Prefixes: prefixes("127.0.7.14/32"), BufferBytes: 1})
+	for range 20 {
+		exchange(t, "127.0.7.14:0", bytes.Repeat([]byte("x"), 3000), []byte("y"))
+	}
+	loss := s.Stats().Loss
+	if loss["ebpf.ring_full"] == 0 || loss["ebpf.ring_full_bytes"] == 0 {
+		t.Errorf("loss %v", loss)
+	}
+}
+
+func TestCloseGivesWhatWasSeenBefore(t *testing.T) {
+	s := open(t, Options{Prefixes: prefixes("127.0.7.15/32")})
+	addr := exchange(t, "127.0.7.15:0", []byte("x"), []byte("y"))
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	exchange(t, "127.0.7.15:0", []byte("x"), []byte("y"))
+	var seg flow.Segment
+	n := 0
+	for {
+		err := s.Next(&seg)
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if seg.Src() != addr && seg.Dst() != addr {
+			t.Errorf("a segment of later than Close: %v > %v", seg.Src(), seg.Dst())
+		}
+		n++
+	}
+	if n < 5 {
+		t.Errorf("%d segments", n)
+	}
+	if err := s.Next(&seg); !errors.Is(err, io.EOF) {
+		t.Errorf("after the end: %v", err)
+	}
+	if err := s.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestDNSAnswersOfAnyProcess(t *testing.T) {
+	pc, err := net.ListenPacket("udp", "127.0.7.53:53")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer pc.Close()
+	go func() {
+		buf := make([]byte, 512)
+		for {
+			n, from, err := pc.ReadFrom(buf)
+			if err != nil {
+				return
+			}
+			pc.WriteTo(append([]byte("answer to "), buf[:n]...), from)
+		}
+	}()
+	s := open(t, Options{DNS: true})
+	r := record(t, s)
+	c, err := net.Dial("udp", "127.0.7.53:53")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	c.Write([]byte("one"))
+	io.ReadFull(c, make([]byte, 1))
+	u, err := net.ListenPacket("udp", "127.0.7.54:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer u.Close()
+	u.WriteTo([]byte("two"), pc.LocalAddr())
+	u.ReadFrom(make([]byte, 1))
+	segs := with(r.stop(), pc.LocalAddr().(*net.UDPAddr).AddrPort())
+	if len(segs) != 2 || string(segs[0].Payload) != "answer to one" || string(segs[1].Payload) != "answer to two" {
+		t.Fatalf("segments %+v", segs)
+	}
+	if segs[0].Opening == nil {
+		t.Error("no owner of a connected socket")
+	} else {
+		checkProcess(t, segs[0].Opening.Process)
+	}
+	if got := segs[0]; got.Proto != flow.UDP || got.Dst() != c.LocalAddr().(*net.UDPAddr).AddrPort() || got.Length != len(got.Payload) {
+		t.Errorf("segment %+v", got)
+	}
+	checkNoLoss(t, s)
+}
+
+func TestSendfileAndSpliceAreSeen(t *testing.T) {
+	request := []byte("POST / HTTP/1.1\r\nHost: dynamodb.us-east-1.amazonaws.com\r\nContent-Length: 0\r\n\r\n")
+	name := t.TempDir() + "/request"
+	if err := os.WriteFile(name, request, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for how, send := range map[string]func(t *testing.T, file, socket int){
+		"sendfile": func(t *testing.T, file, socket int) {
+			if _, err := unix.Sendfile(socket, file, nil, len(request)); err != nil {
+				t.Fatal(err)
+			}
+		},
+		"splice": func(t *testing.T, file, socket int) {
+			var p [2]int
+			if err := unix.Pipe2(p[:], 0); err != nil {
+				t.Fatal(err)
+			}
+			defer unix.Close(p[0])
+			defer unix.Close(p[1])
+			if _, err := unix.Splice(file, nil, p[1], nil, len(request), 0); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := unix.Splice(p[0], nil, socket, nil, len(request), 0); err != nil {
+				t.Fatal(err)
+			}
+		},
+	} {
+		t.Run(how, func(t *testing.T) {
+			ln, err := net.Listen("tcp", "127.0.7.16:0")
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer ln.Close()
+			addr := ln.Addr().(*net.TCPAddr).AddrPort()
+			r := record(t, open(t, Options{LookAtOthers: true}))
+			fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM, 0)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer unix.Close(fd)
+			if err := unix.Connect(fd, &unix.SockaddrInet4{Port: int(addr.Port()), Addr: addr.Addr().As4()}); err != nil {
+				t.Fatal(err)
+			}
+			f, err := os.Open(name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer f.Close()
+			send(t, int(f.Fd()), fd)
+			segs := with(r.stop(), addr)
+			checkOpening(t, segs)
+			if b, _ := stream(segs, segs[0].Src()); !bytes.Equal(b, request) {
+				t.Errorf("client's stream %q", b)
+			}
+		})
 	}
 }

@@ -41,7 +41,7 @@ func (s *Source) segment(seg *flow.Segment) {
 	e := &s.event
 	*seg = flow.Segment{
 		FiveTuple: e.Tuple, Time: s.clock.wall(e.Time), Cookie: e.Opener.Cookie,
-		Seq: e.Seq, Ack: e.Ack, Flags: e.Flags, Payload: e.Payload, Length: e.Length,
+		Seq: e.Seq, Ack: e.Ack, Flags: e.Flags, Payload: e.Payload, Length: e.Length, Final: e.Final,
 	}
 	s.packets.Add(1)
 	s.bytes.Add(uint64(len(e.Payload)))

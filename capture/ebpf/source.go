@@ -55,10 +55,15 @@ type Source struct {
 	clock   clock
 	timer   *time.Timer
 	closing chan struct{}
+	cgroup  string
+	// warnings say what works less than fully here.
+	warnings []string
 
 	packets, bytes, bad, gaps atomic.Uint64
 
-	// mu guards what follows.
+	// reading is held while the ring buffer is read, so that it is not given back under the reader.
+	reading sync.Mutex
+	// mu guards what follows; who needs both takes reading first.
 	mu       sync.Mutex
 	closed   bool
 	released bool
@@ -74,19 +79,39 @@ func Open(o Options) (*Source, error) {
 	if err := kernel.SetPrefixes(o.Prefixes); err != nil {
 		return nil, errors.Join(err, kernel.Close())
 	}
-	s := &Source{kernel: kernel, timer: time.NewTimer(0), closing: make(chan struct{}), conns: newConnections(o.Describe)}
+	s := &Source{kernel: kernel, timer: time.NewTimer(0), closing: make(chan struct{}), cgroup: o.CgroupPath, conns: newConnections(o.Describe)}
 	s.clock.sync()
 	if err := kernel.Attach(o.CgroupPath); err != nil {
 		return nil, errors.Join(err, kernel.Close())
 	}
+	// After attaching, so that no connection falls between.
+	if err := kernel.FindEarlier(); err != nil {
+		s.warnings = append(s.warnings, err.Error())
+	}
+	s.warnings = append(s.warnings, kernel.Limits...)
 	return s, nil
 }
 
 // SetPrefixes replaces the set of prefixes, without a gap. Connections that are open stay what they are.
-func (s *Source) SetPrefixes(prefixes []netip.Prefix) error { return s.kernel.SetPrefixes(prefixes) }
+func (s *Source) SetPrefixes(prefixes []netip.Prefix) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return bpf.ErrClosed
+	}
+	return s.kernel.SetPrefixes(prefixes)
+}
 
-// Decide tells what was found out about a connection: keep false has the kernel copy nothing more of it. See bpf.Socket.
-func (s *Source) Decide(cookie uint64, keep bool) error { return s.kernel.Decide(cookie, keep) }
+// Decide tells what was found out about a connection: keep false has the kernel copy nothing more of it, true has it copy a doubtful one
+// like one that bears a name of DynamoDB's. Connections that are never decided cost no more than their budget.
+func (s *Source) Decide(cookie uint64, keep bool) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return bpf.ErrClosed
+	}
+	return s.kernel.Decide(cookie, keep)
+}
 
 // Next fills seg with the next segment. Its payload is valid until the next call. After Close it gives what was seen before, then io.EOF.
 func (s *Source) Next(seg *flow.Segment) error {
@@ -109,9 +134,32 @@ func (s *Source) Next(seg *flow.Segment) error {
 	}
 }
 
+// Pause takes the programs off their hooks and Resume puts them back: connections opened in between are not seen. They are for measuring
+// what the source costs.
+func (s *Source) Pause() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.kernel.Detach()
+}
+
+// Resume undoes Pause.
+func (s *Source) Resume() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return bpf.ErrClosed
+	}
+	return s.kernel.Attach(s.cgroup)
+}
+
 // read gets the next event.
 func (s *Source) read() error {
+	s.reading.Lock()
+	defer s.reading.Unlock()
 	for {
+		if s.isReleased() {
+			return io.EOF
+		}
 		if s.kernel.Waiting() == 0 {
 			s.pause()
 		}
@@ -122,9 +170,9 @@ func (s *Source) read() error {
 		case errors.Is(err, bpf.ErrDeadline):
 			return capture.ErrIdle
 		case errors.Is(err, bpf.ErrFlushed):
-			s.release()
-			return io.EOF
-		case errors.Is(err, bpf.ErrClosed):
+			if err := s.release(); err != nil {
+				return err
+			}
 			return io.EOF
 		case errors.Is(err, bpf.ErrMalformed):
 			s.bad.Add(1)
@@ -144,29 +192,37 @@ func (s *Source) pause() {
 	}
 }
 
-// Close ends the watching. Next then gives out what was seen before, and io.EOF at the end, which gives everything back; so does a second Close.
+// Close ends the watching. Next then gives out what was seen before, and io.EOF at the end, which gives everything back; so does a second
+// Close, for a caller that does not read on.
 func (s *Source) Close() error {
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.released {
-		return nil
+	again := s.closed
+	var err error
+	if !again {
+		s.closed = true
+		err = s.kernel.Detach()
+		close(s.closing)
+		err = errors.Join(err, s.kernel.Flush())
 	}
-	if s.closed {
-		return s.releaseLocked()
+	s.mu.Unlock()
+	if again {
+		s.reading.Lock()
+		defer s.reading.Unlock()
+		err = s.release()
 	}
-	s.closed = true
-	err := s.kernel.Detach()
-	close(s.closing)
-	return errors.Join(err, s.kernel.Flush())
+	return err
 }
 
+func (s *Source) isReleased() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.released
+}
+
+// release gives everything back. The caller holds reading.
 func (s *Source) release() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.releaseLocked()
-}
-
-func (s *Source) releaseLocked() error {
 	if s.released {
 		return nil
 	}

@@ -17,7 +17,7 @@ func (s *Source) Stats() capture.Stats {
 	return capture.Stats{
 		Packets:  s.packets.Load(),
 		Bytes:    s.bytes.Load(),
-		Warnings: s.kernel.Limits,
+		Warnings: s.warnings,
 		Loss: map[string]uint64{
 			"ebpf.ring_full":                     k.RingFull,
 			"ebpf.ring_full_bytes":               k.RingBytes,

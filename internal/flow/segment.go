@@ -34,6 +34,10 @@ type Segment struct {
 	// Flags are TCP's; 0 for UDP.
 	Flags TCPFlags
 
+	// Final: the source gives no more payload of this direction from here on, by design, because all that matters was seen: what is missing
+	// later is no loss. Only the direction's FIN or RST still comes.
+	Final bool
+
 	// Opening is what a live source knows of how the connection was opened; nil from files, and where nobody could tell. It is shared by all
 	// segments of the connection and never changed once given out; a source that learns more gives out a new one.
 	Opening *Opening

@@ -1,0 +1,148 @@
+package bpf
+
+import (
+	"maps"
+	"reflect"
+	"slices"
+	"testing"
+	"unsafe"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/asm"
+)
+
+// helpers510 are the helpers that tier 0 may call: all are there for its program types in Linux 5.10.
+var helpers510 = []asm.BuiltinFunc{
+	asm.FnMapLookupElem, asm.FnKtimeGetNs, asm.FnGetCurrentPidTgid, asm.FnGetCurrentUidGid, asm.FnGetCurrentComm, asm.FnGetCurrentTask,
+	asm.FnGetSocketCookie, asm.FnGetNetnsCookie, asm.FnGetCurrentCgroupId, asm.FnSkbLoadBytes, asm.FnSkFullsock, asm.FnSkStorageGet,
+	asm.FnSkStorageDelete, asm.FnRingbufReserve, asm.FnRingbufSubmit, asm.FnProbeReadKernel,
+}
+
+func TestTierZeroNeedsNothingNewerThan510(t *testing.T) {
+	for name, load := range map[string]func() (*ebpf.CollectionSpec, error){"connect": loadConnect, "packet": loadPacket} {
+		spec, err := load()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, p := range spec.Programs {
+			for _, ins := range p.Instructions {
+				if ins.IsBuiltinCall() && !slices.Contains(helpers510, asm.BuiltinFunc(ins.Constant)) {
+					t.Errorf("%s: %s calls %v", name, p.Name, asm.BuiltinFunc(ins.Constant))
+				}
+				if ins.OpCode.Class() == asm.StXClass && ins.OpCode.Mode() == asm.AtomicMode && ins.Constant != 0 {
+					t.Errorf("%s: %s has an atomic that 5.10 does not: %v", name, p.Name, ins)
+				}
+			}
+		}
+	}
+}
+
+func TestObjectsHoldWhatTheLoaderExpects(t *testing.T) {
+	type program struct {
+		kind ebpf.ProgramType
+		at   ebpf.AttachType
+	}
+	for name, test := range map[string]struct {
+		load     func() (*ebpf.CollectionSpec, error)
+		programs map[string]program
+		maps     map[string]ebpf.MapType
+	}{
+		"connect": {loadConnect, map[string]program{
+			"dynwatch_connect4": {ebpf.CGroupSockAddr, ebpf.AttachCGroupInet4Connect},
+			"dynwatch_connect6": {ebpf.CGroupSockAddr, ebpf.AttachCGroupInet6Connect},
+		}, map[string]ebpf.MapType{
+			"conns": ebpf.SkStorage, "events": ebpf.RingBuf, "counters": ebpf.PerCPUArray, "prefixes": ebpf.ArrayOfMaps, ".rodata": ebpf.Array,
+		}},
+		"packet": {loadPacket, map[string]program{
+			"dynwatch_egress":  {ebpf.CGroupSKB, ebpf.AttachCGroupInetEgress},
+			"dynwatch_ingress": {ebpf.CGroupSKB, ebpf.AttachCGroupInetIngress},
+		}, map[string]ebpf.MapType{
+			"conns": ebpf.SkStorage, "events": ebpf.RingBuf, "counters": ebpf.PerCPUArray, "prefixes": ebpf.ArrayOfMaps, ".rodata": ebpf.Array,
+			"names": ebpf.Hash, "verdicts": ebpf.LRUHash,
+		}},
+		"earlier": {loadEarlier, map[string]program{
+			"dynwatch_earlier": {ebpf.Tracing, ebpf.AttachTraceIter},
+		}, map[string]ebpf.MapType{
+			"conns": ebpf.SkStorage, "events": ebpf.RingBuf, "counters": ebpf.PerCPUArray, "prefixes": ebpf.ArrayOfMaps, ".rodata": ebpf.Array,
+		}},
+	} {
+		spec, err := test.load()
+		if err != nil {
+			t.Fatal(err)
+		}
+		programs, kinds := map[string]program{}, map[string]ebpf.MapType{}
+		for n, p := range spec.Programs {
+			programs[n] = program{p.Type, p.AttachType}
+			if p.License != "GPL" {
+				t.Errorf("%s: licence %q", n, p.License)
+			}
+		}
+		for n, m := range spec.Maps {
+			kinds[n] = m.Type
+		}
+		if !maps.Equal(programs, test.programs) {
+			t.Errorf("%s: programs %v", name, programs)
+		}
+		if !maps.Equal(kinds, test.maps) {
+			t.Errorf("%s: maps %v", name, kinds)
+		}
+		if inner := spec.Maps["prefixes"].InnerMap; inner == nil || inner.Type != ebpf.LPMTrie || inner.KeySize != 20 {
+			t.Errorf("%s: inner map %+v", name, inner)
+		}
+	}
+}
+
+func TestGoReadsEventsAsTheKernelWritesThem(t *testing.T) {
+	if eventSize != 192 {
+		t.Errorf("event of %d bytes", eventSize)
+	}
+	words := make([]uint64, (eventSize+512)/8)
+	b := unsafe.Slice((*byte)(unsafe.Pointer(&words[0])), eventSize+512)
+	r := (*packetEvent)(unsafe.Pointer(&words[0]))
+	r.Opener.Cookie, r.Opener.Tgid, r.Opener.Proto, r.Opener.Flags = 7, 42, 6, wasOpen
+	copy((*(*[16]byte)(unsafe.Pointer(&r.Opener.Comm)))[:], "python3")
+	r.Opener.Dport = *(*uint16)(unsafe.Pointer(&[2]byte{0x01, 0xbb}))
+	r.Captured, r.Length, r.Number, r.TcpFlags, r.Direction = 3, 9, 5, 0x18, packetDirectionFROM_SERVER
+	copy(b[eventSize:], "abc")
+	var e Event
+	if err := e.decode(b); err != nil {
+		t.Fatal(err)
+	}
+	if o := e.Opener; o.Cookie != 7 || o.PID != 42 || o.CommString() != "python3" || o.DstPort != 443 || !o.Earlier {
+		t.Errorf("opener %+v", o)
+	}
+	if string(e.Payload) != "abc" || e.Length != 9 || e.Number != 5 || !e.FromServer {
+		t.Errorf("event %+v", e)
+	}
+	for name, short := range map[string][]byte{"shorter than the header": b[:eventSize-1], "shorter than it says": b[:eventSize+2]} {
+		if err := e.decode(short); err == nil {
+			t.Errorf("%s: no error", name)
+		}
+	}
+}
+
+func TestCountersAreAllRead(t *testing.T) {
+	if got := reflect.TypeFor[Counters]().NumField(); got != int(packetCounterMAX_COUNTERS) {
+		t.Errorf("%d fields for %d counters", got, packetCounterMAX_COUNTERS)
+	}
+}
+
+func TestConfigIsChecked(t *testing.T) {
+	for name, c := range map[string]Config{
+		"too many ports": {Ports: make([]uint16, MaxPorts+1)},
+		"port 0":         {Ports: []uint16{0}},
+		"too many names": {Names: make([]string, MaxNames+1)},
+	} {
+		connect, err := loadConnect()
+		if err != nil {
+			t.Fatal(err)
+		}
+		packet, err := loadPacket()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := c.apply(&Socket{}, connect, packet); err == nil {
+			t.Errorf("%s: no error", name)
+		}
+	}
+}
