@@ -29,6 +29,7 @@ type options struct {
 	rounds, slow int
 	slice        int64
 	mixed, dense bool
+	makeOnly     bool
 }
 
 func main() {
@@ -43,6 +44,7 @@ func main() {
 	flag.IntVar(&o.slow, "tshark-rounds", 3, "how often tshark takes its turn; 0 leaves it out")
 	flag.StringVar(&slice, "tshark-slice", "60MB", "how much of the dense capture tshark reads")
 	flag.StringVar(&kinds, "kinds", "mixed,dense", "which captures")
+	flag.BoolVar(&o.makeOnly, "make-only", false, "make the captures that are missing, and measure nothing")
 	flag.Parse()
 	var err error
 	if o.size, err = traffic.ParseSize(size); err == nil {
@@ -90,6 +92,12 @@ func defaultDir() string {
 }
 
 func (o *options) run() error {
+	if o.makeOnly {
+		return o.makeFiles()
+	}
+	if err := o.makeApart(); err != nil {
+		return err
+	}
 	fmt.Printf("%d cores, %s/%s, dynwatch %s\n", runtime.NumCPU(), runtime.GOOS, runtime.GOARCH, versionOf(o.binary))
 	if load, ok := loadAverage(); ok && load > 0.5 {
 		fmt.Printf("the machine is not idle: load average %.1f before the first round\n", load)
@@ -104,9 +112,39 @@ func (o *options) run() error {
 	return errors.Join(errs...)
 }
 
-// file makes or finds a capture, reads it into the page cache, and checks what dynwatch finds in it.
+func (o *options) traffic(kind traffic.Kind) traffic.Options {
+	return traffic.Options{Kind: kind, Size: o.size, Flows: o.flows, Seed: o.seed}
+}
+
+// makeFiles makes the captures that are missing.
+func (o *options) makeFiles() error {
+	var errs []error
+	for kind, wanted := range map[traffic.Kind]bool{traffic.Mixed: o.mixed, traffic.Dense: o.dense} {
+		if wanted {
+			_, _, err := traffic.Ensure(o.dir, o.traffic(kind))
+			errs = append(errs, err)
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// makeApart makes the captures in another process: this one must stay small, because a program's peak memory counts what its parent had.
+func (o *options) makeApart() error {
+	self, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	cmd := exec.Command(self, append(os.Args[1:len(os.Args):len(os.Args)], "-make-only")...)
+	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
+	if err := cmd.Run(); err != nil {
+		return fmt.Errorf("make the captures: %w", err)
+	}
+	return nil
+}
+
+// file finds a capture, reads it into the page cache, and checks what dynwatch finds in it.
 func (o *options) file(kind traffic.Kind, all bool) (string, *traffic.Manifest, error) {
-	name, m, err := traffic.Ensure(o.dir, traffic.Options{Kind: kind, Size: o.size, Flows: o.flows, Seed: o.seed})
+	name, m, err := traffic.Ensure(o.dir, o.traffic(kind))
 	if err != nil {
 		return "", nil, err
 	}

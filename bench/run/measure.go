@@ -29,7 +29,7 @@ type tool struct {
 // sample is what one run of a tool took.
 type sample struct {
 	wall, cpu float64 // seconds; cpu is user and system
-	// rss is the largest resident set in bytes. Linux counts what the parent had when it started the program, so this program stays small.
+	// rss is the largest resident set in bytes. Linux counts what the parent had when it started the program: see makeApart.
 	rss int64
 }
 
@@ -112,7 +112,7 @@ func (t *table) print(w io.Writer) {
 	base := []string{t.against, t.alsoAgainst}
 	for _, b := range base {
 		if b != "" {
-			head += "\tspeed of " + b + " (quartiles)"
+			head += "\ttimes " + b + "'s speed (quartiles)\tby CPU"
 		}
 	}
 	fmt.Fprintln(tw, head)
@@ -129,8 +129,9 @@ func (t *table) print(w io.Writer) {
 			bytes/mid/1e6, bytes/float64(t.file.Bytes)*float64(t.file.Packets)/mid/1e6, float64(rss)/(1<<20))
 		for _, b := range base {
 			if b != "" {
-				low, mid, high := quartiles(t.speed(x, t.find(b)))
-				fmt.Fprintf(tw, "\t%.2f (%.2f-%.2f)", mid, low, high)
+				low, mid, high := quartiles(t.speed(x, t.find(b), func(s sample) float64 { return s.wall }))
+				_, byCPU, _ := quartiles(t.speed(x, t.find(b), func(s sample) float64 { return s.cpu }))
+				fmt.Fprintf(tw, "\t%.2f (%.2f-%.2f)\t%.2f", mid, low, high, byCPU)
 			}
 		}
 		fmt.Fprintln(tw)
@@ -151,13 +152,13 @@ func (t *table) find(name string) *tool {
 	return &t.tools[i]
 }
 
-// speed is how many times as fast as base x was, in bytes a second of wall time, round by round. A tool that took part in fewer rounds lends
-// them its last one.
-func (t *table) speed(x, base *tool) []float64 {
+// speed is how many times as fast as base x was, in bytes a second of wall or CPU time, round by round. A tool that took part in fewer rounds
+// lends the others its last one.
+func (t *table) speed(x, base *tool, seconds func(sample) float64) []float64 {
 	var ratios []float64
 	for i := range max(len(x.samples), len(base.samples)) {
 		a, b := x.samples[min(i, len(x.samples)-1)], base.samples[min(i, len(base.samples)-1)]
-		ratios = append(ratios, float64(t.bytesOf(x))/a.wall/(float64(t.bytesOf(base))/b.wall))
+		ratios = append(ratios, float64(t.bytesOf(x))/seconds(a)/(float64(t.bytesOf(base))/seconds(b)))
 	}
 	return ratios
 }

@@ -29,7 +29,7 @@ func TestSpeedIsByBytesReadAndByRound(t *testing.T) {
 	fast := tool{name: "fast", samples: []sample{{wall: 1}, {wall: 2}}}
 	slow := tool{name: "slow", bytes: 10, samples: []sample{{wall: 5}}}
 	c := table{file: &traffic.Manifest{Bytes: 100}, tools: []tool{fast, slow}}
-	if got := c.speed(&fast, &slow); len(got) != 2 || got[0] != 50 || got[1] != 25 {
+	if got := c.speed(&fast, &slow, func(s sample) float64 { return s.wall }); len(got) != 2 || got[0] != 50 || got[1] != 25 {
 		t.Errorf("%v, want 50 and 25: 100 B/s and 50 B/s beside 2 B/s", got)
 	}
 }
