@@ -32,6 +32,7 @@ setup: ## install the Debian packages that tests use (scripts/packages.txt)
 .PHONY: test
 test: setup lint build-all ## do all set-up, then run every test with the race detector
 	CGO_ENABLED=1 $(GO) test -race -timeout 20m ./...
+	CGO_ENABLED=0 $(GO) test ./internal/privilege
 
 .PHONY: lint
 lint: ## gofmt, go vet, staticcheck, and the project's own rules on words
