@@ -353,8 +353,11 @@ static __always_inline int look(struct __sk_buff *skb, struct bpf_sock *sk, stru
 	return 2;
 }
 
-/* A TCP packet of a followed socket. Returns 0 if the socket is let go. */
-static __always_inline int follow(struct __sk_buff *skb, struct bpf_sock *sk, struct conn *c, __u8 dir)
+/*
+ * A TCP packet of a followed socket. Returns 0 if the socket is let go. Not inlined, nor is dns_answer: the hooks themselves then have no stack
+ * frame to set up for the packets that nobody follows.
+ */
+static __noinline int follow(struct __sk_buff *skb, struct bpf_sock *sk, struct conn *c, __u8 dir)
 {
 	struct packet p = { .direction = dir };
 	__u32 budget = 0;
@@ -393,7 +396,7 @@ static __always_inline int follow(struct __sk_buff *skb, struct bpf_sock *sk, st
 }
 
 /* A datagram that a socket receives: forwarded if it comes from port 53. */
-static __always_inline void dns_answer(struct __sk_buff *skb, struct bpf_sock *sk)
+static __noinline int dns_answer(struct __sk_buff *skb, struct bpf_sock *sk)
 {
 	struct packet p = { .direction = FROM_SERVER };
 	struct { __be16 sport, dport, length, checksum; } udp;
@@ -401,10 +404,10 @@ static __always_inline void dns_answer(struct __sk_buff *skb, struct bpf_sock *s
 	int off = read_ip(skb, &p, IPPROTO_UDP);
 
 	if (off < 0 || bpf_skb_load_bytes(skb, off, &udp, sizeof(udp)) < 0 || udp.sport != bpf_htons(53))
-		return;
+		return 0;
 	p.payload = off + sizeof(udp);
 	if (p.payload >= skb->len)
-		return;
+		return 0;
 	p.length = skb->len - p.payload;
 	p.n = p.length;
 	if (p.n > MAX_PIECE) {
@@ -417,6 +420,7 @@ static __always_inline void dns_answer(struct __sk_buff *skb, struct bpf_sock *s
 	if (c)
 		p.number = c->number[FROM_SERVER]++;
 	send_last(skb, c, &p);
+	return 0;
 }
 
 /*

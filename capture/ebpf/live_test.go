@@ -258,7 +258,7 @@ func TestConnectionToAPrefixIsSeenWhole(t *testing.T) {
 				}
 			}
 			var netns syscall.Stat_t
-			if err := syscall.Stat("/proc/self/ns/net", &netns); err != nil {
+			if err := syscall.Stat("/proc/thread-self/ns/net", &netns); err != nil {
 				t.Fatal(err)
 			}
 			if got := segs[0].Opening.Process.NetNS; got != netns.Ino {
