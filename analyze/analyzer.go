@@ -264,5 +264,6 @@ func (a *Analyzer) Flush() {
 		}
 	}
 	a.table = newFlowTable()
+	clear(a.openings)
 	a.order.release()
 }

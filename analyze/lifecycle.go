@@ -107,14 +107,12 @@ func (a *Analyzer) over(s *slot, dir uint8, seg *flow.Segment) {
 // renew makes a slot that of a new flow on the same five-tuple.
 func (a *Analyzer) renew(s *slot, start int64) {
 	*s = slot{key: s.key, start: start, conn: -1, last: s.last, state: slotOpening}
+	delete(a.openings, s.key) // the owner of another connection
 	a.stats.Flows++
 }
 
 // opening handles a packet of a flow that has not carried payload yet.
 func (a *Analyzer) opening(s *slot, dir uint8, seg *flow.Segment) {
-	if seg.Opening != nil && seg.Length == 0 {
-		a.keepOpening(s, seg.Opening)
-	}
 	switch syn, ack := seg.Flags.Has(flow.SYN), seg.Flags.Has(flow.ACK); {
 	case seg.Flags.Has(flow.RST):
 		// A refusal leaves the slot as it is: the client may try again with the same SYN (as after the answer of a connection in TIME-WAIT).
@@ -141,6 +139,8 @@ func (a *Analyzer) opening(s *slot, dir uint8, seg *flow.Segment) {
 	if seg.Length > 0 {
 		c := a.activate(s)
 		a.deliverSegment(c, dir, seg)
+	} else if seg.Opening != nil {
+		a.keepOpening(s, seg.Opening)
 	}
 }
 

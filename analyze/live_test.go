@@ -1,0 +1,78 @@
+package analyze
+
+import (
+	"testing"
+
+	"github.com/dynwatch/dynwatch/analyze/session"
+	"github.com/dynwatch/dynwatch/internal/flow"
+)
+
+// live makes a change of Options for a live source, whose later findings go to found.
+func live(found *[]string) func(*Options) {
+	return func(o *Options) {
+		o.Source, o.Live = "packet", true
+		o.EmitFinding = func(_ *session.Session, f session.Finding) { *found = append(*found, f.Rule) }
+	}
+}
+
+func TestALiveSessionComesOnceItIsSettled(t *testing.T) {
+	d := handshake{max: 0x303}.dialogue(t)
+	var found []string
+	r := newRun(t, live(&found))
+	w := newWire(clientAddr, dynamodbAddr).open().say(d, 0)
+	for i := range w.segs {
+		seg := w.segs[i]
+		r.Segment(&seg)
+	}
+	s := r.only(t)
+	if s.Verdict != session.VerdictOK || !s.TLS.ClientAppData || !s.Endpoint.Known() {
+		t.Errorf("%s %+v", s.Verdict, *s.TLS)
+	}
+	r.feed(w.close().segs...)
+	r.only(t)
+	if len(found) != 0 {
+		t.Errorf("findings %v", found)
+	}
+}
+
+func TestALiveRefusalIsFoundLater(t *testing.T) {
+	d := handshake{max: 0x303, verify: true, certificate: &testPKI().evil}.dialogue(t)
+	var found []string
+	r := newRun(t, live(&found))
+	w := newWire(clientAddr, dynamodbAddr).open().say(d[:len(d)-1], 0)
+	r.feedOpen(w.segs)
+	r.Advance(w.now.UnixNano() + 2*quietFor)
+	if s := r.only(t); s.Verdict != session.VerdictFinding {
+		t.Errorf("verdict %s", s.Verdict)
+	}
+	n := len(w.segs)
+	w.say(d[len(d)-1:], 0).close()
+	r.feed(w.segs[n:]...)
+	r.only(t)
+	if len(found) != 1 || found[0] != "interception-refused" {
+		t.Errorf("later findings %v", found)
+	}
+}
+
+func TestTheOwnerOfAConnectionIsItsOwn(t *testing.T) {
+	d := handshake{}.dialogue(t)
+	owner := &flow.Opening{Process: flow.Process{PID: 7}}
+	first := newWire(clientAddr, dynamodbAddr)
+	first.open().segs[0].Opening = owner
+	second := newWire(clientAddr, dynamodbAddr)
+	second.seq[fromClient] += 77777
+	second.open()
+	var found []string
+
+	r := newRun(t, live(&found)).feed(append(append([]flow.Segment(nil), first.segs...), newWire(clientAddr, dynamodbAddr).open().say(d, 0).segs...)...)
+	if s := r.only(t); s.Process == nil || s.Process.PID != 7 {
+		t.Errorf("process %+v", s.Process)
+	}
+	r = newRun(t, live(&found)).feed(append(append([]flow.Segment(nil), first.segs...), second.say(d, 0).segs...)...)
+	if s := r.only(t); s.Process != nil {
+		t.Errorf("process %+v of the connection before", s.Process)
+	}
+	if len(r.openings) != 0 {
+		t.Errorf("%d owners are left", len(r.openings))
+	}
+}
