@@ -102,57 +102,60 @@ func (s *Summary) object() *summaryJSON {
 
 // writeText prints the summary for people: counters that are zero are left out, except the ones that everybody looks for.
 func (s *Summary) writeText(b *strings.Builder, width int, p palette) {
-	read := fmt.Sprintf("%s, %s, %s", plural(s.Packets, "packet"), size(s.Bytes), plural(s.Flows, "flow"))
+	read := []cell{{text: size(s.Bytes)}, {text: plural(s.Flows, "flow")}}
 	if s.Filtered > 0 {
-		read += fmt.Sprintf("; the filter left out %s", plural(s.Filtered, "packet"))
+		read = append(read, cell{text: plural(s.Filtered, "packet") + " left out by the filter"})
 	}
-	b.WriteString(read + "\n")
+	writeList(b, width, cell{text: plural(s.Packets, "packet") + ","}, read)
 
-	b.WriteString(p.bold(plural(s.Sessions, "session")))
-	sep := ": "
+	var sessions []cell
 	for _, v := range verdicts {
 		if n := s.Verdicts[v]; n > 0 {
-			fmt.Fprintf(b, "%s%d %s", sep, n, p.verdict(v, string(v)))
-			sep = ", "
+			sessions = append(sessions, cell{text: fmt.Sprintf("%d %s", n, v), paint: func(s string) string { return p.verdict(v, s) }})
 		}
 	}
-	b.WriteByte('\n')
+	title := cell{text: plural(s.Sessions, "session"), paint: p.bold}
+	if len(sessions) > 0 {
+		title.text += ":"
+	}
+	writeList(b, width, title, sessions)
 	if s.TLSSessions > 0 {
 		fmt.Fprintf(b, "certificate seen in %d of %s\n", s.CertificatesSeen, plural(s.TLSSessions, "TLS session"))
 	}
 
 	if rules := sortedKeys(s.Findings); len(rules) > 0 {
 		sort.SliceStable(rules, func(i, j int) bool { return s.Findings[rules[i]] > s.Findings[rules[j]] })
-		for i, r := range rules {
-			rules[i] = fmt.Sprintf("%d %s", s.Findings[r], r)
+		var list []cell
+		for _, r := range rules {
+			list = append(list, cell{text: fmt.Sprintf("%d %s", s.Findings[r], r)})
 		}
-		writeList(b, width, "findings:", p.bold, rules)
+		writeList(b, width, cell{text: "findings:", paint: p.bold}, list)
 	}
-	var lost []string
+	var lost []cell
 	for _, k := range sortedKeys(s.Loss) {
 		if n := s.Loss[k]; n > 0 {
-			lost = append(lost, fmt.Sprintf("%d %s", n, k))
+			lost = append(lost, cell{text: fmt.Sprintf("%d %s", n, k)})
 		}
 	}
 	if len(lost) == 0 {
 		b.WriteString("loss: none\n")
 		return
 	}
-	writeList(b, width, "loss:", p.warn, lost)
+	writeList(b, width, cell{text: "loss:", paint: p.warn}, lost)
 }
 
-// writeList prints a title and a list that is broken between its parts.
-func writeList(b *strings.Builder, width int, title string, paint func(string) string, list []string) {
-	b.WriteString(paint(title))
+// writeList prints a title and, separated by commas, a list, which is broken between its parts.
+func writeList(b *strings.Builder, width int, title cell, list []cell) {
 	if width < minWrap {
 		width = math.MaxInt
 	}
-	w := wrapper{b: b, width: width, indent: 2, at: len(title), begun: true}
+	w := wrapper{b: b, width: width, indent: 2}
+	w.cell(title)
 	for i, part := range list {
 		if i < len(list)-1 {
-			part += ","
+			part.text += ","
 		}
-		w.cell(cell{text: part})
+		w.cell(part)
 	}
 	b.WriteByte('\n')
 }

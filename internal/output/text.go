@@ -23,10 +23,12 @@ type Text struct {
 	addr, name int
 }
 
-// Widths of the columns for flows and names, in characters: what most need, and the most that one long entry may take from the others.
+// Widths of the columns for flows and names, in characters: what most need, and the widest that they become. What is longer stands out of
+// its column and leaves the others where they are. A narrow terminal has no room for the wider ones.
 const (
 	minFlowColumn, maxFlowColumn = 41, 64
-	minNameColumn, maxNameColumn = 36, 64
+	minNameColumn, maxNameColumn = 36, 48
+	wideTerminal                 = 160
 )
 
 // NewText returns a printer that writes to w, with ANSI colours if colour is set.
@@ -115,13 +117,19 @@ func (t *Text) verdict(v session.Verdict) cell {
 
 func (t *Text) flow(client, server string) cell {
 	text := client + " > " + server
-	t.addr = min(max(t.addr, len(text)), maxFlowColumn)
+	t.grow(&t.addr, len(text), maxFlowColumn)
 	return cell{text: text, width: t.addr}
 }
 
 func (t *Text) named(name string) cell {
-	t.name = min(max(t.name, utf8.RuneCountInString(name)), maxNameColumn)
+	t.grow(&t.name, utf8.RuneCountInString(name), maxNameColumn)
 	return cell{text: name, width: t.name}
+}
+
+func (t *Text) grow(column *int, chars, most int) {
+	if chars > *column && chars <= most && (t.width == 0 || t.width >= wideTerminal) {
+		*column = chars
+	}
 }
 
 // sessionName is what the session was for: the name that the client asked for, else what the address says.
