@@ -18,6 +18,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/klauspost/compress/zstd"
 
@@ -96,7 +97,13 @@ func step(t *testing.T, out *strings.Builder, command string) {
 		args, stdin = args[:n-2], bytes.NewReader(data)
 	}
 	var stdout, stderr bytes.Buffer
-	status := run(context.Background(), args, stdin, &stdout, &stderr)
+	// Were a mistake of ours a correct call one day, it might watch this host for ever.
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	status := run(ctx, args, stdin, &stdout, &stderr)
+	if ctx.Err() != nil {
+		t.Fatalf("%s: does not end", command)
+	}
 	lines := strings.SplitAfter(stdout.String(), "\n")
 	lines = lines[:len(lines)-1]
 	for _, s := range stages[1:] {
