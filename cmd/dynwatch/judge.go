@@ -53,16 +53,16 @@ func (f *captureFlags) run(cmd *cobra.Command, args []string) error {
 	if err != nil {
 		return err
 	}
+	stderr := cmd.ErrOrStderr()
+	for _, w := range f.policyFlags.warnings {
+		fmt.Fprintf(stderr, "dynwatch: warning: %s\n", w)
+	}
 	if len(f.read) == 0 {
 		flt, err := f.liveFilter(expr, args)
 		if err != nil {
 			return err
 		}
 		return f.runLive(cmd, flt, set, store, policy, secrets)
-	}
-	stderr := cmd.ErrOrStderr()
-	for _, w := range f.policyFlags.warnings {
-		fmt.Fprintf(stderr, "dynwatch: warning: %s\n", w)
 	}
 
 	pass := &filePass{stdin: cmd.InOrStdin(), names: f.read, expr: expr, count: f.count}

@@ -26,6 +26,7 @@ func fillSummary(s *output.Summary, src capture.Stats, a analyze.Stats, keys *tl
 		"analyze.gap_bytes":             a.GapBytes,
 		"analyze.conflict_bytes":        a.ConflictBytes,
 		"analyze.holes_forced":          a.HolesForced,
+		"analyze.out_of_window":         a.OutOfWindow,
 		"analyze.truncated_packets":     a.TruncatedPackets,
 		"analyze.tls_protocol_errors":   a.ProtocolErrors,
 		"analyze.http_unreadable":       a.Unreadable,
