@@ -125,3 +125,19 @@ func TestExamplesForJQ(t *testing.T) {
 		t.Errorf("%d examples were found", n)
 	}
 }
+
+// TestTheReadmeShowsRealOutput compares the first example with what its command prints.
+func TestTheReadmeShowsRealOutput(t *testing.T) {
+	_, rest, _ := strings.Cut(readDoc(t, "README.md"), "bin/dynwatch capture -r testdata/sample.pcap --allow-ca testdata/sample-ca.pem\n```\n")
+	_, rest, _ = strings.Cut(rest, "```\n")
+	block, _, ok := strings.Cut(rest, "```\n")
+	if !ok || strings.Count(block, "\n") < 10 {
+		t.Fatalf("there is no example: %q", block)
+	}
+	out, _, _ := call(nil, "capture", "-r", samplePath, "--allow-ca", sampleCA)
+	for line := range strings.Lines(block) {
+		if line != "…\n" && !strings.Contains(out, line) {
+			t.Errorf("dynwatch does not print: %s", line)
+		}
+	}
+}
