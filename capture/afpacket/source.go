@@ -50,6 +50,7 @@ const patience = 50
 
 // Source captures. One goroutine calls Next; the other methods may be called by any.
 type Source struct {
+	met    tuples // connections whose owner was asked for
 	o      Options
 	wake   int // eventfd
 	closed atomic.Bool
@@ -249,18 +250,33 @@ func (s *Source) take(r *ring, f frame, seg *flow.Segment) bool {
 	// The ring's memory may be unmapped by Close while the caller still reads.
 	s.payload = append(s.payload[:0], seg.Payload...)
 	seg.Payload = s.payload
-	if s.o.Owners != nil && seg.Proto == flow.TCP && seg.Flags&(flow.SYN|flow.ACK) == flow.SYN {
-		s.own(seg)
+	if s.o.Owners != nil && seg.Proto == flow.TCP {
+		switch syn := seg.Flags&(flow.SYN|flow.ACK) == flow.SYN; {
+		case syn:
+			s.met.add(seg.FiveTuple)
+			s.own(seg, seg.FiveTuple, false)
+		case seg.Length > 0 && s.met.add(fromClient(seg.FiveTuple)):
+			s.own(seg, fromClient(seg.FiveTuple), true)
+		}
 	}
 	return true
 }
 
-// own finds who opened the connection of a SYN.
-func (s *Source) own(seg *flow.Segment) {
-	opening := s.o.Owners.Opening(seg.FiveTuple)
+// fromClient turns a five-tuple so that the side with the lower port, the server for all that is known, is the destination.
+func fromClient(t flow.FiveTuple) flow.FiveTuple {
+	if t.SrcPort < t.DstPort {
+		return t.Reverse()
+	}
+	return t
+}
+
+// own finds who opened a connection, whose five-tuple is syn; earlier says that it was open before it was met.
+func (s *Source) own(seg *flow.Segment, syn flow.FiveTuple, earlier bool) {
+	opening := s.o.Owners.Opening(syn)
 	if opening == nil {
 		return
 	}
+	opening.Earlier = earlier
 	if opening.Time == 0 {
 		opening.Time = seg.Time
 	}
@@ -268,6 +284,25 @@ func (s *Source) own(seg *flow.Segment) {
 		s.o.Describe(&opening.Process)
 	}
 	seg.Opening = opening
+}
+
+// maxMet bounds the connections that are remembered as met, twice over.
+const maxMet = 16 << 10
+
+// tuples is a bounded set of five-tuples that forgets the older half when it is full.
+type tuples struct{ young, old map[flow.FiveTuple]struct{} }
+
+// add reports whether t was not there.
+func (s *tuples) add(t flow.FiveTuple) bool {
+	if _, ok := s.young[t]; ok {
+		return false
+	}
+	_, ok := s.old[t]
+	if s.young == nil || len(s.young) >= maxMet {
+		s.old, s.young = s.young, make(map[flow.FiveTuple]struct{})
+	}
+	s.young[t] = struct{}{}
+	return !ok
 }
 
 // wait waits for packets, for Close, or until patience ends. It lets the lock go meanwhile.
