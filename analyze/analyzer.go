@@ -154,9 +154,9 @@ func New(o Options) *Analyzer {
 	}
 	a := &Analyzer{o: o, table: newFlowTable(), resolved: endpoint.NewResolved(o.Endpoints, 0)}
 	a.concern = a.mayConcern
-	a.order.emit = func(s *session.Session) {
+	a.order.emit = func(s *session.Session, k *kin) {
 		if !o.Live {
-			a.judge(s)
+			a.judge(s, k)
 		}
 		a.stats.Sessions++
 		o.Emit(s)
@@ -202,7 +202,9 @@ func (a *Analyzer) Segment(seg *flow.Segment) {
 	if s == nil {
 		if seg.Length == 0 && !seg.Flags.Has(flow.SYN) || maybePadding(seg) && !seg.Flags.Has(flow.SYN) {
 			if seg.Opening != nil && seg.Opening.Earlier {
-				a.existing(a.admit(&k, seg), dir, seg.Opening)
+				s = a.admit(&k, seg)
+				s.last = a.nowSec
+				a.existing(s, dir, seg.Opening)
 			}
 			return // nothing to learn from an acknowledgement of a flow that we do not know
 		}

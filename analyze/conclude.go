@@ -1,7 +1,6 @@
 package analyze
 
 import (
-	"crypto/sha256"
 	"net/netip"
 	"slices"
 	"strings"
@@ -223,6 +222,9 @@ func (a *Analyzer) readTLS(c *conn, l *layer) *session.Session {
 	}
 	s.TLS.HandshakeDone = wallTime(c.handshakeDone)
 	a.readChain(c, f, s)
+	if c.ours {
+		c.kin = kinOf(f, a.query(c, f.ClientHello.SNI).Name)
+	}
 	if l == &c.outer && l.offset == [2]int64{} {
 		for _, side := range [...]session.Side{session.Client, session.Server} {
 			st := &c.streams[c.dir(side)]
@@ -254,7 +256,6 @@ func (a *Analyzer) readChain(c *conn, f *tlswire.Facts, s *session.Session) {
 		if c.ours {
 			s.TLS.KeyProof = keyProof(f, r)
 		}
-		a.rememberChain(c, f, s)
 	case f.Chain.State == tlswire.Unreadable, f.Chain.State == tlswire.Complete: // of no certificates (RFC 8446, Section 4.4.2.4)
 		s.Visibility = session.VisibilityUnparsable
 		s.Trust = session.TrustMalformed
@@ -263,9 +264,6 @@ func (a *Analyzer) readChain(c *conn, f *tlswire.Facts, s *session.Session) {
 		s.Certificate = partialLeaf(f.Chain)
 	case f.Resumed == session.Yes:
 		s.Visibility = session.VisibilityResumed
-		if c.ours {
-			a.inherit(c, f, s)
-		}
 	case f.Version.Is13():
 		s.Visibility = session.VisibilityEncrypted
 	case f.KeyExchange.Anonymous || strings.Contains(s.TLS.Cipher, "_anon_"):
@@ -318,54 +316,10 @@ func partialLeaf(chain *tlswire.Chain) *session.Certificate {
 	return cert
 }
 
-// rememberChain keeps what a full handshake proved for those that will resume it.
-func (a *Analyzer) rememberChain(c *conn, f *tlswire.Facts, s *session.Session) {
-	if !c.ours || f.Established != session.Yes {
-		return
-	}
-	o := &origin{asked: a.query(c, f.ClientHello.SNI).Name, certificate: s.Certificate, chain: s.Chain, trust: s.Trust, keyProof: s.TLS.KeyProof}
-	a.rememberTickets(f, o)
-	if id := f.ServerHello.SessionID(); len(id) > 0 && !f.Version.Is13() {
-		a.resumed.learn(sessionIDKey(id), o)
-	}
-}
-
-func (a *Analyzer) rememberTickets(f *tlswire.Facts, o *origin) {
-	for _, t := range f.Tickets {
-		a.resumed.learn(t.Hash, o)
-	}
-}
-
-// sessionIDKey keeps session ids apart from tickets.
-func sessionIDKey(id []byte) [32]byte { return sha256.Sum256(append([]byte("session id "), id...)) }
-
-// inherit gives a completed resumption the judgement of the handshake that it resumes, if the client asked for the same name in both: the name
-// is part of what was judged.
-func (a *Analyzer) inherit(c *conn, f *tlswire.Facts, s *session.Session) {
-	if f.Established != session.Yes {
-		return
-	}
-	var o *origin
-	if key, ok := f.ClientHello.TicketHash(); ok {
-		o = a.resumed.find(key)
-	}
-	if key, ok := f.ClientHello.PSKIdentityHash(); ok && o == nil {
-		o = a.resumed.find(key)
-	}
-	if id := f.ClientHello.SessionID(); o == nil && len(id) > 0 && !f.Version.Is13() {
-		o = a.resumed.find(sessionIDKey(id))
-	}
-	if o == nil || o.certificate == nil || !strings.EqualFold(o.asked, a.query(c, f.ClientHello.SNI).Name) {
-		return
-	}
-	a.rememberTickets(f, o) // a resumed session may give out new ones (RFC 5077, Section 3.3)
-	cert := *o.certificate
-	cert.SeenBy = "resumption"
-	s.Certificate, s.Chain, s.Trust, s.TLS.KeyProof = &cert, o.chain, o.trust, o.keyProof
-}
-
-// judge runs the rules over a session. Sessions are judged in the order of their first packets, because some rules look back.
-func (a *Analyzer) judge(s *session.Session) {
+// judge runs the rules over a session. Sessions are judged in the order of their first packets, because some rules look back, and because
+// what a session resumes comes before it, though it may end later.
+func (a *Analyzer) judge(s *session.Session, k *kin) {
+	a.resumed.settle(s, k)
 	a.evaluate(s)
 	if s.Endpoint.Known() {
 		a.o.History.Observe(s)

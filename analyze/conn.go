@@ -70,6 +70,7 @@ type conn struct {
 	forwardCredentials bool
 	following          bool // counted as a cleartext HTTP flow that is read on
 	handshakeDone      int64
+	kin                *kin             // to judge a resumption by
 	settled            *session.Session // the handshake's facts, once nothing more can change them
 	opening            *flow.Opening    // who opened it, where the source knows
 	reported           *session.Session // what was put out while the flow went on

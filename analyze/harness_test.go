@@ -8,6 +8,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"io"
 	"net/netip"
 	"sync"
 	"testing"
@@ -87,9 +88,8 @@ type handshake struct {
 	verify      bool // the client verifies, else it takes anything
 	suites      []uint16
 	cache       tls.ClientSessionCache
-	tickets     bool
-	ticketKey   [32]byte
-	keylog      interface{ Write([]byte) (int, error) }
+	ticketKeys  [][32]byte // the first encrypts new tickets; none, no tickets
+	keylog      io.Writer
 	request     []byte
 }
 
@@ -111,12 +111,12 @@ func (h handshake) dialogue(t testing.TB) synth.Dialogue {
 		client.KeyLogWriter = h.keylog
 	}
 	server := &tls.Config{Certificates: []tls.Certificate{p.server}, MinVersion: tls.VersionTLS10, CipherSuites: h.suites,
-		SessionTicketsDisabled: !h.tickets, Time: func() time.Time { return start }}
+		SessionTicketsDisabled: len(h.ticketKeys) == 0, Time: func() time.Time { return start }}
 	if h.certificate != nil {
 		server.Certificates[0] = *h.certificate
 	}
-	if h.tickets {
-		server.SetSessionTicketKeys([][32]byte{h.ticketKey})
+	if len(h.ticketKeys) > 0 {
+		server.SetSessionTicketKeys(h.ticketKeys)
 	}
 	request := h.request
 	if request == nil {

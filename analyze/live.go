@@ -43,11 +43,12 @@ func (a *Analyzer) existing(s *slot, dir uint8, o *flow.Opening) {
 func (a *Analyzer) putOut(c *conn, s *session.Session) {
 	before := c.reported
 	if before == nil {
-		a.judge(s)
+		a.judge(s, c.kin)
 		c.reported = s
-		a.order.emit(s)
+		a.order.emit(s, nil)
 		return
 	}
+	a.resumed.settle(s, c.kin)
 	a.evaluate(s)
 	if a.o.EmitFinding == nil {
 		return

@@ -13,7 +13,7 @@ const maxWaiting = 16 << 10
 // orderer puts sessions out in the order of their first packets, those that began at the same time in the order in which their flows first
 // carried payload. A session waits while a flow that began before it may still become a session.
 type orderer struct {
-	emit    func(*session.Session)
+	emit    func(*session.Session, *kin)
 	waiting waitingHeap
 	open    openHeap
 	// weight is the sum of the waiting sessions' weights.
@@ -37,6 +37,7 @@ type waiting struct {
 	place
 	weight int
 	s      *session.Session
+	kin    *kin
 }
 
 type waitingHeap []waiting
@@ -94,7 +95,7 @@ func (o *orderer) dropped(c *conn) {
 
 // finished takes a session; c, its conn, must be dropped after it.
 func (o *orderer) finished(c *conn, s *session.Session) {
-	w := waiting{place: c.place(), weight: weightOf(s), s: s}
+	w := waiting{place: c.place(), weight: weightOf(s), s: s, kin: c.kin}
 	o.weight += w.weight
 	heap.Push(&o.waiting, w)
 }
@@ -123,6 +124,6 @@ func (o *orderer) release() {
 		} else {
 			o.last = w.place
 		}
-		o.emit(w.s)
+		o.emit(w.s, w.kin)
 	}
 }

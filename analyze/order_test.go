@@ -25,7 +25,7 @@ func FuzzOrder(f *testing.F) {
 		var o orderer
 		var out []place
 		places := make(map[*session.Session]place)
-		o.emit = func(s *session.Session) { out = append(out, places[s]) }
+		o.emit = func(s *session.Session, _ *kin) { out = append(out, places[s]) }
 		var open []*conn
 		finished, late := 0, 0
 		clock := int64(0)
