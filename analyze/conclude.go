@@ -124,7 +124,7 @@ func (a *Analyzer) build(c *conn) *session.Session {
 	if c.ours {
 		s.Endpoint = c.endpoint
 		s.Endpoint.MatchedBy = slices.Clone(c.endpoint.MatchedBy) // of a live session more may be found later
-		a.locate(c, &s.Endpoint, s.Server)
+		a.locate(c, s)
 	}
 	for dir := range uint8(2) {
 		side, st := c.side(dir), &c.streams[dir]

@@ -43,7 +43,8 @@ type conn struct {
 	inner   layer // what runs inside a CONNECT tunnel
 	// tunnelled: bytes of that direction belong to the inner layer.
 	tunnelled [2]bool
-	// relayed: what was recognised began behind bytes of another protocol, such as SOCKS or STARTTLS. socks: they were SOCKS.
+	// relayed: what was recognised began behind bytes of another protocol, such as SOCKS or STARTTLS, or behind bytes that were not captured, among
+	// which a CONNECT may be. socks: they were SOCKS.
 	relayed, socks bool
 	flipped        bool // the client was taken for the server, and what hangs on that must be looked up again
 

@@ -201,9 +201,6 @@ func isAddress(host string) bool {
 	return err == nil
 }
 
-// namesOtherService reports whether host is the name of a service of AWS other than DynamoDB.
-func namesOtherService(host string) bool { return endpoint.OtherAWSService(plainHost(host)) }
-
 // isLocalHost reports whether host is this machine by name or address.
 func isLocalHost(host string) bool {
 	h := plainHost(host)
@@ -214,13 +211,18 @@ func isLocalHost(host string) bool {
 	return err == nil && (addr.IsLoopback() || addr.IsUnspecified())
 }
 
-// locate notes what is known about the server's address.
-func (a *Analyzer) locate(c *conn, e *session.Endpoint, server netip.AddrPort) {
-	if c.relayed && c.proxy == nil && !c.byAddr {
-		return // who listens there passes the bytes on, nobody knows where to
+// locate notes what is known about the server's address, as far as that is the endpoint's.
+func (a *Analyzer) locate(c *conn, s *session.Session) {
+	e := &s.Endpoint
+	if t := s.TLS; t != nil && !t.ServerHelloSeen && t.Alert == nil && !c.endSeen && !c.byAddr {
+		return // the capture ends before the answer, which may prove the server to be the endpoint
+	}
+	st := &c.streams[c.client]
+	if lost := c.relayed || c.outer.http != nil && (st.gapBytes > 0 || st.truncated > 0); lost && c.proxy == nil && !c.byAddr {
+		return // who listens there may pass the bytes on, nobody knows where to
 	}
 	ip, _ := c.server()
 	e.AddrDynamoDB = session.TriOf(c.byAddr)
 	e.AddrAWS = session.TriOf(a.o.Endpoints.Ranges().IsAWS(ip))
-	e.AddrAllowed = session.TriOf(a.o.Endpoints.AddrAllowed(server))
+	e.AddrAllowed = session.TriOf(a.o.Endpoints.AddrAllowed(s.Server))
 }

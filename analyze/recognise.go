@@ -233,8 +233,8 @@ func tlsHello(b []byte) bool {
 // begin starts reading a recognised layer at its first bytes b.
 func (a *Analyzer) begin(c *conn, l *layer, what phase, dir uint8, b []byte) {
 	l.phase = what
-	if l == &c.outer && l.offset[c.client] > 0 {
-		c.relayed = !c.midstream
+	if l == &c.outer && (c.midstream || l.offset != [2]int64{}) {
+		c.relayed = true
 	}
 	lost := c.midstream || l.offset[dir] > 0
 	if n := l.greeting[dir]; n > 0 && l.offset[dir] == 0 {
