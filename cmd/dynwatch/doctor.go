@@ -18,7 +18,8 @@ func doctorCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "doctor",
 		Short: "say what this host can do, what is missing, and how to get it",
-		Long: `Tries for real what a live capture needs: kernel, BTF, cgroup2, lockdown, rights, mounts, each hook, packet sockets and socket diagnostics.
+		Long: `Tries for real what a live capture needs: kernel, BTF, cgroup2, lockdown,
+rights, mounts, each hook, packet sockets and socket diagnostics.
 
 Exit status: 0 a live source works; 1 none does.`,
 		Example: "  sudo dynwatch doctor\n  sudo dynwatch doctor -o json",

@@ -15,6 +15,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -177,7 +178,19 @@ func firstDifference(got, want string) string {
 	for i < len(g) && i < len(w) && g[i] == w[i] {
 		i++
 	}
-	end := func(lines []string) string { return strings.Join(lines[max(i-3, 0):min(i+5, len(lines))], "\n") }
+	end := func(lines []string) string {
+		shown := slices.Clone(lines[max(i-3, 0):min(i+5, len(lines))])
+		for n, l := range shown {
+			if len(l) > 400 { // JSON: show where it differs
+				at := 0
+				for i < len(g) && i < len(w) && at < min(len(g[i]), len(w[i])) && g[i][at] == w[i][at] {
+					at++
+				}
+				shown[n] = "…" + l[max(min(at, len(l))-100, 0):min(at+200, len(l))] + "…"
+			}
+		}
+		return strings.Join(shown, "\n")
+	}
 	return fmt.Sprintf("line %d\n--- got\n%s\n--- want\n%s", i+1, end(g), end(w))
 }
 
