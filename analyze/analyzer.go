@@ -117,6 +117,7 @@ type Analyzer struct {
 	stats    Stats
 	order    orderer
 	idleTLS  []*tlswire.Conn
+	spare    [][]byte // buffers for stream.kept
 	// openings are what live sources told of flows without payload so far.
 	openings map[flowKey]*flow.Opening
 	// following counts the cleartext HTTP flows that are read.

@@ -93,6 +93,9 @@ func (a *Analyzer) closeLayer(c *conn, l *layer) {
 
 // build makes the session of a flow, nil if it is none that is reported.
 func (a *Analyzer) build(c *conn) *session.Session {
+	if !c.ours && !c.byAddr && !a.o.All && c.outer.dax == nil {
+		return nil
+	}
 	s := c.settled
 	if s == nil {
 		tls := &c.outer

@@ -161,6 +161,7 @@ func (c *conn) tuple(dir uint8) flow.FiveTuple {
 // release frees everything that c holds.
 func (c *conn) release(a *Analyzer) {
 	for i := range c.streams {
+		a.putKept(&c.streams[i])
 		c.streams[i].release()
 		a.recount(&c.streams[i])
 	}

@@ -39,9 +39,6 @@ const (
 	slotEnded              // slotFinished, and a FIN or RST was seen
 )
 
-// over reports whether the packets of a slot are of no more interest.
-func (s slotState) over() bool { return s >= slotFinished }
-
 // Flag bits of a slot, each for end a, and one bit higher for end b.
 const (
 	sawSynA   uint8 = 1 << iota // the sequence number of its SYN is known, from the SYN itself or from its acknowledgement

@@ -294,9 +294,12 @@ func (a *Analyzer) recount(st *stream) {
 func (a *Analyzer) deliver(c *conn, dir uint8, data []byte, after int) {
 	st := &c.streams[dir]
 	if p := c.outer.phase; p == phaseNew || p == phaseTLS || p == phaseWatch && !st.fromSyn {
+		if st.kept == nil {
+			st.kept = a.takeKept()
+		}
 		st.keep(data)
 	} else {
-		st.kept = nil
+		a.putKept(st)
 	}
 	st.offset += int64(len(data))
 	st.next += uint32(len(data))
@@ -331,6 +334,7 @@ func (a *Analyzer) stopReading(c *conn, dir uint8) {
 	st := &c.streams[dir]
 	if !st.unwanted {
 		st.unwanted = true
+		a.putKept(st)
 		st.release()
 		a.recount(st)
 	}

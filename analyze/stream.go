@@ -252,9 +252,31 @@ func (s *stream) missing() int {
 	return n
 }
 
-// release frees what reassembly holds.
-func (s *stream) release() {
-	s.pending, s.pendingBytes, s.kept = nil, 0, nil
+// release frees what reassembly holds, but for kept; see putKept.
+func (s *stream) release() { s.pending, s.pendingBytes = nil, 0 }
+
+// Bounds of the buffers for kept that wait for another flow.
+const (
+	maxSpare     = 256
+	maxSpareSize = 8 << 10
+)
+
+// takeKept gives a buffer for kept.
+func (a *Analyzer) takeKept() []byte {
+	if n := len(a.spare); n > 0 {
+		b := a.spare[n-1]
+		a.spare = a.spare[:n-1]
+		return b
+	}
+	return make([]byte, 0, 2<<10)
+}
+
+// putKept takes kept away from a stream that needs it no longer.
+func (a *Analyzer) putKept(s *stream) {
+	if s.kept != nil && cap(s.kept) <= maxSpareSize && len(a.spare) < maxSpare {
+		a.spare = append(a.spare, s.kept[:0])
+	}
+	s.kept = nil
 }
 
 // keepAlive reports whether a segment is a TCP keep-alive probe: one garbage byte, or none, just before what is expected
