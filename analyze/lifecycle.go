@@ -189,8 +189,9 @@ func (a *Analyzer) reopened(s *slot, c *conn, dir uint8, seg *flow.Segment) bool
 	if st.offset == 0 && !(st.ackedSeen && st.acked == st.next) {
 		s.setSyn(dir, seg.Seq)
 		st.sync(seg.Seq+1, true)
+		a.drain(c, dir, false)
 	}
-	return seg.Length == 0
+	return seg.Length == 0 || !c.inUse
 }
 
 // restart finishes the flow of a slot and makes the slot a new flow on the same five-tuple.
