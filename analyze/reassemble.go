@@ -293,12 +293,15 @@ func (a *Analyzer) recount(st *stream) {
 // deliver hands over the next bytes of a direction, and tells of those that the capture cut off behind them.
 func (a *Analyzer) deliver(c *conn, dir uint8, data []byte, after int) {
 	st := &c.streams[dir]
-	if p := c.outer.phase; p == phaseNew || p == phaseTLS || p == phaseWatch && !st.fromSyn {
+	switch p := c.outer.phase; {
+	case p == phaseTLS && c.handshakeDone != 0:
+		// The handshake stays, for copies of it that come late; encrypted bytes are not worth it.
+	case p == phaseNew, p == phaseTLS, p == phaseWatch && !st.fromSyn:
 		if st.kept == nil {
 			st.kept = a.takeKept()
 		}
 		st.keep(data)
-	} else {
+	default:
 		a.putKept(st)
 	}
 	st.offset += int64(len(data))

@@ -84,18 +84,15 @@ func (s *stream) distance(seq uint32) int { return int(int32(seq - s.next)) }
 
 // compare counts bytes of data, which starts dist (negative) before next, that differ from what was delivered.
 func (s *stream) compare(dist int, data []byte) {
-	if len(s.kept) == 0 || s.keptEnd != s.offset {
-		return
-	}
-	n := min(len(data), -dist)
-	from := len(s.kept) + dist
+	// What lies before kept, and behind it, is not compared.
+	from := len(s.kept) + dist + int(s.offset-s.keptEnd)
+	data = data[:min(len(data), -dist)]
 	if from < 0 {
-		if -from >= n {
-			return
-		}
-		data, n, from = data[-from:], n+from, 0
+		data, from = data[min(-from, len(data)):], 0
 	}
-	s.conflictBytes += countDiff(data[:n], s.kept[from:])
+	if from < len(s.kept) {
+		s.conflictBytes += countDiff(data, s.kept[from:])
+	}
 }
 
 func countDiff(a, b []byte) int64 {
