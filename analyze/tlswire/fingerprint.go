@@ -1,7 +1,7 @@
 package tlswire
 
 import (
-	"crypto/md5" //nolint:gosec // JA3 is defined over MD5
+	"crypto/md5" // JA3 is defined over it
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
