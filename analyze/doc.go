@@ -10,7 +10,11 @@
 //	a.Flush()
 //
 // A flow that is none of ours costs one look-up of a 64-byte slot per packet from the moment that this is known. Everything is bounded:
-// flows, bytes held for reassembly, handshake bytes, sessions waiting to be put out in order; what a bound cost is counted in Stats.
+// flows, bytes held for reassembly, the memory of all flows that are read, sessions waiting to be put out in order; what a bound cost is
+// counted in Stats.
+//
+// Sequence numbers, acknowledgements and times of packets are claims. They are believed as far as the other side, or the packets that
+// follow, bear them out; bytes that the numbers prove to be missing are loss, and where bytes are missing less is said, never more.
 //
 // It does not decode packets (see capture/decode), attribute processes, or print.
 package analyze

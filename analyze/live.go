@@ -10,6 +10,10 @@ import (
 // is put out as it is, in nanoseconds of packet time.
 const quietFor = int64(1e9)
 
+// unsettledFor is how long anything else may stand: what is put out is not put out again when the answer comes, and lost packets are sent
+// again for a while (RFC 6298).
+const unsettledFor = int64(30e9)
+
 // reportLive puts the session of a flow that goes on out, once. A session whose client has sent application data is settled: nothing of what
 // follows can change what the rules say. Any other is watched to its end.
 func (a *Analyzer) reportLive(c *conn) {
@@ -69,14 +73,20 @@ func hasRule(list []session.Finding, rule string) bool {
 	return false
 }
 
-// reportQuiet puts out sessions that wait for something that may never come. It looks at the earliest of the open flows only as far as they are
-// old enough.
+// reportQuiet puts out sessions that wait for something that may never come.
 func (a *Analyzer) reportQuiet() {
 	if !a.o.Live {
 		return
 	}
 	for _, c := range a.conns {
-		if !c.inUse || c.reported != nil || !c.ours || a.now-c.last < quietFor {
+		if !c.inUse || c.reported != nil || !c.ours {
+			continue
+		}
+		limit := unsettledFor
+		if c.endSeen || c.handshakeDone != 0 || c.web != nil && c.web.Status != 0 {
+			limit = quietFor
+		}
+		if a.now-c.last < limit {
 			continue
 		}
 		a.reportLive(c)

@@ -42,6 +42,8 @@ func TestALiveRefusalIsFoundLater(t *testing.T) {
 	w := newWire(clientAddr, dynamodbAddr).open().say(d[:len(d)-1], 0)
 	r.feedOpen(w.segs)
 	r.Advance(w.now.UnixNano() + 2*quietFor)
+	r.none(t) // the client has not said yet what it thinks of the certificate
+	r.Advance(w.now.UnixNano() + unsettledFor)
 	if s := r.only(t); s.Verdict != session.VerdictFinding {
 		t.Errorf("verdict %s", s.Verdict)
 	}
@@ -51,6 +53,18 @@ func TestALiveRefusalIsFoundLater(t *testing.T) {
 	r.only(t)
 	if len(found) != 1 || found[0] != "interception-refused" {
 		t.Errorf("later findings %v", found)
+	}
+}
+
+func TestALiveHandshakeWithoutApplicationDataComesAfterAWhile(t *testing.T) {
+	d := handshake{max: 0x303}.dialogue(t)
+	r := newRun(t, live(new([]string)))
+	w := newWire(clientAddr, dynamodbAddr).open().say(d[:4], 0)
+	r.feedOpen(w.segs)
+	r.none(t)
+	r.Advance(w.now.UnixNano() + 2*quietFor)
+	if s := r.only(t); s.Verdict != session.VerdictOK || s.TLS.Established != session.Yes {
+		t.Errorf("verdict %s, established %d", s.Verdict, s.TLS.Established)
 	}
 }
 

@@ -58,11 +58,20 @@ func (s *stream) pass(seg *flow.Segment) {
 	}
 }
 
+// near reports whether a number lies where a stream has come to, as far as the capture or the other side's acknowledgement tells.
+func (s *stream) near(seq uint32) bool {
+	d := s.distance(seq)
+	if s.ackedSeen && (d < -rstWindow || d > rstWindow) {
+		d = int(int32(seq - s.acked))
+	}
+	return d >= -rstWindow && d <= rstWindow
+}
+
 // end notes a FIN or RST.
 func (a *Analyzer) end(c *conn, dir uint8, seg *flow.Segment) {
 	st := &c.streams[dir]
 	rst := seg.Flags.Has(flow.RST)
-	if d := st.distance(seg.Seq); st.synced && (d < -rstWindow || d > rstWindow) {
+	if st.synced && !st.near(seg.Seq) {
 		if !rst || seg.Seq != 0 || st.offset != 0 { // a closed port's RST has no number to give (RFC 9293, Section 3.10.7.1)
 			return
 		}

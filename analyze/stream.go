@@ -243,7 +243,7 @@ func (s *stream) missing() int {
 		}
 		n = max(n, acked)
 	}
-	if n < 0 || n > rstWindow {
+	if n < 0 || n > maxAhead {
 		return 0
 	}
 	return n

@@ -218,6 +218,12 @@ func TestStreamsArePutInOrder(t *testing.T) {
 			w.seq[fromClient] += 4
 			w.ack(fromServer)
 		}},
+		{name: "megabytes at the end that were not captured", client: ask + strings.Repeat("_", 3<<20), gaps: 3 << 20, segs: func(w *wire) {
+			w.open().send(fromClient, ask, 0)
+			w.seq[fromClient] += 3 << 20
+			w.ack(fromServer)
+			w.add(fromClient, flow.FIN|flow.ACK, w.seq[fromClient], "")
+		}},
 		{name: "a FIN that was not captured is no missing byte", client: ask, segs: func(w *wire) {
 			w.open().send(fromClient, ask, 0)
 			w.seq[fromClient]++
