@@ -82,7 +82,7 @@ func checkTable(t *testing.T, table *flowTable, want map[flowKey]int64) {
 // FuzzFlowTable runs operations, three bytes each, against a map.
 func FuzzFlowTable(f *testing.F) {
 	r := rand.New(rand.NewPCG(1, 1))
-	for _, n := range []int{30, 3000, 30000} {
+	for _, n := range []int{30, 3000} {
 		seed := make([]byte, n)
 		for i := range seed {
 			seed[i] = byte(r.Uint32())
@@ -90,8 +90,9 @@ func FuzzFlowTable(f *testing.F) {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, ops []byte) {
+		ops = ops[:min(len(ops), 6000)]
 		table := newFlowTable()
-		table.slots, table.mask = make([]slot, 16), 15 // small, so that runs are long and it grows often
+		table.resize(16) // small, so that runs are long and it grows often
 		want := make(map[flowKey]int64)
 		for i := 0; i+3 <= len(ops); i += 3 {
 			k := testKey(uint32(ops[i+1])<<2 | uint32(ops[i+2])&3)
@@ -114,7 +115,7 @@ func FuzzFlowTable(f *testing.F) {
 					return false
 				})
 			}
-			if i%64 == 0 {
+			if i%192 == 0 {
 				checkTable(t, table, want)
 			}
 		}
