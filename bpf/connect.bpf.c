@@ -10,13 +10,6 @@
 
 #define IPPROTO_MULTIPATH 262
 
-/* Budgets in payload bytes. */
-const volatile __u32 client_budget = 16 << 10;
-const volatile __u32 server_budget = 64 << 10;
-
-/* Look at the first bytes of connections to other addresses. */
-const volatile __u8 look_at_others = 1;
-
 /* Follow DNS. */
 const volatile __u8 dns = 1;
 
@@ -55,8 +48,8 @@ static __always_inline int opened(struct bpf_sock_addr *ctx, const __u8 addr[16]
 	__u32 proto = ctx->protocol;
 	__u16 dport = ctx->user_port;
 	struct bpf_sock *sk = ctx->sk;
+	struct opener o = {};
 	struct conn *c;
-	struct opener *o;
 	__u64 id;
 	int why;
 
@@ -70,44 +63,43 @@ static __always_inline int opened(struct bpf_sock_addr *ctx, const __u8 addr[16]
 	}
 	if (!sk)
 		return 1;
-	if (!why && (proto != IPPROTO_TCP || !look_at_others)) {
+	if (!why) {
 		/* A datagram socket may be connected again elsewhere, a stream socket after AF_UNSPEC: what was noted is stale. */
 		bpf_sk_storage_delete(&conns, sk);
+		if (proto != IPPROTO_TCP || !look_at_others)
+			return 1;
+	}
+	o.cookie = bpf_get_socket_cookie(ctx);
+	o.netns_cookie = bpf_get_netns_cookie(ctx);
+	o.cgroup_id = bpf_get_current_cgroup_id();
+	o.connect_ns = bpf_ktime_get_ns();
+	o.start_ns = start_of_process();
+	__builtin_memcpy(o.daddr, addr, 16);
+	bpf_get_current_comm(o.comm, sizeof(o.comm));
+	id = bpf_get_current_pid_tgid();
+	o.tgid = id >> 32;
+	o.tid = id;
+	o.uid = bpf_get_current_uid_gid();
+	o.dport = dport;
+	o.proto = proto;
+	o.reason = why;
+	if (!why) {
+		id = o.cookie;
+		if (bpf_map_update_elem(&openers, &id, &o, BPF_ANY))
+			count(LOST_STORAGE, 1);
 		return 1;
 	}
+	note_netns(&o, sk);
 	c = bpf_sk_storage_get(&conns, sk, NULL, BPF_SK_STORAGE_GET_F_CREATE);
 	if (!c) {
 		count(LOST_STORAGE, 1);
 		return 1;
 	}
-	o = &c->opener;
-	o->cookie = bpf_get_socket_cookie(ctx);
-	o->netns_cookie = bpf_get_netns_cookie(ctx);
-	o->cgroup_id = bpf_get_current_cgroup_id();
-	o->connect_ns = bpf_ktime_get_ns();
-	o->start_ns = start_of_process();
-	o->netns_ino = 0;
-	o->syn_ns = 0;
-	o->synack_ns = 0;
-	o->client_isn = 0;
-	o->server_isn = 0;
-	__builtin_memcpy(o->daddr, addr, 16);
-	bpf_get_current_comm(o->comm, sizeof(o->comm));
-	id = bpf_get_current_pid_tgid();
-	o->tgid = id >> 32;
-	o->tid = id;
-	o->uid = bpf_get_current_uid_gid();
-	o->dport = dport;
-	o->proto = proto;
-	o->reason = why;
-	o->flags = 0;
-	if (why)
-		note_netns(o, sk);
-	c->left[FROM_CLIENT] = client_budget;
-	c->left[FROM_SERVER] = server_budget;
+	c->opener = o;
+	c->left[FROM_CLIENT] = CLIENT_BUDGET;
+	c->left[FROM_SERVER] = SERVER_BUDGET;
 	c->number[FROM_CLIENT] = 0;
 	c->number[FROM_SERVER] = 0;
-	c->looking = !why;
 	c->payload = 0;
 	c->tail = 0;
 	c->cut = 0;

@@ -14,37 +14,14 @@ import (
 )
 
 type connectConn struct {
-	_      structs.HostLayout
-	Opener struct {
-		_           structs.HostLayout
-		Cookie      uint64
-		NetnsCookie uint64
-		CgroupId    uint64
-		ConnectNs   uint64
-		StartNs     uint64
-		SynNs       uint64
-		SynackNs    uint64
-		Daddr       [16]uint8
-		Comm        [16]int8
-		NetnsIno    uint32
-		Tgid        uint32
-		Tid         uint32
-		Uid         uint32
-		ClientIsn   uint32
-		ServerIsn   uint32
-		Dport       uint16
-		Proto       uint8
-		Reason      uint8
-		Flags       uint8
-		Pad         [3]uint8
-	}
+	_       structs.HostLayout
+	Opener  connectOpener
 	Left    [2]uint32
 	Number  [2]uint32
-	Looking uint8
 	Payload uint8
 	Tail    uint8
 	Cut     uint8
-	Pad     [4]uint8
+	Pad     [5]uint8
 }
 
 type connectCounter uint32
@@ -64,6 +41,30 @@ const (
 	connectCounterMAX_COUNTERS      connectCounter = 11
 )
 
+type connectOpener struct {
+	_           structs.HostLayout
+	Cookie      uint64
+	NetnsCookie uint64
+	CgroupId    uint64
+	ConnectNs   uint64
+	StartNs     uint64
+	SynNs       uint64
+	SynackNs    uint64
+	Daddr       [16]uint8
+	Comm        [16]int8
+	NetnsIno    uint32
+	Tgid        uint32
+	Tid         uint32
+	Uid         uint32
+	ClientIsn   uint32
+	ServerIsn   uint32
+	Dport       uint16
+	Proto       uint8
+	Reason      uint8
+	Flags       uint8
+	Pad         [3]uint8
+}
+
 // Names of all BPF objects in the ELF.
 //
 // Used for safe lookups in a Collection or CollectionSpec.
@@ -71,15 +72,14 @@ const (
 	connectMapConns             = "conns"
 	connectMapCounters          = "counters"
 	connectMapEvents            = "events"
+	connectMapOpeners           = "openers"
 	connectMapPrefixes          = "prefixes"
 	connectProgDynwatchConnect4 = "dynwatch_connect4"
 	connectProgDynwatchConnect6 = "dynwatch_connect6"
-	connectVarClientBudget      = "client_budget"
 	connectVarDns               = "dns"
 	connectVarLookAtOthers      = "look_at_others"
 	connectVarNetInum           = "net_inum"
 	connectVarPorts             = "ports"
-	connectVarServerBudget      = "server_budget"
 	connectVarSockNet           = "sock_net"
 	connectVarTaskGroupLeader   = "task_group_leader"
 	connectVarTaskStartBoottime = "task_start_boottime"
@@ -138,6 +138,7 @@ type connectMapSpecs struct {
 	Conns    *ebpf.MapSpec `ebpf:"conns"`
 	Counters *ebpf.MapSpec `ebpf:"counters"`
 	Events   *ebpf.MapSpec `ebpf:"events"`
+	Openers  *ebpf.MapSpec `ebpf:"openers"`
 	Prefixes *ebpf.MapSpec `ebpf:"prefixes"`
 }
 
@@ -145,12 +146,10 @@ type connectMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type connectVariableSpecs struct {
-	ClientBudget      *ebpf.VariableSpec `ebpf:"client_budget"`
 	Dns               *ebpf.VariableSpec `ebpf:"dns"`
 	LookAtOthers      *ebpf.VariableSpec `ebpf:"look_at_others"`
 	NetInum           *ebpf.VariableSpec `ebpf:"net_inum"`
 	Ports             *ebpf.VariableSpec `ebpf:"ports"`
-	ServerBudget      *ebpf.VariableSpec `ebpf:"server_budget"`
 	SockNet           *ebpf.VariableSpec `ebpf:"sock_net"`
 	TaskGroupLeader   *ebpf.VariableSpec `ebpf:"task_group_leader"`
 	TaskStartBoottime *ebpf.VariableSpec `ebpf:"task_start_boottime"`
@@ -179,6 +178,7 @@ type connectMaps struct {
 	Conns    *ebpf.Map `ebpf:"conns"`
 	Counters *ebpf.Map `ebpf:"counters"`
 	Events   *ebpf.Map `ebpf:"events"`
+	Openers  *ebpf.Map `ebpf:"openers"`
 	Prefixes *ebpf.Map `ebpf:"prefixes"`
 }
 
@@ -187,6 +187,7 @@ func (m *connectMaps) Close() error {
 		m.Conns,
 		m.Counters,
 		m.Events,
+		m.Openers,
 		m.Prefixes,
 	)
 }
@@ -195,12 +196,10 @@ func (m *connectMaps) Close() error {
 //
 // It can be passed to loadConnectObjects or ebpf.CollectionSpec.LoadAndAssign.
 type connectVariables struct {
-	ClientBudget      *ebpf.Variable `ebpf:"client_budget"`
 	Dns               *ebpf.Variable `ebpf:"dns"`
 	LookAtOthers      *ebpf.Variable `ebpf:"look_at_others"`
 	NetInum           *ebpf.Variable `ebpf:"net_inum"`
 	Ports             *ebpf.Variable `ebpf:"ports"`
-	ServerBudget      *ebpf.Variable `ebpf:"server_budget"`
 	SockNet           *ebpf.Variable `ebpf:"sock_net"`
 	TaskGroupLeader   *ebpf.Variable `ebpf:"task_group_leader"`
 	TaskStartBoottime *ebpf.Variable `ebpf:"task_start_boottime"`

@@ -109,11 +109,10 @@ struct conn {
 	struct opener opener;
 	__u32 left[2];		/* budget: payload bytes that may still be copied, by direction */
 	__u32 number[2];	/* of the next event */
-	__u8 looking;		/* nothing is copied until the first client bytes were looked at */
 	__u8 payload;		/* a bit per direction: carried payload */
 	__u8 tail;		/* what matters was seen: the end of the budget is no loss any more */
 	__u8 cut;		/* the budget's end was counted */
-	__u8 pad[4];
+	__u8 pad[5];
 };
 
 /* The key of the set of prefixes. */

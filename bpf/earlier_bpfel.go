@@ -14,37 +14,14 @@ import (
 )
 
 type earlierConn struct {
-	_      structs.HostLayout
-	Opener struct {
-		_           structs.HostLayout
-		Cookie      uint64
-		NetnsCookie uint64
-		CgroupId    uint64
-		ConnectNs   uint64
-		StartNs     uint64
-		SynNs       uint64
-		SynackNs    uint64
-		Daddr       [16]uint8
-		Comm        [16]int8
-		NetnsIno    uint32
-		Tgid        uint32
-		Tid         uint32
-		Uid         uint32
-		ClientIsn   uint32
-		ServerIsn   uint32
-		Dport       uint16
-		Proto       uint8
-		Reason      uint8
-		Flags       uint8
-		Pad         [3]uint8
-	}
+	_       structs.HostLayout
+	Opener  earlierOpener
 	Left    [2]uint32
 	Number  [2]uint32
-	Looking uint8
 	Payload uint8
 	Tail    uint8
 	Cut     uint8
-	Pad     [4]uint8
+	Pad     [5]uint8
 }
 
 type earlierCounter uint32
@@ -64,6 +41,30 @@ const (
 	earlierCounterMAX_COUNTERS      earlierCounter = 11
 )
 
+type earlierOpener struct {
+	_           structs.HostLayout
+	Cookie      uint64
+	NetnsCookie uint64
+	CgroupId    uint64
+	ConnectNs   uint64
+	StartNs     uint64
+	SynNs       uint64
+	SynackNs    uint64
+	Daddr       [16]uint8
+	Comm        [16]int8
+	NetnsIno    uint32
+	Tgid        uint32
+	Tid         uint32
+	Uid         uint32
+	ClientIsn   uint32
+	ServerIsn   uint32
+	Dport       uint16
+	Proto       uint8
+	Reason      uint8
+	Flags       uint8
+	Pad         [3]uint8
+}
+
 // Names of all BPF objects in the ELF.
 //
 // Used for safe lookups in a Collection or CollectionSpec.
@@ -71,8 +72,10 @@ const (
 	earlierMapConns            = "conns"
 	earlierMapCounters         = "counters"
 	earlierMapEvents           = "events"
+	earlierMapOpeners          = "openers"
 	earlierMapPrefixes         = "prefixes"
 	earlierProgDynwatchEarlier = "dynwatch_earlier"
+	earlierVarLookAtOthers     = "look_at_others"
 	earlierVarNetInum          = "net_inum"
 	earlierVarPorts            = "ports"
 	earlierVarSockNet          = "sock_net"
@@ -130,6 +133,7 @@ type earlierMapSpecs struct {
 	Conns    *ebpf.MapSpec `ebpf:"conns"`
 	Counters *ebpf.MapSpec `ebpf:"counters"`
 	Events   *ebpf.MapSpec `ebpf:"events"`
+	Openers  *ebpf.MapSpec `ebpf:"openers"`
 	Prefixes *ebpf.MapSpec `ebpf:"prefixes"`
 }
 
@@ -137,9 +141,10 @@ type earlierMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type earlierVariableSpecs struct {
-	NetInum *ebpf.VariableSpec `ebpf:"net_inum"`
-	Ports   *ebpf.VariableSpec `ebpf:"ports"`
-	SockNet *ebpf.VariableSpec `ebpf:"sock_net"`
+	LookAtOthers *ebpf.VariableSpec `ebpf:"look_at_others"`
+	NetInum      *ebpf.VariableSpec `ebpf:"net_inum"`
+	Ports        *ebpf.VariableSpec `ebpf:"ports"`
+	SockNet      *ebpf.VariableSpec `ebpf:"sock_net"`
 }
 
 // earlierObjects contains all objects after they have been loaded into the kernel.
@@ -165,6 +170,7 @@ type earlierMaps struct {
 	Conns    *ebpf.Map `ebpf:"conns"`
 	Counters *ebpf.Map `ebpf:"counters"`
 	Events   *ebpf.Map `ebpf:"events"`
+	Openers  *ebpf.Map `ebpf:"openers"`
 	Prefixes *ebpf.Map `ebpf:"prefixes"`
 }
 
@@ -173,6 +179,7 @@ func (m *earlierMaps) Close() error {
 		m.Conns,
 		m.Counters,
 		m.Events,
+		m.Openers,
 		m.Prefixes,
 	)
 }
@@ -181,9 +188,10 @@ func (m *earlierMaps) Close() error {
 //
 // It can be passed to loadEarlierObjects or ebpf.CollectionSpec.LoadAndAssign.
 type earlierVariables struct {
-	NetInum *ebpf.Variable `ebpf:"net_inum"`
-	Ports   *ebpf.Variable `ebpf:"ports"`
-	SockNet *ebpf.Variable `ebpf:"sock_net"`
+	LookAtOthers *ebpf.Variable `ebpf:"look_at_others"`
+	NetInum      *ebpf.Variable `ebpf:"net_inum"`
+	Ports        *ebpf.Variable `ebpf:"ports"`
+	SockNet      *ebpf.Variable `ebpf:"sock_net"`
 }
 
 // earlierPrograms contains all programs after they have been loaded into the kernel.

@@ -7,7 +7,12 @@
 
 #define MAX_PREFIXES 16384
 #define MAX_VERDICTS 16384
+#define MAX_OPENERS 4096
 #define MAX_NAMES 1024
+
+/* Payload bytes of a connection that are copied, by direction. */
+#define CLIENT_BUDGET (16 << 10)
+#define SERVER_BUDGET (64 << 10)
 
 /* Per-connection state lives and dies with its socket: no eviction, no mix-up when a port is used again. */
 struct {
@@ -16,6 +21,19 @@ struct {
 	__type(key, int);
 	__type(value, struct conn);
 } conns SEC(".maps");
+
+/*
+ * Who opened the connections whose first bytes are still to be looked at, by socket cookie. Nearly all of them are let go a moment later, and making
+ * and freeing socket storage for those costs half as much again as this does. The least recently used go first: those that never send
+ * anything, or more than MAX_OPENERS that all connect within one round trip. The map is small on purpose: its memory is used in turn, and a
+ * large one is never in the processor's cache.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, MAX_OPENERS);
+	__type(key, __u64);
+	__type(value, struct opener);
+} openers SEC(".maps");
 
 /* One ring for all CPUs: events come out in the order in which they were reserved. The loader sets its size. */
 struct {
@@ -87,6 +105,9 @@ static __always_inline void note_netns(struct opener *o, struct bpf_sock *sk)
 	bpf_probe_read_kernel(common, sizeof(common), sk);
 	bpf_probe_read_kernel(&o->netns_ino, sizeof(o->netns_ino), (void *)common[sock_net / 8] + net_inum);
 }
+
+/* Look at the first bytes of connections to other addresses. */
+const volatile __u8 look_at_others = 1;
 
 #define MAX_PORTS 16
 

@@ -17,6 +17,9 @@
 #define DOUBT_SERVER_BUDGET 16384
 #define CLEARTEXT_SERVER_BUDGET 4096
 
+/* Payload bytes that may have passed each way before the packet that is looked at: SOCKS negotiates in fewer. */
+#define FEW 64
+
 #define FIN 0x01
 #define SYN 0x02
 #define RST 0x04
@@ -313,61 +316,15 @@ static __always_inline int obey(struct conn *c)
 }
 
 /*
- * Looks at a packet of a connection to an address that nobody named. Returns 0 if the connection is let go, 1 if there is nothing to do yet,
- * 2 if it is copied from this packet on. Packets no longer than headers can be are passed over unread, which leaves the opening ones
- * cheap, and a SOCKS greeting out of the way; a first message of so few bytes is no request to DynamoDB.
- */
-static __always_inline int look(struct __sk_buff *skb, struct bpf_sock *sk, struct conn *c, struct packet *p, __u8 dir)
-{
-	if (skb->len <= (skb->protocol == bpf_htons(0x0800) ? 20 + 60 : 40 + 60))
-		return 1;
-	if (dir == FROM_SERVER)
-		return 0;	/* the server speaks first: no protocol of DynamoDB does that */
-	count(COUNT_LOOKED, 1);
-	if (read_tcp(skb, p) < 0) {
-		count(LOST_UNREADABLE, 1);
-		return 0;
-	}
-	switch (look_at(skb, p->payload, p->length)) {
-	case LOOK_NO:
-		return 0;
-	case LOOK_YES:
-		c->opener.reason = BY_NAME;
-		break;
-	case LOOK_DOUBT:
-		count(COUNT_DOUBT, 1);
-		c->opener.reason = BY_DOUBT;
-		c->left[FROM_CLIENT] = DOUBT_CLIENT_BUDGET;
-		c->left[FROM_SERVER] = DOUBT_SERVER_BUDGET;
-	}
-	c->looking = 0;
-	note_netns(&c->opener, sk);
-	if (p->flags & SYN)
-		return 2;
-	/* What the opening packets said, as far as this one tells: the SYN went out with connect, the answer came before now. */
-	c->opener.client_isn = p->seq - 1;
-	c->opener.server_isn = p->ack - 1;
-	c->opener.syn_ns = c->opener.connect_ns;
-	c->opener.synack_ns = bpf_ktime_get_ns();
-	c->opener.flags |= SAW_SYN | SAW_SYNACK;
-	return 2;
-}
-
-/*
  * A TCP packet of a followed socket. Returns 0 if the socket is let go. Not inlined, nor is dns_answer: the hooks themselves then have no stack
  * frame to set up for the packets that nobody follows.
  */
-static __noinline int follow(struct __sk_buff *skb, struct bpf_sock *sk, struct conn *c, __u8 dir)
+static __noinline int follow(struct __sk_buff *skb, struct conn *c, __u8 dir)
 {
 	struct packet p = { .direction = dir };
 	__u32 budget = 0;
 
-	if (c->looking) {
-		int r = look(skb, sk, c, &p, dir);
-
-		if (r != 2)
-			return r;
-	} else if (read_tcp(skb, &p) < 0) {
+	if (read_tcp(skb, &p) < 0) {
 		count(LOST_UNREADABLE, 1);
 		return 1;
 	}
@@ -393,6 +350,72 @@ static __noinline int follow(struct __sk_buff *skb, struct bpf_sock *sk, struct 
 		return 1;
 	send_packet(skb, c, &p, budget);
 	return 1;
+}
+
+/*
+ * A packet that a socket without storage sends while next to nothing has passed over it: if its connection goes to an address that nobody
+ * named, this is where its first bytes are looked at. Packets no longer than headers can be are passed over unread, which keeps the opening ones cheap and
+ * a SOCKS greeting out of the way; a first message of so few bytes is no request to DynamoDB. The socket gets its storage here if
+ * the connection is followed from this packet on.
+ */
+static __noinline int look(struct __sk_buff *skb, struct bpf_sock *sk)
+{
+	struct packet p = {};
+	struct opener *o;
+	struct conn *c;
+	__u64 cookie;
+	int what;
+
+	if (skb->len <= (skb->protocol == bpf_htons(0x0800) ? 20 + 60 : 40 + 60))
+		return 0;
+	cookie = bpf_get_socket_cookie(skb);
+	o = bpf_map_lookup_elem(&openers, &cookie);
+	if (!o)
+		return 0;
+	count(COUNT_LOOKED, 1);
+	if (read_tcp(skb, &p) < 0) {
+		count(LOST_UNREADABLE, 1);
+		what = LOOK_NO;
+	} else {
+		what = look_at(skb, p.payload, p.length);
+	}
+	if (what == LOOK_NO) {
+		bpf_map_delete_elem(&openers, &cookie);
+		return 0;
+	}
+	c = bpf_sk_storage_get(&conns, sk, NULL, BPF_SK_STORAGE_GET_F_CREATE);
+	if (!c) {
+		count(LOST_STORAGE, 1);
+		return 0;
+	}
+	c->opener = *o;
+	bpf_map_delete_elem(&openers, &cookie);
+	o = &c->opener;
+	if (o->cookie != cookie) {	/* evicted under our eyes */
+		count(LOST_STORAGE, 1);
+		bpf_sk_storage_delete(&conns, sk);
+		return 0;
+	}
+	note_netns(o, sk);
+	if (what == LOOK_YES) {
+		o->reason = BY_NAME;
+		c->left[FROM_CLIENT] = CLIENT_BUDGET;
+		c->left[FROM_SERVER] = SERVER_BUDGET;
+	} else {
+		count(COUNT_DOUBT, 1);
+		o->reason = BY_DOUBT;
+		c->left[FROM_CLIENT] = DOUBT_CLIENT_BUDGET;
+		c->left[FROM_SERVER] = DOUBT_SERVER_BUDGET;
+	}
+	if (!(p.flags & SYN)) {
+		/* What the opening packets said, as far as this one tells: the SYN went out with connect, the answer came before now. */
+		o->client_isn = p.seq - 1;
+		o->server_isn = p.ack - 1;
+		o->syn_ns = o->connect_ns;
+		o->synack_ns = bpf_ktime_get_ns();
+		o->flags |= SAW_SYN | SAW_SYNACK;
+	}
+	return follow(skb, c, FROM_CLIENT);
 }
 
 /* A datagram that a socket receives: forwarded if it comes from port 53. */
@@ -443,9 +466,19 @@ int dynwatch_egress(struct __sk_buff *skb)
 	if (!sk)
 		return 1;
 	c = bpf_sk_storage_get(&conns, sk, NULL, 0);
-	if (!c || c->opener.proto != IPPROTO_TCP)
+	if (!c) {
+		struct bpf_tcp_sock *tcp;
+
+		if (!look_at_others)
+			return 1;
+		tcp = bpf_tcp_sock(sk);
+		if (tcp && tcp->bytes_acked <= FEW && tcp->bytes_received <= FEW)
+			look(skb, sk);
 		return 1;
-	if (!follow(skb, sk, c, FROM_CLIENT))
+	}
+	if (c->opener.proto != IPPROTO_TCP)
+		return 1;
+	if (!follow(skb, c, FROM_CLIENT))
 		bpf_sk_storage_delete(&conns, sk);
 	return 1;
 }
@@ -469,7 +502,7 @@ int dynwatch_ingress(struct __sk_buff *skb)
 	c = bpf_sk_storage_get(&conns, sk, NULL, 0);
 	if (!c)
 		return 1;
-	if (!follow(skb, sk, c, FROM_SERVER))
+	if (!follow(skb, c, FROM_SERVER))
 		bpf_sk_storage_delete(&conns, sk);
 	return 1;
 }

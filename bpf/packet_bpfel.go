@@ -14,37 +14,14 @@ import (
 )
 
 type packetConn struct {
-	_      structs.HostLayout
-	Opener struct {
-		_           structs.HostLayout
-		Cookie      uint64
-		NetnsCookie uint64
-		CgroupId    uint64
-		ConnectNs   uint64
-		StartNs     uint64
-		SynNs       uint64
-		SynackNs    uint64
-		Daddr       [16]uint8
-		Comm        [16]int8
-		NetnsIno    uint32
-		Tgid        uint32
-		Tid         uint32
-		Uid         uint32
-		ClientIsn   uint32
-		ServerIsn   uint32
-		Dport       uint16
-		Proto       uint8
-		Reason      uint8
-		Flags       uint8
-		Pad         [3]uint8
-	}
+	_       structs.HostLayout
+	Opener  packetOpener
 	Left    [2]uint32
 	Number  [2]uint32
-	Looking uint8
 	Payload uint8
 	Tail    uint8
 	Cut     uint8
-	Pad     [4]uint8
+	Pad     [5]uint8
 }
 
 type packetCounter uint32
@@ -72,30 +49,8 @@ const (
 )
 
 type packetEvent struct {
-	_      structs.HostLayout
-	Opener struct {
-		_           structs.HostLayout
-		Cookie      uint64
-		NetnsCookie uint64
-		CgroupId    uint64
-		ConnectNs   uint64
-		StartNs     uint64
-		SynNs       uint64
-		SynackNs    uint64
-		Daddr       [16]uint8
-		Comm        [16]int8
-		NetnsIno    uint32
-		Tgid        uint32
-		Tid         uint32
-		Uid         uint32
-		ClientIsn   uint32
-		ServerIsn   uint32
-		Dport       uint16
-		Proto       uint8
-		Reason      uint8
-		Flags       uint8
-		Pad         [3]uint8
-	}
+	_         structs.HostLayout
+	Opener    packetOpener
 	TsNs      uint64
 	Saddr     [16]uint8
 	Daddr     [16]uint8
@@ -110,6 +65,30 @@ type packetEvent struct {
 	TcpFlags  uint8
 	Final     uint8
 	Pad       [2]uint8
+}
+
+type packetOpener struct {
+	_           structs.HostLayout
+	Cookie      uint64
+	NetnsCookie uint64
+	CgroupId    uint64
+	ConnectNs   uint64
+	StartNs     uint64
+	SynNs       uint64
+	SynackNs    uint64
+	Daddr       [16]uint8
+	Comm        [16]int8
+	NetnsIno    uint32
+	Tgid        uint32
+	Tid         uint32
+	Uid         uint32
+	ClientIsn   uint32
+	ServerIsn   uint32
+	Dport       uint16
+	Proto       uint8
+	Reason      uint8
+	Flags       uint8
+	Pad         [3]uint8
 }
 
 type packetPrefix struct {
@@ -143,6 +122,7 @@ const (
 	packetMapCounters         = "counters"
 	packetMapEvents           = "events"
 	packetMapNames            = "names"
+	packetMapOpeners          = "openers"
 	packetMapPrefixes         = "prefixes"
 	packetMapVerdicts         = "verdicts"
 	packetProgDynwatchEgress  = "dynwatch_egress"
@@ -150,6 +130,7 @@ const (
 	packetVarEventType        = "event_type"
 	packetVarFollowDns        = "follow_dns"
 	packetVarHasNames         = "has_names"
+	packetVarLookAtOthers     = "look_at_others"
 	packetVarNetInum          = "net_inum"
 	packetVarPorts            = "ports"
 	packetVarPrefixType       = "prefix_type"
@@ -210,6 +191,7 @@ type packetMapSpecs struct {
 	Counters *ebpf.MapSpec `ebpf:"counters"`
 	Events   *ebpf.MapSpec `ebpf:"events"`
 	Names    *ebpf.MapSpec `ebpf:"names"`
+	Openers  *ebpf.MapSpec `ebpf:"openers"`
 	Prefixes *ebpf.MapSpec `ebpf:"prefixes"`
 	Verdicts *ebpf.MapSpec `ebpf:"verdicts"`
 }
@@ -218,13 +200,14 @@ type packetMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type packetVariableSpecs struct {
-	EventType  *ebpf.VariableSpec `ebpf:"event_type"`
-	FollowDns  *ebpf.VariableSpec `ebpf:"follow_dns"`
-	HasNames   *ebpf.VariableSpec `ebpf:"has_names"`
-	NetInum    *ebpf.VariableSpec `ebpf:"net_inum"`
-	Ports      *ebpf.VariableSpec `ebpf:"ports"`
-	PrefixType *ebpf.VariableSpec `ebpf:"prefix_type"`
-	SockNet    *ebpf.VariableSpec `ebpf:"sock_net"`
+	EventType    *ebpf.VariableSpec `ebpf:"event_type"`
+	FollowDns    *ebpf.VariableSpec `ebpf:"follow_dns"`
+	HasNames     *ebpf.VariableSpec `ebpf:"has_names"`
+	LookAtOthers *ebpf.VariableSpec `ebpf:"look_at_others"`
+	NetInum      *ebpf.VariableSpec `ebpf:"net_inum"`
+	Ports        *ebpf.VariableSpec `ebpf:"ports"`
+	PrefixType   *ebpf.VariableSpec `ebpf:"prefix_type"`
+	SockNet      *ebpf.VariableSpec `ebpf:"sock_net"`
 }
 
 // packetObjects contains all objects after they have been loaded into the kernel.
@@ -251,6 +234,7 @@ type packetMaps struct {
 	Counters *ebpf.Map `ebpf:"counters"`
 	Events   *ebpf.Map `ebpf:"events"`
 	Names    *ebpf.Map `ebpf:"names"`
+	Openers  *ebpf.Map `ebpf:"openers"`
 	Prefixes *ebpf.Map `ebpf:"prefixes"`
 	Verdicts *ebpf.Map `ebpf:"verdicts"`
 }
@@ -261,6 +245,7 @@ func (m *packetMaps) Close() error {
 		m.Counters,
 		m.Events,
 		m.Names,
+		m.Openers,
 		m.Prefixes,
 		m.Verdicts,
 	)
@@ -270,13 +255,14 @@ func (m *packetMaps) Close() error {
 //
 // It can be passed to loadPacketObjects or ebpf.CollectionSpec.LoadAndAssign.
 type packetVariables struct {
-	EventType  *ebpf.Variable `ebpf:"event_type"`
-	FollowDns  *ebpf.Variable `ebpf:"follow_dns"`
-	HasNames   *ebpf.Variable `ebpf:"has_names"`
-	NetInum    *ebpf.Variable `ebpf:"net_inum"`
-	Ports      *ebpf.Variable `ebpf:"ports"`
-	PrefixType *ebpf.Variable `ebpf:"prefix_type"`
-	SockNet    *ebpf.Variable `ebpf:"sock_net"`
+	EventType    *ebpf.Variable `ebpf:"event_type"`
+	FollowDns    *ebpf.Variable `ebpf:"follow_dns"`
+	HasNames     *ebpf.Variable `ebpf:"has_names"`
+	LookAtOthers *ebpf.Variable `ebpf:"look_at_others"`
+	NetInum      *ebpf.Variable `ebpf:"net_inum"`
+	Ports        *ebpf.Variable `ebpf:"ports"`
+	PrefixType   *ebpf.Variable `ebpf:"prefix_type"`
+	SockNet      *ebpf.Variable `ebpf:"sock_net"`
 }
 
 // packetPrograms contains all programs after they have been loaded into the kernel.

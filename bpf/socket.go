@@ -124,6 +124,7 @@ func (c *Config) apply(s *Socket, connect, packet *ebpf.CollectionSpec) error {
 		connect.Variables["ports"].Set(s.ports),
 		connect.Variables["look_at_others"].Set(c.LookAtOthers),
 		connect.Variables["dns"].Set(c.DNS),
+		packet.Variables["look_at_others"].Set(c.LookAtOthers),
 		packet.Variables["follow_dns"].Set(c.DNS),
 		packet.Variables["has_names"].Set(len(c.Names) > 0),
 	)
@@ -172,6 +173,7 @@ func (s *Socket) loadWith(connect, packet *ebpf.CollectionSpec, f kernelFields) 
 func (s *Socket) shared() map[string]*ebpf.Map {
 	return map[string]*ebpf.Map{
 		"conns": s.connect.Conns, "events": s.connect.Events, "counters": s.connect.Counters, "prefixes": s.connect.Prefixes,
+		"openers": s.connect.Openers,
 	}
 }
 

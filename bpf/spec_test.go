@@ -13,7 +13,7 @@ import (
 
 // helpers510 are the helpers that tier 0 may call: all are there for its program types in Linux 5.10.
 var helpers510 = []asm.BuiltinFunc{
-	asm.FnMapLookupElem, asm.FnKtimeGetNs, asm.FnGetCurrentPidTgid, asm.FnGetCurrentUidGid, asm.FnGetCurrentComm, asm.FnGetCurrentTask,
+	asm.FnMapLookupElem, asm.FnMapUpdateElem, asm.FnMapDeleteElem, asm.FnTcpSock, asm.FnKtimeGetNs, asm.FnGetCurrentPidTgid, asm.FnGetCurrentUidGid, asm.FnGetCurrentComm, asm.FnGetCurrentTask,
 	asm.FnGetSocketCookie, asm.FnGetNetnsCookie, asm.FnGetCurrentCgroupId, asm.FnSkbLoadBytes, asm.FnSkFullsock, asm.FnSkStorageGet,
 	asm.FnSkStorageDelete, asm.FnRingbufReserve, asm.FnRingbufSubmit, asm.FnProbeReadKernel,
 }
@@ -52,18 +52,21 @@ func TestObjectsHoldWhatTheLoaderExpects(t *testing.T) {
 			"dynwatch_connect6": {ebpf.CGroupSockAddr, ebpf.AttachCGroupInet6Connect},
 		}, map[string]ebpf.MapType{
 			"conns": ebpf.SkStorage, "events": ebpf.RingBuf, "counters": ebpf.PerCPUArray, "prefixes": ebpf.ArrayOfMaps, ".rodata": ebpf.Array,
+			"openers": ebpf.LRUHash,
 		}},
 		"packet": {loadPacket, map[string]program{
 			"dynwatch_egress":  {ebpf.CGroupSKB, ebpf.AttachCGroupInetEgress},
 			"dynwatch_ingress": {ebpf.CGroupSKB, ebpf.AttachCGroupInetIngress},
 		}, map[string]ebpf.MapType{
 			"conns": ebpf.SkStorage, "events": ebpf.RingBuf, "counters": ebpf.PerCPUArray, "prefixes": ebpf.ArrayOfMaps, ".rodata": ebpf.Array,
-			"names": ebpf.Hash, "verdicts": ebpf.LRUHash,
+			"openers": ebpf.LRUHash,
+			"names":   ebpf.Hash, "verdicts": ebpf.LRUHash,
 		}},
 		"earlier": {loadEarlier, map[string]program{
 			"dynwatch_earlier": {ebpf.Tracing, ebpf.AttachTraceIter},
 		}, map[string]ebpf.MapType{
 			"conns": ebpf.SkStorage, "events": ebpf.RingBuf, "counters": ebpf.PerCPUArray, "prefixes": ebpf.ArrayOfMaps, ".rodata": ebpf.Array,
+			"openers": ebpf.LRUHash,
 		}},
 	} {
 		spec, err := test.load()
