@@ -221,7 +221,7 @@ func (a *Analyzer) readTLS(c *conn, l *layer) *session.Session {
 		s.Transport = session.TransportConnectTLS
 	}
 	if !hello(f) {
-		s.Transport = session.TransportUnknown // mid-stream bytes prove nothing
+		return &session.Session{Transport: session.TransportUnknown} // mid-stream bytes prove nothing
 	}
 	s.TLS.HandshakeDone = wallTime(c.handshakeDone)
 	a.readChain(c, f, s)

@@ -36,6 +36,9 @@ func (a *Analyzer) deliverSegment(c *conn, dir uint8, seg *flow.Segment) {
 		if !c.inUse {
 			return
 		}
+		if seg.Final {
+			a.stopReading(c, dir)
+		}
 	}
 	if len(peer.pending) > 0 {
 		a.drain(c, 1-dir, false)
@@ -114,6 +117,9 @@ func (a *Analyzer) payload(c *conn, dir uint8, seg *flow.Segment) {
 		seq++ // data behind a SYN begins after it (RFC 9293, Section 3.4; fast open: RFC 7413)
 	}
 	after := max(seg.Length-len(data), 0)
+	if seg.Final {
+		after = 0 // the source leaves the rest out by design: no loss
+	}
 	if maybePadding(seg) {
 		if after > 0 || !st.synced || st.distance(seq) < 0 {
 			return // what the frame does not hold cannot be told from padding
