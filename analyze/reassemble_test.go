@@ -257,6 +257,9 @@ func FuzzConflictingCopies(f *testing.F) {
 			segs = append(segs, *w.add(fromClient, flow.ACK|flow.PSH, base+uint32(off), string(forged)))
 			w.segs = w.segs[:len(w.segs)-1]
 		}
+		if len(segs) > maxPendingChunks {
+			return // a hole may be given up before its bytes come
+		}
 		shuffle(c, segs, 60)
 		want := make([]byte, len(data))
 		var differ, perhaps uint64 // a single byte may be a keep-alive
