@@ -18,6 +18,8 @@ type History interface {
 	FailedTries(s *session.Session, within time.Duration) []Try
 	// Baseline returns what the client program of s used to negotiate with the endpoint of s; ok is false when too little is known.
 	Baseline(s *session.Session) (b Baseline, ok bool)
+	// Authorities returns who certified the endpoint of s before s, in the order in which they first did; nil when nothing is known.
+	Authorities(s *session.Session) []Authority
 }
 
 // Try is a handshake that failed before a ServerHello.

@@ -202,6 +202,9 @@ var toggles = []func(*session.Session){
 	func(s *session.Session) { s.Chain.NameMismatch = true },
 	func(s *session.Session) { s.Chain.LeadsToAllowed = !s.Chain.LeadsToAllowed },
 	func(s *session.Session) { s.Chain.LeadsToPublic = true },
+	func(s *session.Session) {
+		s.Chain.LeadsToAllowed, s.Chain.LeadsToAmazon, s.Chain.Root = true, false, "CN=Example Inspection Root,O=Example Corp"
+	},
 	func(s *session.Session) { s.Chain.SelfSigned = true },
 	func(s *session.Session) { s.Chain.Unsupported = "ML-DSA-44" },
 	func(s *session.Session) { s.Chain.WeakKey = "RSA 1024" },
@@ -257,6 +260,7 @@ var past = pastOf()
 
 func pastOf() History {
 	return remember(try(0, session.TLS13, nil), try(100*time.Millisecond, session.TLS12, nil),
+		good12(), good12(), good12(),
 		change(good13(), func(s *session.Session) { s.Start = t0.Add(10 * time.Second) }),
 		change(good13(), func(s *session.Session) { s.Start = t0.Add(11 * time.Second) }),
 		change(good13(), func(s *session.Session) { s.Start = t0.Add(12 * time.Second) }))

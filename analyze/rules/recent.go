@@ -14,11 +14,13 @@ const (
 	maxTriesPerKey  = 8
 	maxPairs        = 16384 // client programs with an endpoint
 	maxTriedCiphers = 128
-	maxIdentity     = 256 // bytes of a program's or an endpoint's name in a key
+	maxIdentity     = 256 // bytes of a program's, an endpoint's or an authority's name
+	maxEndpoints    = 1024
+	maxAuthorities  = 8 // of one endpoint
 )
 
 // baselineSessions is how often a pair must have negotiated a version, without a lower one in between, before it is what they used to
-// negotiate; baselineAge is how long that holds after the latest.
+// negotiate; baselineAge is how long that holds after the latest, unless the Recent says otherwise.
 const (
 	baselineSessions = 3
 	baselineAge      = 24 * time.Hour
@@ -26,19 +28,30 @@ const (
 
 // Recent is a History in memory. It forgets what was not asked for longest once it is full, and counts that.
 type Recent struct {
-	tries lru[tryKey, []failedTry]
-	pairs lru[pairKey, pair]
+	// BaselineAge is how long what was negotiated, or who certified, holds as the usual; NewRecent sets a day.
+	BaselineAge time.Duration
+
+	tries     lru[tryKey, []failedTry]
+	pairs     lru[pairKey, pair]
+	endpoints lru[string, []Authority]
 	// dropped counts tries pushed out by later ones of the same client.
 	dropped uint64
 }
 
 // NewRecent returns an empty Recent.
 func NewRecent() *Recent {
-	return &Recent{tries: newLRU[tryKey, []failedTry](maxTryKeys), pairs: newLRU[pairKey, pair](maxPairs)}
+	return &Recent{
+		BaselineAge: baselineAge,
+		tries:       newLRU[tryKey, []failedTry](maxTryKeys),
+		pairs:       newLRU[pairKey, pair](maxPairs),
+		endpoints:   newLRU[string, []Authority](maxEndpoints),
+	}
 }
 
-// Evicted counts what was forgotten to keep the bounds: single tries, clients with all their tries, and pairs.
-func (r *Recent) Evicted() uint64 { return r.dropped + r.tries.evicted + r.pairs.evicted }
+// Evicted counts what was forgotten to keep the bounds: single tries, clients with all their tries, pairs, and endpoints.
+func (r *Recent) Evicted() uint64 {
+	return r.dropped + r.tries.evicted + r.pairs.evicted + r.endpoints.evicted
+}
 
 // tryKey groups tries by who made them and to whom. The client is its container, or else its address: programs of one host share it, and
 // so may hosts behind one address translation; FailedTries tells them apart.
@@ -77,6 +90,15 @@ func clientOf(s *session.Session) string {
 		return clip(s.Process.ContainerID)
 	}
 	return s.Client.Addr().Unmap().String()
+}
+
+// pairClientOf is clientOf for what is remembered long: a workload keeps its name when its containers and addresses change.
+func pairClientOf(s *session.Session) string {
+	switch w := s.Process.Workload(); w.Kind {
+	case "pod", "unit":
+		return clip(w.Kind + " " + w.String())
+	}
+	return clientOf(s)
 }
 
 // programOf names the client program: its executable, or, where no process is known, the fingerprint of its hello.
@@ -134,6 +156,7 @@ func (r *Recent) Observe(s *session.Session) {
 	if s.TLS.ServerHelloSeen && s.TLS.ClientHelloSeen {
 		r.clearTries(s)
 		r.addToPair(s)
+		r.addAuthority(s)
 	}
 }
 
@@ -215,7 +238,7 @@ func (r *Recent) FailedTries(s *session.Session, within time.Duration) []Try {
 
 func (r *Recent) addToPair(s *session.Session) {
 	v := s.TLS.Version
-	k := pairKey{clientOf(s), programOf(s), endpointOf(s)}
+	k := pairKey{pairClientOf(s), programOf(s), endpointOf(s)}
 	if v.Rank() == 0 || k.program == "" {
 		return
 	}
@@ -241,7 +264,7 @@ func (r *Recent) Baseline(s *session.Session) (Baseline, bool) {
 	if s.TLS == nil || s.Start.IsZero() {
 		return Baseline{}, false
 	}
-	k := pairKey{clientOf(s), programOf(s), endpointOf(s)}
+	k := pairKey{pairClientOf(s), programOf(s), endpointOf(s)}
 	if k.program == "" {
 		return Baseline{}, false
 	}
@@ -251,7 +274,7 @@ func (r *Recent) Baseline(s *session.Session) (Baseline, bool) {
 	}
 	for rank := maxRank; rank > 0; rank-- {
 		age := s.Start.Sub(p.last[rank])
-		if p.count[rank] >= baselineSessions && p.version[rank] != 0 && age >= 0 && age <= baselineAge {
+		if p.count[rank] >= baselineSessions && p.version[rank] != 0 && age >= 0 && age <= r.BaselineAge {
 			return Baseline{Version: p.version[rank], Sessions: p.count[rank], Last: p.last[rank]}, true
 		}
 	}

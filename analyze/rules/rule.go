@@ -23,6 +23,7 @@ const (
 	CleartextProxy        = "cleartext-proxy"
 	UnexpectedRegion      = "unexpected-region"
 	PublicEndpoint        = "public-endpoint"
+	IssuerChanged         = "issuer-changed"
 )
 
 // Rule is one check.
@@ -69,6 +70,7 @@ func All() []*Rule {
 		tlsCappedRule,
 		weakCipherRule,
 		unexpectedIssuerRule,
+		issuerChangedRule,
 		certificateReplayedRule,
 		certificateInvalidRule,
 		verificationDisabledRule,

@@ -10,7 +10,7 @@ import (
 )
 
 func TestAllIsInTheOrderOfTheTable(t *testing.T) {
-	want := []string{"plaintext", "tls-version", "tls-downgrade", "tls-capped", "weak-cipher", "unexpected-issuer", "certificate-replayed",
+	want := []string{"plaintext", "tls-version", "tls-downgrade", "tls-capped", "weak-cipher", "unexpected-issuer", "issuer-changed", "certificate-replayed",
 		"certificate-invalid", "verification-disabled", "interception-refused", "unexpected-destination", "client-obsolete", "cleartext-proxy",
 		"unexpected-region", "public-endpoint"}
 	var got []string
