@@ -1,0 +1,84 @@
+package metrics
+
+import (
+	"strings"
+	"time"
+
+	"github.com/dynwatch/dynwatch/analyze/session"
+	"github.com/dynwatch/dynwatch/internal/host"
+)
+
+// Session counts a session that the analysis put out; one that is not DynamoDB's is none of this Set's business. Its findings are counted by
+// Finding and Suppressed.
+func (s *Set) Session(x *session.Session) {
+	if !x.Endpoint.Known() {
+		return
+	}
+	version := versionOf(x)
+	s.sessions.WithLabelValues(among(transports, string(x.Transport), string(session.TransportUnknown)), version).Inc()
+	if v := string(x.Verdict); among(verdicts, v, "") != "" {
+		s.verdicts.WithLabelValues(v).Inc()
+	}
+	kind := x.Endpoint.Kind
+	if kind == "" {
+		kind = "unknown"
+	}
+	s.endpoints.inc(among(services, x.Endpoint.Service, other), among(kinds, kind, other), regionOf(x.Endpoint.Region))
+	s.attribution.WithLabelValues(attributionOf(x)).Inc()
+	if s.workloadSessions != nil {
+		namespace, name := host.Workload(x.Process)
+		s.workloadSessions.inc(namespace, name, version)
+	}
+	if x.TLS == nil {
+		return
+	}
+	if x.Visibility != "" {
+		who := "nobody"
+		if x.Certificate != nil {
+			who = among(seenBy, x.Certificate.SeenBy, other)
+		}
+		s.certificates.WithLabelValues(among(visibilities, string(x.Visibility), string(session.VisibilityUnparsable)), who).Inc()
+	}
+	if t := string(x.Trust); among(trusts, t, "") != "" {
+		s.trust.WithLabelValues(t).Inc()
+	}
+	if d := x.TLS.HandshakeDone.Sub(x.Start); !x.TLS.HandshakeDone.IsZero() && !x.Start.IsZero() && !x.Loss.Midstream && d >= 0 {
+		s.handshakes.WithLabelValues(among(handshakeVersions, version, "older")).Observe(d.Seconds())
+	}
+}
+
+// Finding counts a finding that is worth an alert, made now. x is nil for one about a DNS answer.
+func (s *Set) Finding(x *session.Session, f session.Finding, now time.Time) {
+	rule := among(s.ruleIDs, f.Rule, other)
+	if f.Severity < session.Low || f.Severity > session.Critical {
+		return
+	}
+	s.findings.WithLabelValues(rule, f.Severity.String()).Inc()
+	s.lastFinding.WithLabelValues(rule).Set(float64(now.UnixMilli()) / 1000)
+	if s.workloadFindings != nil && x != nil {
+		namespace, name := host.Workload(x.Process)
+		s.workloadFindings.inc(namespace, name, rule)
+	}
+}
+
+// Suppressed counts a finding that does not alert, for one of the reasons Suppressed….
+func (s *Set) Suppressed(f session.Finding, reason string) {
+	s.suppressed.inc(among(s.ruleIDs, f.Rule, other), reason)
+}
+
+// DNS counts a DNS answer.
+func (s *Set) DNS(*session.DNS) { s.dnsAnswers.WithLabelValues().Inc() }
+
+// maxRegion is longer than any region's name.
+const maxRegion = 32
+
+// regionOf is a region's label value. Names of servers are text of somebody else's: only the form of a region is let through.
+func regionOf(region string) string {
+	switch {
+	case region == "":
+		return "unknown"
+	case len(region) > maxRegion || strings.Trim(region, "abcdefghijklmnopqrstuvwxyz0123456789-") != "":
+		return other
+	}
+	return region
+}
