@@ -4,98 +4,12 @@ import (
 	"errors"
 	"io"
 	"net"
-	"os"
-	"os/exec"
-	"runtime"
-	"strconv"
-	"strings"
 	"testing"
 	"time"
-
-	"golang.org/x/sys/unix"
 
 	"github.com/dynwatch/dynwatch/capture"
 	"github.com/dynwatch/dynwatch/internal/flow"
 )
-
-// needRights skips, or fails where tests have to have the rights.
-func needRights(t *testing.T) {
-	t.Helper()
-	if os.Geteuid() == 0 {
-		return
-	}
-	if os.Getenv("CI") == "true" {
-		t.Fatal("needs CAP_NET_RAW, CAP_NET_ADMIN and CAP_SYS_ADMIN")
-	}
-	t.Skip("needs CAP_NET_RAW, CAP_NET_ADMIN and CAP_SYS_ADMIN")
-}
-
-// isolate moves the test's goroutine into a network namespace of its own, in which loopback is up. The thread ends with the goroutine,
-// and the namespace with the thread.
-func isolate(t *testing.T) {
-	t.Helper()
-	needRights(t)
-	runtime.LockOSThread() // never unlocked
-	if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
-		t.Fatalf("new network namespace: %v", err)
-	}
-	ip(t, "link set lo up")
-}
-
-// ip runs iproute2 in the namespace of the calling thread.
-func ip(t *testing.T, args string) {
-	t.Helper()
-	if out, err := exec.Command("ip", strings.Fields(args)...).CombinedOutput(); err != nil {
-		t.Fatalf("ip %s: %v: %s", args, err, out)
-	}
-}
-
-// neighbour is another network namespace, with a goroutine that lives in it.
-type neighbour struct {
-	thread int
-	work   chan func()
-}
-
-func newNeighbour(t *testing.T) *neighbour {
-	t.Helper()
-	n := &neighbour{work: make(chan func())}
-	ready := make(chan error)
-	go func() {
-		runtime.LockOSThread()
-		n.thread = unix.Gettid()
-		ready <- unix.Unshare(unix.CLONE_NEWNET)
-		for f := range n.work {
-			f()
-		}
-	}()
-	if err := <-ready; err != nil {
-		t.Fatalf("new network namespace: %v", err)
-	}
-	t.Cleanup(func() { close(n.work) })
-	return n
-}
-
-func (n *neighbour) do(f func()) {
-	done := make(chan struct{})
-	n.work <- func() { defer close(done); f() }
-	<-done
-}
-
-// connected makes a neighbour at the other end of the interface "near": 192.0.2.1 here, 192.0.2.2 there.
-func connected(t *testing.T) *neighbour {
-	t.Helper()
-	isolate(t)
-	n := newNeighbour(t)
-	ip(t, "link add near type veth peer name far netns "+strconv.Itoa(n.thread))
-	ip(t, "addr add 192.0.2.1/24 dev near")
-	ip(t, "link set near up")
-	n.do(func() {
-		ip(t, "addr add 192.0.2.2/24 dev far")
-		ip(t, "link set far up")
-		ip(t, "link set lo up")
-	})
-	return n
-}
 
 // listen accepts connections and sends back what comes, until the client has sent all.
 func listen(t *testing.T, address string) net.Listener {

@@ -7,12 +7,13 @@ import (
 	"github.com/dynwatch/dynwatch/internal/flow"
 	"github.com/dynwatch/dynwatch/internal/host"
 	"github.com/dynwatch/dynwatch/internal/sockdiag"
+	"github.com/dynwatch/dynwatch/internal/testnet"
 )
 
 // TestLocalClientHasItsOwner joins the three: a packet, the socket that sent it, and the process.
 func TestLocalClientHasItsOwner(t *testing.T) {
-	n := connected(t)
-	n.do(func() { listen(t, "192.0.2.2:443") })
+	n := testnet.Pair(t)
+	n.Do(func() { listen(t, "192.0.2.2:443") })
 	finder, err := sockdiag.Open(sockdiag.Options{})
 	if err != nil {
 		t.Fatal(err)

@@ -19,6 +19,8 @@ import (
 	"github.com/dynwatch/dynwatch/capture"
 	"github.com/dynwatch/dynwatch/capture/filter"
 	"github.com/dynwatch/dynwatch/internal/flow"
+	"github.com/dynwatch/dynwatch/internal/testenv"
+	"github.com/dynwatch/dynwatch/internal/testnet"
 )
 
 var _ capture.Source = (*Source)(nil)
@@ -49,7 +51,7 @@ func stream(all []flow.Segment, srcPort uint16) []byte {
 func TestLoopbackIsSeenOnce(t *testing.T) {
 	for _, name := range []string{"lo", Any} {
 		t.Run(name, func(t *testing.T) {
-			isolate(t)
+			testnet.Enter(t)
 			listen(t, "127.0.0.1:443")
 			s := open(t, Options{Interfaces: []string{name}})
 			before := time.Now().UnixNano()
@@ -82,8 +84,8 @@ func TestLargePacketsAreWhole(t *testing.T) {
 	message := strings.Repeat("0123456789abcdef", 40_000)
 	for _, name := range []string{"near", Any} {
 		t.Run(name, func(t *testing.T) {
-			n := connected(t)
-			n.do(func() { listen(t, "192.0.2.2:443") })
+			n := testnet.Pair(t)
+			n.Do(func() { listen(t, "192.0.2.2:443") })
 			s := open(t, Options{Interfaces: []string{name}})
 			talk(t, "192.0.2.2:443", message)
 			all := collect(t, s, ended)
@@ -107,7 +109,7 @@ func TestLargePacketsAreWhole(t *testing.T) {
 }
 
 func TestSnapLengthCutsAndSaysSo(t *testing.T) {
-	isolate(t)
+	testnet.Enter(t)
 	listen(t, "127.0.0.1:443")
 	s := open(t, Options{Interfaces: []string{"lo"}, SnapLen: 100})
 	talk(t, "127.0.0.1:443", strings.Repeat("x", 1000))
@@ -124,8 +126,8 @@ func TestSnapLengthCutsAndSaysSo(t *testing.T) {
 }
 
 func TestKernelFilterFollowsThePrefixes(t *testing.T) {
-	n := connected(t)
-	n.do(func() { listen(t, "192.0.2.2:4711"); listen(t, "192.0.2.2:443") })
+	n := testnet.Pair(t)
+	n.Do(func() { listen(t, "192.0.2.2:4711"); listen(t, "192.0.2.2:443") })
 	ports := func(all []flow.Segment) map[uint16]bool {
 		m := make(map[uint16]bool)
 		for i := range all {
@@ -169,8 +171,8 @@ func synFrame(dstPort uint16, tags ...uint16) []byte {
 }
 
 // send puts a frame on the wire at the far end.
-func (n *neighbour) send(t *testing.T, frame []byte) {
-	n.do(func() {
+func send(t *testing.T, n *testnet.Namespace, frame []byte) {
+	n.Do(func() {
 		far, err := net.InterfaceByName("far")
 		if err != nil {
 			t.Error(err)
@@ -189,7 +191,7 @@ func (n *neighbour) send(t *testing.T, frame []byte) {
 }
 
 func TestUsersFilterAndVLANTags(t *testing.T) {
-	n := connected(t)
+	n := testnet.Pair(t)
 	for _, c := range []struct {
 		expr, iface string
 		tags        []uint16
@@ -215,8 +217,8 @@ func TestUsersFilterAndVLANTags(t *testing.T) {
 			}
 		}
 		s := open(t, Options{Interfaces: []string{c.iface}, Filter: f, All: true})
-		n.send(t, synFrame(4711, c.tags...))
-		n.send(t, synFrame(53)) // the last one
+		send(t, n, synFrame(4711, c.tags...))
+		send(t, n, synFrame(53)) // the last one
 		count := 0
 		for idle := 0; idle < 3; {
 			var seg flow.Segment
@@ -234,20 +236,20 @@ func TestUsersFilterAndVLANTags(t *testing.T) {
 }
 
 func TestInterfaceThatGoesDownAndAway(t *testing.T) {
-	n := connected(t)
-	n.do(func() { listen(t, "192.0.2.2:443") })
+	n := testnet.Pair(t)
+	n.Do(func() { listen(t, "192.0.2.2:443") })
 	s := open(t, Options{Interfaces: []string{"near"}})
-	ip(t, "link set near down")
+	testnet.IP(t, "link set near down")
 	collect(t, s, func([]flow.Segment) bool { return len(s.Stats().Warnings) > 0 })
 	if w := s.Stats().Warnings; len(w) != 1 || !strings.Contains(w[0], "near") {
 		t.Errorf("warnings %q", w)
 	}
-	ip(t, "link set near up")
+	testnet.IP(t, "link set near up")
 	talk(t, "192.0.2.2:443", "again")
 	if all := collect(t, s, ended); string(stream(all, 443)) != "again" {
 		t.Errorf("%d segments after it came up", len(all))
 	}
-	ip(t, "link del near")
+	testnet.IP(t, "link del near")
 	var seg flow.Segment
 	for {
 		err := s.Next(&seg)
@@ -263,7 +265,7 @@ func TestInterfaceThatGoesDownAndAway(t *testing.T) {
 }
 
 func TestFullRingIsCounted(t *testing.T) {
-	isolate(t)
+	testnet.Enter(t)
 	listen(t, "127.0.0.1:443")
 	s := open(t, Options{Interfaces: []string{"lo"}, BufferBytes: 1, SnapLen: 2000})
 	for range 200 {
@@ -289,7 +291,7 @@ func TestFullRingIsCounted(t *testing.T) {
 }
 
 func TestCloseUnblocksNextAndLeavesNothing(t *testing.T) {
-	isolate(t)
+	testnet.Enter(t)
 	files := func() int {
 		entries, err := os.ReadDir("/proc/self/fd")
 		if err != nil {
@@ -343,7 +345,7 @@ func TestCloseUnblocksNextAndLeavesNothing(t *testing.T) {
 }
 
 func TestOpenTellsWhatIsWrong(t *testing.T) {
-	isolate(t)
+	testnet.Enter(t)
 	var iface *InterfaceError
 	if _, err := Open(Options{Interfaces: []string{"lo", "nosuch0"}}); !errors.As(err, &iface) || iface.Name != "nosuch0" {
 		t.Errorf("unknown interface: %v", err)
@@ -385,7 +387,7 @@ type owners map[uint16]*flow.Opening
 func (o owners) Opening(syn flow.FiveTuple) *flow.Opening { return o[syn.DstPort] }
 
 func TestOpenerIsAskedForWithTheSYN(t *testing.T) {
-	isolate(t)
+	testnet.Enter(t)
 	listen(t, "127.0.0.1:443")
 	s := open(t, Options{Interfaces: []string{"lo"}, Owners: owners{443: {Process: flow.Process{PID: 7}}},
 		Describe: func(p *flow.Process) { p.Exe = "described" }})
@@ -406,7 +408,7 @@ func tun(t *testing.T, name string) *os.File {
 	t.Helper()
 	fd, err := unix.Open("/dev/net/tun", unix.O_RDWR|unix.O_CLOEXEC, 0)
 	if err != nil {
-		t.Skipf("no tun devices here: %v", err)
+		testenv.Lacks(t, "no tun devices: %v", err)
 	}
 	f := os.NewFile(uintptr(fd), name)
 	t.Cleanup(func() { f.Close() })
@@ -422,7 +424,7 @@ func tun(t *testing.T, name string) *os.File {
 }
 
 func TestInterfaces(t *testing.T) {
-	isolate(t)
+	testnet.Enter(t)
 	tun(t, "tun9")
 	list, err := Interfaces()
 	if err != nil {
@@ -449,9 +451,9 @@ func TestInterfaces(t *testing.T) {
 }
 
 func TestInterfaceWithoutLinkHeader(t *testing.T) {
-	isolate(t)
+	testnet.Enter(t)
 	f := tun(t, "tun9")
-	ip(t, "link set tun9 up")
+	testnet.IP(t, "link set tun9 up")
 	for _, name := range []string{"tun9", Any} {
 		s := open(t, Options{Interfaces: []string{name}, Ports: []uint16{4711}})
 		if _, err := f.Write(synFrame(4711)[14:]); err != nil {
@@ -465,14 +467,14 @@ func TestInterfaceWithoutLinkHeader(t *testing.T) {
 }
 
 func TestTunnelledPacketsOnRequest(t *testing.T) {
-	n := connected(t)
+	n := testnet.Pair(t)
 	inner := synFrame(4711)[14:]
 	outer := synFrame(0)[:14]
 	outer = append(outer, 0x45, 0, 0, byte(20+len(inner)), 0, 1, 0, 0, 64, 4, 0, 0, 198, 51, 100, 2, 198, 51, 100, 1)
 	outer = append(outer, inner...)
 	with := open(t, Options{Interfaces: []string{"near"}, Tunnels: true})
 	without := open(t, Options{Interfaces: []string{"near"}})
-	n.send(t, outer)
+	send(t, n, outer)
 	if all := collect(t, with, func(all []flow.Segment) bool { return len(all) > 0 }); len(all) != 1 || all[0].DstPort != 4711 {
 		t.Errorf("with: %+v", all)
 	}

@@ -26,15 +26,16 @@ import (
 	"github.com/dynwatch/dynwatch/bpf"
 	"github.com/dynwatch/dynwatch/capture"
 	"github.com/dynwatch/dynwatch/internal/flow"
+	"github.com/dynwatch/dynwatch/internal/testenv"
 )
 
-// open starts a source, or skips the test where this process may not: root, and CI, must be able to.
+// open starts a source; root must be able to.
 func open(t *testing.T, o Options) *Source {
 	t.Helper()
 	s, err := Open(o)
 	var denied *bpf.PermissionError
-	if errors.As(err, &denied) && os.Getuid() != 0 && os.Getenv("CI") == "" {
-		t.Skipf("needs %s: %v", denied.Capabilities, err)
+	if errors.As(err, &denied) && os.Getuid() != 0 {
+		testenv.Lacks(t, "needs %s: %v", denied.Capabilities, err)
 	}
 	if err != nil {
 		t.Fatal(err)

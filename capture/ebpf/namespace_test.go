@@ -7,40 +7,15 @@ import (
 	"net/netip"
 	"os"
 	"os/exec"
-	"runtime"
 	"strings"
 	"testing"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/dynwatch/dynwatch/internal/flow"
+	"github.com/dynwatch/dynwatch/internal/testenv"
+	"github.com/dynwatch/dynwatch/internal/testnet"
 )
-
-// inNamespace runs f on a thread of a new network namespace with loopback up. The thread ends with it.
-func inNamespace(t *testing.T, f func(t *testing.T)) {
-	t.Helper()
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		runtime.LockOSThread() // never unlocked: the runtime then ends the thread
-		if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
-			t.Errorf("new network namespace: %v", err)
-			return
-		}
-		command(t, "ip", "link", "set", "lo", "up")
-		if !t.Failed() {
-			f(t)
-		}
-	}()
-	<-done
-}
-
-func command(t *testing.T, name string, args ...string) {
-	t.Helper()
-	if out, err := exec.Command(name, args...).CombinedOutput(); err != nil {
-		t.Errorf("%s %s: %v: %s", name, strings.Join(args, " "), err, out)
-	}
-}
 
 // listener is a listening socket made with plain system calls, so that it belongs to the namespace of the thread.
 func listener(t *testing.T, at netip.AddrPort) (fd int, port int) {
@@ -62,6 +37,25 @@ func listener(t *testing.T, at netip.AddrPort) (fd int, port int) {
 		t.Fatal(err)
 	}
 	return fd, name.(*unix.SockaddrInet4).Port
+}
+
+func accept(t *testing.T, ln int) int {
+	t.Helper()
+	fd, _, err := unix.Accept(ln)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { unix.Close(fd) })
+	patient(t, fd)
+	return fd
+}
+
+// iptables runs in the namespace of the calling goroutine.
+func iptables(t *testing.T, args string) {
+	t.Helper()
+	if out, err := testenv.Command(t, "iptables", strings.Fields(args)...).CombinedOutput(); err != nil {
+		t.Fatalf("iptables %s: %v: %s", args, err, out)
+	}
 }
 
 func stream4(t *testing.T) int {
@@ -110,32 +104,16 @@ func TestRedirectionIsTold(t *testing.T) {
 		"by name":   {LookAtOthers: true},
 	} {
 		t.Run(how, func(t *testing.T) {
-			var r *recorder
-			var port int
-			inNamespace(t, func(t *testing.T) {
-				command(t, "ip", "addr", "add", "192.0.2.1/32", "dev", "lo")
-				command(t, "ip", "route", "add", "198.51.100.0/24", "dev", "lo")
-				var ln int
-				ln, port = listener(t, netip.MustParseAddrPort("127.0.0.1:0"))
-				command(t, "iptables", "-t", "nat", "-A", "OUTPUT", "-p", "tcp", "-d", "198.51.100.7", "-j", "REDIRECT", "--to-ports", fmt.Sprint(port))
-				r = record(t, open(t, o))
-				fd := stream4(t)
-				if err := unix.Connect(fd, &unix.SockaddrInet4{Port: 443, Addr: [4]byte{198, 51, 100, 7}}); err != nil {
-					t.Error(err)
-					return
-				}
-				p, _, err := unix.Accept(ln)
-				if err != nil {
-					t.Error(err)
-					return
-				}
-				defer unix.Close(p)
-				patient(t, p)
-				converse(t, fd, p)
-			})
-			if t.Failed() {
-				return
+			testnet.Enter(t)
+			testnet.IP(t, "addr add 192.0.2.1/32 dev lo", "route add 198.51.100.0/24 dev lo")
+			ln, port := listener(t, netip.MustParseAddrPort("127.0.0.1:0"))
+			iptables(t, "-t nat -A OUTPUT -p tcp -d 198.51.100.7 -j REDIRECT --to-ports "+fmt.Sprint(port))
+			r := record(t, open(t, o))
+			fd := stream4(t)
+			if err := unix.Connect(fd, &unix.SockaddrInet4{Port: 443, Addr: [4]byte{198, 51, 100, 7}}); err != nil {
+				t.Fatal(err)
 			}
+			converse(t, fd, accept(t, ln))
 			asked := netip.MustParseAddrPort("198.51.100.7:443")
 			segs := with(r.stop(), asked)
 			checkOpening(t, segs)
@@ -155,61 +133,32 @@ func TestRedirectionIsTold(t *testing.T) {
 }
 
 func TestOtherNamespacesAreSeen(t *testing.T) {
-	var r *recorder
-	var inode uint64
+	n := testnet.Pair(t)
+	var ns unix.Stat_t
+	if err := unix.Stat("/proc/thread-self/ns/net", &ns); err != nil {
+		t.Fatal(err)
+	}
 	back := bytes.Repeat([]byte("0123456789abcdef"), 2000)
-	inNamespace(t, func(t *testing.T) {
-		var ns unix.Stat_t
-		if err := unix.Stat("/proc/thread-self/ns/net", &ns); err != nil {
-			t.Error(err)
+	var ln, port int
+	n.Do(func() { ln, port = listener(t, netip.MustParseAddrPort("192.0.2.2:0")) })
+	r := record(t, open(t, Options{Prefixes: prefixes("192.0.2.2/32")}))
+	fd := stream4(t)
+	if err := unix.Connect(fd, &unix.SockaddrInet4{Port: port, Addr: [4]byte{192, 0, 2, 2}}); err != nil {
+		t.Fatal(err)
+	}
+	p := accept(t, ln)
+	go unix.Write(p, back)
+	for n := 0; n < len(back); {
+		m, err := unix.Read(fd, make([]byte, 64<<10))
+		if err != nil || m == 0 {
+			t.Fatalf("read: %d, %v", m, err)
 		}
-		inode = ns.Ino
-		command(t, "ip", "link", "add", "near", "type", "veth", "peer", "name", "far")
-		command(t, "ip", "addr", "add", "192.0.2.1/24", "dev", "near")
-		command(t, "ip", "link", "set", "near", "up")
-		ready, port, end := make(chan int), 0, make(chan struct{})
-		defer close(end)
-		go inNamespace(t, func(t *testing.T) {
-			ready <- unix.Gettid()
-			<-ready // far is here
-			command(t, "ip", "addr", "add", "192.0.2.2/24", "dev", "far")
-			command(t, "ip", "link", "set", "far", "up")
-			ln, p := listener(t, netip.MustParseAddrPort("192.0.2.2:0"))
-			ready <- p
-			c, _, err := unix.Accept(ln)
-			if err != nil {
-				t.Error(err)
-				return
-			}
-			unix.Write(c, back)
-			<-end
-			unix.Close(c)
-		})
-		command(t, "ip", "link", "set", "far", "netns", fmt.Sprint(<-ready))
-		ready <- 0
-		port = <-ready
-		r = record(t, open(t, Options{Prefixes: prefixes("192.0.2.2/32")}))
-		fd := stream4(t)
-		if err := unix.Connect(fd, &unix.SockaddrInet4{Port: port, Addr: [4]byte{192, 0, 2, 2}}); err != nil {
-			t.Error(err)
-			return
-		}
-		for n := 0; n < len(back); {
-			m, err := unix.Read(fd, make([]byte, 64<<10))
-			if err != nil || m == 0 {
-				t.Errorf("read: %d, %v", m, err)
-				return
-			}
-			n += m
-		}
-	})
-	if t.Failed() {
-		return
+		n += m
 	}
 	segs := r.stop()
 	checkOpening(t, segs)
-	if got := segs[0].Opening.Process.NetNS; got != inode {
-		t.Errorf("network namespace %d, want %d", got, inode)
+	if got := segs[0].Opening.Process.NetNS; got != ns.Ino {
+		t.Errorf("network namespace %d, want %d", got, ns.Ino)
 	}
 	if b, _ := stream(segs, segs[0].Dst()); !bytes.Equal(b, back) {
 		t.Errorf("server's stream: %d bytes, or others", len(b))
@@ -222,36 +171,24 @@ func TestFastOpenData(t *testing.T) {
 		"by name":   {LookAtOthers: true},
 	} {
 		t.Run(how, func(t *testing.T) {
-			var r *recorder
-			inNamespace(t, func(t *testing.T) {
-				// 0x400 has the server take data in a SYN without a cookie, 4 has the client send it so: no first round is needed.
-				if err := os.WriteFile("/proc/sys/net/ipv4/tcp_fastopen", []byte("1543"), 0); err != nil {
-					t.Error(err)
-					return
-				}
-				ln, port := listener(t, netip.MustParseAddrPort("127.0.7.20:0"))
-				if err := unix.SetsockoptInt(ln, unix.IPPROTO_TCP, unix.TCP_FASTOPEN, 5); err != nil {
-					t.Error(err)
-				}
-				r = record(t, open(t, o))
-				fd := stream4(t)
-				if err := unix.Sendto(fd, []byte(request), unix.MSG_FASTOPEN, &unix.SockaddrInet4{Port: port, Addr: [4]byte{127, 0, 7, 20}}); err != nil {
-					t.Error(err)
-					return
-				}
-				p, _, err := unix.Accept(ln)
-				if err != nil {
-					t.Error(err)
-					return
-				}
-				unix.Read(p, make([]byte, 1000))
-				unix.Write(p, []byte("answer"))
-				unix.Read(fd, make([]byte, 1000))
-				unix.Close(p)
-			})
-			if t.Failed() {
-				return
+			testnet.Enter(t)
+			// 0x400 has the server take data in a SYN without a cookie, 4 has the client send it so: no first round is needed.
+			if err := os.WriteFile("/proc/sys/net/ipv4/tcp_fastopen", []byte("1543"), 0); err != nil {
+				t.Fatal(err)
 			}
+			ln, port := listener(t, netip.MustParseAddrPort("127.0.7.20:0"))
+			if err := unix.SetsockoptInt(ln, unix.IPPROTO_TCP, unix.TCP_FASTOPEN, 5); err != nil {
+				t.Fatal(err)
+			}
+			r := record(t, open(t, o))
+			fd := stream4(t)
+			if err := unix.Sendto(fd, []byte(request), unix.MSG_FASTOPEN, &unix.SockaddrInet4{Port: port, Addr: [4]byte{127, 0, 7, 20}}); err != nil {
+				t.Fatal(err)
+			}
+			p := accept(t, ln)
+			unix.Read(p, make([]byte, 1000))
+			unix.Write(p, []byte("answer"))
+			unix.Read(fd, make([]byte, 1000))
 			segs := r.stop()
 			checkOpening(t, segs)
 			if !segs[0].Flags.Has(flow.SYN) || string(segs[0].Payload) != request {

@@ -20,6 +20,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/dynwatch/dynwatch/internal/flow"
+	"github.com/dynwatch/dynwatch/internal/testenv"
+	"github.com/dynwatch/dynwatch/internal/testnet"
 )
 
 // childVariable makes the test program a client in another network namespace.
@@ -35,11 +37,9 @@ func TestMain(m *testing.M) {
 
 // child opens a connection over an address of its own, prints its ends, and waits until standard input ends.
 func child() {
-	for _, args := range []string{"link set lo up", "addr add 192.0.2.1/32 dev lo"} {
-		if out, err := exec.Command("ip", strings.Fields(args)...).CombinedOutput(); err != nil {
-			fmt.Printf("error ip %s: %v: %s\n", args, err, out)
-			return
-		}
+	if err := testnet.Configure("link set lo up", "addr add 192.0.2.1/32 dev lo"); err != nil {
+		fmt.Println("error", err)
+		return
 	}
 	l, err := net.Listen("tcp", "192.0.2.1:0")
 	if err != nil {
@@ -54,17 +54,6 @@ func child() {
 	fmt.Println(c.LocalAddr(), c.RemoteAddr())
 	io.Copy(io.Discard, os.Stdin)
 	runtime.KeepAlive(c)
-}
-
-func needRoot(t *testing.T) {
-	t.Helper()
-	if os.Geteuid() == 0 {
-		return
-	}
-	if os.Getenv("CI") == "true" {
-		t.Fatal("needs CAP_SYS_ADMIN and CAP_NET_ADMIN")
-	}
-	t.Skip("needs CAP_SYS_ADMIN and CAP_NET_ADMIN")
 }
 
 // startChild starts a client in a namespace of its own and returns the five-tuple of what it sends.
@@ -126,7 +115,7 @@ func dial(t testing.TB, network, address string, remote func(port int) unix.Sock
 	t.Helper()
 	l, err := net.Listen(network, address)
 	if err != nil {
-		t.Skipf("%s: %v", network, err)
+		testenv.Lacks(t, "%s: %v", network, err)
 	}
 	t.Cleanup(func() { l.Close() })
 	fd, err = unix.Socket(family, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
@@ -202,16 +191,7 @@ func TestListenerIsNoOwner(t *testing.T) {
 
 // TestOwnerWhileConnecting looks for a socket whose SYN nobody answers: the neighbour does not exist.
 func TestOwnerWhileConnecting(t *testing.T) {
-	needRoot(t)
-	runtime.LockOSThread() // the thread, and with it the namespace, ends with the test
-	if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
-		t.Fatal(err)
-	}
-	for _, args := range []string{"link add near type veth peer name far", "addr add 192.0.2.1/24 dev near", "link set near up", "link set far up"} {
-		if out, err := exec.Command("ip", strings.Fields(args)...).CombinedOutput(); err != nil {
-			t.Fatalf("ip %s: %v: %s", args, err, out)
-		}
-	}
+	testnet.Pair(t)
 	f := open(t, Options{})
 	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
 	if err != nil {
@@ -232,7 +212,7 @@ func TestOwnerWhileConnecting(t *testing.T) {
 }
 
 func TestOwnerInAnotherNamespace(t *testing.T) {
-	needRoot(t)
+	testenv.Root(t)
 	f := open(t, Options{})
 	pid, tuple, stop := startChild(t)
 	o := f.Opening(tuple)
