@@ -6,6 +6,6 @@
 // capture file and `dynwatch capture` watches from each live source; then each observer's sessions are compared with what the scenario says,
 // and with each other.
 //
-// They need root and the packages in scripts/packages.txt and skip without, naming what is missing; with CI=true or DYNWATCH_E2E=1 in the
-// environment they fail instead. docs/e2e.md says what is tested with what.
+// They need root and the packages in scripts/packages.txt and skip without, naming what is missing; with CI=true in the environment they fail
+// instead. docs/e2e.md says what is tested with what.
 package e2e

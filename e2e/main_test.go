@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 	"syscall"
 	"testing"
+
+	"github.com/dynwatch/dynwatch/internal/testenv"
 )
 
 // insideEnv names the working directory for the process that runs in the namespaces, and so tells it from the one that starts it.
@@ -24,12 +26,8 @@ func TestMain(m *testing.M) {
 		os.Exit(runInside(m, dir))
 	}
 	flag.Parse()
-	if whyNot = missing(); whyNot != "" {
-		if mustRun() && !listing() {
-			fmt.Fprintln(os.Stderr, "e2e:", whyNot)
-			os.Exit(1)
-		}
-		os.Exit(m.Run()) // every test skips
+	if whyNot = missing(); whyNot != "" || testing.Short() || listing() {
+		os.Exit(m.Run()) // needRig ends every test
 	}
 	status, err := runOutside()
 	if err != nil {
@@ -44,9 +42,6 @@ func listing() bool {
 	f := flag.Lookup("test.list")
 	return f != nil && f.Value.String() != ""
 }
-
-// mustRun reports whether a test that cannot run is a failure.
-func mustRun() bool { return os.Getenv("CI") == "true" || os.Getenv("DYNWATCH_E2E") == "1" }
 
 func runOutside() (status int, err error) {
 	dir, err := os.MkdirTemp("", "dynwatch-e2e-")
@@ -114,11 +109,12 @@ func runInside(m *testing.M, dir string) (status int) {
 // theRig is nil where the tests cannot run. It is started by the first test that observes something.
 var theRig *rig
 
-// needRig gives the rig or skips.
+// needRig gives the rig or ends the test.
 func needRig(t *testing.T) *rig {
 	t.Helper()
+	testenv.Slow(t, "hundreds of clients")
 	if theRig == nil {
-		t.Skip(whyNot)
+		testenv.Lacks(t, "%s", whyNot)
 	}
 	return theRig
 }

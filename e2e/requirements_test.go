@@ -3,17 +3,21 @@ package e2e
 import (
 	"crypto/sha256"
 	"errors"
-	"flag"
 	"fmt"
 	"io/fs"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
+	"testing"
+
+	"github.com/dynwatch/dynwatch/internal/testenv"
 )
 
-// programs that the rig runs, with the Debian package of each.
-var programs = []struct{ path, pkg string }{
+// program is one that the rig runs, or what such a program loads, with its Debian package.
+type program struct{ path, pkg string }
+
+var programs = []program{
+	{"/bin/sh", "dash"},
 	{"ip", "iproute2"},
 	{"nsenter", "util-linux"},
 	{"unshare", "util-linux"},
@@ -31,27 +35,29 @@ var programs = []struct{ path, pkg string }{
 	{"/usr/lib/python3/dist-packages/flask", "python3-flask"},
 }
 
+// TestProgramsAreOfListedPackages: what is found on this machine is what scripts/setup brings to any other.
+func TestProgramsAreOfListedPackages(t *testing.T) {
+	for _, p := range programs {
+		path, err := testenv.Find(p.path)
+		if err != nil {
+			testenv.Lacks(t, "%s: %v", p.pkg, err)
+		}
+		if err := testenv.Provided(testenv.Module(t), path); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
 // missing says what the tests lack, in one line; empty when they can run.
 func missing() string {
-	if listing() {
-		return "only listed"
-	}
-	if f := flag.Lookup("test.short"); f != nil && f.Value.String() == "true" {
-		return "end-to-end tests are not short"
-	}
 	if os.Geteuid() != 0 {
 		return "needs root for network namespaces (CAP_SYS_ADMIN, CAP_NET_ADMIN)"
 	}
 	var packages []string
 	for _, p := range programs {
-		if strings.HasPrefix(p.path, "/") {
-			if _, err := os.Stat(p.path); err == nil {
-				continue
-			}
-		} else if _, err := exec.LookPath(p.path); err == nil {
-			continue
+		if _, err := testenv.Find(p.path); err != nil {
+			packages = append(packages, p.pkg)
 		}
-		packages = append(packages, p.pkg)
 	}
 	if len(packages) > 0 {
 		return "missing packages (scripts/setup installs them): " + strings.Join(packages, " ")

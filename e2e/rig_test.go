@@ -159,6 +159,9 @@ func (r *rig) launch(hosts, name string, arguments, env []string) (*process, err
 }
 
 func (r *rig) launchIn(where place, hosts, name string, arguments, env []string) (*process, error) {
+	if name := arguments[0]; !slices.ContainsFunc(programs, func(p program) bool { return p.path == name }) && filepath.Dir(name) != r.dir {
+		return nil, fmt.Errorf("start %s: not among the programs of requirements_test.go", name)
+	}
 	arguments = r.wrapped(where, hosts, arguments)
 	log := filepath.Join(r.dir, "logs", name)
 	if err := os.MkdirAll(filepath.Dir(log), 0o755); err != nil {

@@ -8,13 +8,14 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/google/gopacket"
 	"github.com/google/gopacket/layers"
 	"github.com/google/gopacket/pcapgo"
+
+	"github.com/dynwatch/dynwatch/internal/testenv"
 )
 
 // item writes the head of a CBOR item in its shortest form, followed by content.
@@ -165,10 +166,8 @@ func TestSniff(t *testing.T) {
 }
 
 func TestCorpus(t *testing.T) {
-	raw, err := os.ReadFile(filepath.Join("..", "..", "..", "shared", "corpus", "dynamodb", "dax-plaintext-8111.pcap"))
-	if errors.Is(err, os.ErrNotExist) {
-		t.Skip("the corpus is not beside the repository")
-	} else if err != nil {
+	raw, err := os.ReadFile(testenv.Shared(t, "corpus", "dynamodb", "dax-plaintext-8111.pcap"))
+	if err != nil {
 		t.Fatal(err)
 	}
 	source, err := pcapgo.NewReader(bytes.NewReader(raw))

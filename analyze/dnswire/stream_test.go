@@ -5,7 +5,6 @@ import (
 	"errors"
 	"io"
 	"os"
-	"path/filepath"
 	"reflect"
 	"slices"
 	"strings"
@@ -15,6 +14,8 @@ import (
 	"github.com/google/gopacket/layers"
 	"github.com/google/gopacket/pcapgo"
 	"golang.org/x/net/dns/dnsmessage"
+
+	"github.com/dynwatch/dynwatch/internal/testenv"
 )
 
 func cut(stream []byte, size int) (msgs []string) {
@@ -54,10 +55,8 @@ func TestStream(t *testing.T) {
 }
 
 func TestCorpus(t *testing.T) {
-	raw, err := os.ReadFile(filepath.Join("..", "..", "..", "shared", "corpus", "dynamodb", "dns-hijack-then-intercepted-tls12.pcap"))
-	if errors.Is(err, os.ErrNotExist) {
-		t.Skip("the corpus is not beside the repository")
-	} else if err != nil {
+	raw, err := os.ReadFile(testenv.Shared(t, "corpus", "dynamodb", "dns-hijack-then-intercepted-tls12.pcap"))
+	if err != nil {
 		t.Fatal(err)
 	}
 	source, err := pcapgo.NewReader(bytes.NewReader(raw))

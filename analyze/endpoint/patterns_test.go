@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/dynwatch/dynwatch/internal/testenv"
 )
 
 // A pattern is one line of testdata/patterns.tsv: the independent statement of what ParseName has to do.
@@ -207,10 +209,10 @@ func mutations(host string) []string {
 }
 
 func TestPatternListIsTheSharedOne(t *testing.T) {
-	const shared = "../../../shared/aws/dynamodb-endpoints.tsv"
+	shared := testenv.Shared(t, "aws", "dynamodb-endpoints.tsv")
 	b, err := os.ReadFile(shared)
 	if err != nil {
-		t.Skipf("no %s to compare with", shared)
+		t.Fatal(err)
 	}
 	own, err := os.ReadFile("testdata/patterns.tsv")
 	if err != nil {

@@ -17,9 +17,8 @@ import (
 	"time"
 
 	"github.com/dynwatch/dynwatch/internal/flow"
+	"github.com/dynwatch/dynwatch/internal/testenv"
 )
-
-const sharedRanges = "../../../shared/aws/ip-ranges.json"
 
 func ip(s string) flow.IP { return flow.IPFrom(netip.MustParseAddr(s)) }
 
@@ -219,9 +218,9 @@ func TestEmbeddedIsGeneratedFromTheSharedFile(t *testing.T) {
 	if len(packedRanges) > 150<<10 {
 		t.Errorf("built-in ranges have %d bytes", len(packedRanges))
 	}
-	f, err := os.Open(sharedRanges)
+	f, err := os.Open(testenv.Shared(t, "aws", "ip-ranges.json"))
 	if err != nil {
-		t.Skipf("no %s to generate from", sharedRanges)
+		t.Fatal(err)
 	}
 	defer f.Close()
 	r, err := ReadRanges(f)

@@ -11,10 +11,12 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/dynwatch/dynwatch/analyze/session"
 	"github.com/google/gopacket"
 	"github.com/google/gopacket/layers"
 	"github.com/google/gopacket/pcapgo"
+
+	"github.com/dynwatch/dynwatch/analyze/session"
+	"github.com/dynwatch/dynwatch/internal/testenv"
 )
 
 // talk is one TCP connection of a capture: its segments in order of their sequence numbers, interleaved as captured.
@@ -29,18 +31,16 @@ type talk struct {
 
 func readCapture(t *testing.T, name string) []*talk {
 	t.Helper()
-	talks, err := parseCapture(name)
-	if errors.Is(err, os.ErrNotExist) {
-		t.Skipf("the corpus beside the repository has no %s", name)
-	} else if err != nil {
+	talks, err := parseCapture(testenv.Shared(t, "corpus", name))
+	if err != nil {
 		t.Fatal(err)
 	}
 	return talks
 }
 
 // parseCapture is a plain reassembler, good enough for tests: no sequence wrap, gaps only at the end.
-func parseCapture(name string) ([]*talk, error) {
-	raw, err := os.ReadFile(filepath.Join("..", "..", "..", "shared", "corpus", filepath.FromSlash(name)))
+func parseCapture(file string) ([]*talk, error) {
+	raw, err := os.ReadFile(file)
 	if err != nil {
 		return nil, err
 	}
@@ -239,17 +239,17 @@ func (k *talk) first() Answer {
 
 // TestCorpusTLSIsNotHTTP: no connection of the corpus that begins with a TLS handshake is taken for HTTP, whatever its bytes say.
 func TestCorpusTLSIsNotHTTP(t *testing.T) {
-	files, _ := filepath.Glob(filepath.Join("..", "..", "..", "shared", "corpus", "*", "*.pcap"))
+	testenv.Shared(t, "corpus")
 	flows := 0
-	for _, file := range files {
-		dir, name := filepath.Split(file)
+	for _, file := range testenv.SharedFiles(t, "corpus", "*", "*.pcap") {
 		if stat, err := os.Stat(file); err != nil || stat.Size() > 1<<20 {
 			continue
 		}
-		talks, err := parseCapture(filepath.Base(dir) + "/" + name)
+		talks, err := parseCapture(file)
 		if err != nil {
 			continue // a damaged capture, which is another package's test
 		}
+		name := filepath.Base(file)
 		for _, k := range talks {
 			i := slices.IndexFunc(k.units, func(u unit) bool { return u.from == session.Client && u.gap == 0 })
 			if i < 0 || !k.syn || !strings.HasPrefix(k.units[i].data, "\x16\x03") {
@@ -265,7 +265,7 @@ func TestCorpusTLSIsNotHTTP(t *testing.T) {
 		}
 	}
 	if flows == 0 {
-		t.Skip("the corpus is not beside the repository")
+		t.Error("no connection that begins with a TLS handshake")
 	}
 	t.Logf("%d flows", flows)
 }

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/dynwatch/dynwatch/analyze/session"
+	"github.com/dynwatch/dynwatch/internal/testenv"
 )
 
 // indexRow is a row of the corpus' INDEX.tsv by column name; "-" is a value that is not known or does not apply.
@@ -71,7 +72,7 @@ func beyondReader(row indexRow) bool {
 }
 
 func TestCorpus(t *testing.T) {
-	dir := corpusDir(t, "tls")
+	dir := testenv.Shared(t, "corpus", "tls")
 	flows := map[string][]*tcpFlow{}
 	used := map[*tcpFlow]bool{}
 	checked, skipped := 0, 0
@@ -189,7 +190,7 @@ func readKeys(t *testing.T, k *KeyLog, path string) {
 }
 
 func TestDecryptedCorpus(t *testing.T) {
-	dir := corpusDir(t, "dynamodb")
+	dir := testenv.Shared(t, "corpus", "dynamodb")
 	checked := 0
 	logs, _ := filepath.Glob(filepath.Join(dir, "keys", "*.keylog"))
 	for _, log := range logs {
@@ -221,7 +222,7 @@ func TestDecryptedCorpus(t *testing.T) {
 		}
 	}
 	for file, log := range map[string]string{"ws-tls13-rfc8446.pcap": "ws-tls13-rfc8446.keys", "dw-tls13-forged-dn.pcap": "dw-tls13-forged-dn.keys"} {
-		dir := corpusDir(t, "tls")
+		dir := testenv.Shared(t, "corpus", "tls")
 		keys := NewKeyLog(0)
 		readKeys(t, keys, filepath.Join(dir, log))
 		flows, err := readFlows(filepath.Join(dir, file))

@@ -2,10 +2,11 @@ package tlswire
 
 import (
 	"fmt"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/dynwatch/dynwatch/internal/testenv"
 )
 
 func parseHello(msg []byte) *ClientHello {
@@ -105,19 +106,14 @@ func TestJA3(t *testing.T) {
 
 // TestJA3AgainstTshark takes files with many client stacks.
 func TestJA3AgainstTshark(t *testing.T) {
-	if _, err := exec.LookPath("tshark"); err != nil {
-		t.Skip("tshark is not installed")
-	}
-	if testing.Short() {
-		t.Skip("runs tshark; not with -short")
-	}
-	dir := corpusDir(t, "tls")
+	testenv.Slow(t, "runs tshark")
+	dir := testenv.Shared(t, "corpus", "tls")
 	compared := 0
 	for _, file := range []string{"mercury-top_100_fingerprints.pcap", "ndpi-instagram.pcap", "ndpi-iphone.pcap", "sv-base64-decode-5885.pcap", "ndpi-tls_ech.pcapng"} {
-		out, err := exec.Command("tshark", "-r", filepath.Join(dir, file), "-Y", "tls.handshake.ja3 && tcp", "-T", "fields",
+		out, err := testenv.Command(t, "tshark", "-r", filepath.Join(dir, file), "-Y", "tls.handshake.ja3 && tcp", "-T", "fields",
 			"-e", "tcp.srcport", "-e", "tls.handshake.ja3", "-e", "tls.handshake.ja3_full").Output()
 		if err != nil {
-			t.Skipf("tshark: %v", err)
+			t.Fatalf("tshark: %v", err)
 		}
 		want := map[string]string{}
 		for line := range strings.Lines(string(out)) {

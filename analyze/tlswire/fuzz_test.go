@@ -5,11 +5,10 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
 	"testing"
 
 	"github.com/dynwatch/dynwatch/analyze/session"
+	"github.com/dynwatch/dynwatch/internal/testenv"
 )
 
 // seeds gives streams of both sides: recorded ones, built ones, and those of the corpus where it is.
@@ -27,12 +26,7 @@ func seeds(f *testing.F) [][2][]byte {
 		[2][]byte{[]byte("\x80\x1f\x01\x00\x02\x00\x06\x00\x00\x00\x10\x07\x00\xc0\x00\x00\x350123456789abcdef"), ssl2ServerHelloBytes()},
 		[2][]byte{append(record(recordHandshake, hello), record(recordChangeCipherSpec, []byte{1})...), []byte("HTTP/1.1 400 Bad Request\r\n")},
 	)
-	dir, err := os.Getwd()
-	if err != nil {
-		f.Fatal(err)
-	}
-	files, _ := filepath.Glob(filepath.Join(dir, "..", "..", "..", "shared", "corpus", "tls", "*.pcap"))
-	for i, file := range files {
+	for i, file := range testenv.SharedFiles(f, "corpus", "tls", "*.pcap") {
 		if i%5 != 0 {
 			continue
 		}

@@ -3,11 +3,12 @@ package tlswire
 import (
 	"crypto/tls"
 	"fmt"
-	"os/exec"
 	"slices"
 	"strconv"
 	"strings"
 	"testing"
+
+	"github.com/dynwatch/dynwatch/internal/testenv"
 )
 
 func TestCipherTableIsSorted(t *testing.T) {
@@ -35,12 +36,10 @@ func TestCipherTableIsSorted(t *testing.T) {
 }
 
 func TestCipherNamesAgainstTshark(t *testing.T) {
-	if testing.Short() {
-		t.Skip("runs tshark; not with -short")
-	}
-	out, err := exec.Command("tshark", "-G", "values").Output()
+	testenv.Slow(t, "runs tshark")
+	out, err := testenv.Command(t, "tshark", "-G", "values").Output()
 	if err != nil {
-		t.Skipf("tshark: %v", err)
+		t.Fatalf("tshark: %v", err)
 	}
 	compared := 0
 	for line := range strings.Lines(string(out)) {
@@ -58,7 +57,7 @@ func TestCipherNamesAgainstTshark(t *testing.T) {
 		}
 	}
 	if compared < 300 {
-		t.Skipf("tshark printed %d suites", compared)
+		t.Errorf("tshark printed %d suites", compared)
 	}
 }
 

@@ -10,13 +10,13 @@ import (
 	mrand "math/rand/v2"
 	"net"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 
 	"github.com/dynwatch/dynwatch/analyze/session"
+	"github.com/dynwatch/dynwatch/internal/testenv"
 )
 
 // opensslServer is an `openssl s_server` on loopback that answers every line reversed.
@@ -28,12 +28,8 @@ type opensslServer struct {
 
 func needOpenSSL(t *testing.T) {
 	t.Helper()
-	if _, err := exec.LookPath("openssl"); err != nil {
-		t.Skip("openssl is not installed")
-	}
-	if testing.Short() {
-		t.Skip("many processes; not with -short")
-	}
+	testenv.Slow(t, "many processes of openssl")
+	testenv.Tool(t, "openssl")
 }
 
 func startOpenSSL(t *testing.T, dir string, args ...string) *opensslServer {
@@ -55,7 +51,7 @@ func startOpenSSL(t *testing.T, dir string, args ...string) *opensslServer {
 	args = append([]string{"s_server", "-accept", "127.0.0.1:0", mode,
 		"-cert", filepath.Join(dir, "rsa.pem"), "-key", filepath.Join(dir, "rsa.pem"),
 		"-dcert", filepath.Join(dir, "ecdsa.pem"), "-dkey", filepath.Join(dir, "ecdsa.pem")}, args...)
-	cmd := exec.Command("openssl", args...)
+	cmd := testenv.Command(t, "openssl", args...)
 	cmd.Stderr = io.Discard
 	out, err := cmd.StdoutPipe()
 	if err != nil {
@@ -68,7 +64,7 @@ func startOpenSSL(t *testing.T, dir string, args ...string) *opensslServer {
 		}
 	}
 	if err := cmd.Start(); err != nil {
-		t.Skipf("openssl s_server: %v", err)
+		t.Fatalf("openssl s_server: %v", err)
 	}
 	t.Cleanup(func() {
 		cmd.Process.Kill()
@@ -82,7 +78,7 @@ func startOpenSSL(t *testing.T, dir string, args ...string) *opensslServer {
 			return s
 		}
 	}
-	t.Skip("openssl s_server did not start")
+	t.Fatal("openssl s_server did not start")
 	return nil
 }
 
@@ -125,7 +121,7 @@ func (s *opensslServer) connect(t *testing.T, args ...string) (*tape, string) {
 		b.(*net.TCPConn).CloseWrite()
 		<-half
 	}()
-	cmd := exec.Command("openssl", append([]string{"s_client", "-connect", l.Addr().String(), "-servername", "dynamodb.test"}, args...)...)
+	cmd := testenv.Command(t, "openssl", append([]string{"s_client", "-connect", l.Addr().String(), "-servername", "dynamodb.test"}, args...)...)
 	stdin, err := cmd.StdinPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -194,9 +190,9 @@ func viewOf(text string) (v opensslView, ok bool) {
 // stdNames maps OpenSSL's suite names to IANA's.
 func stdNames(t *testing.T) map[string]string {
 	t.Helper()
-	out, err := exec.Command("openssl", "ciphers", "-s", "-stdname", "-psk", "-srp", "ALL:COMPLEMENTOFALL:@SECLEVEL=0").Output()
+	out, err := testenv.Command(t, "openssl", "ciphers", "-s", "-stdname", "-psk", "-srp", "ALL:COMPLEMENTOFALL:@SECLEVEL=0").Output()
 	if err != nil {
-		t.Skipf("openssl ciphers: %v", err)
+		t.Fatalf("openssl ciphers: %v", err)
 	}
 	m := map[string]string{}
 	for line := range strings.Lines(string(out)) {
@@ -275,7 +271,7 @@ func TestAgainstOpenSSL(t *testing.T) {
 			t.Run(iana+version, func(t *testing.T) {
 				rec, text := s.connect(t, version, "-cipher", ossl+":@SECLEVEL=0", "-psk", "00112233445566778899aabbccddeeff", "-no_ticket")
 				if _, ok := viewOf(text); !ok {
-					t.Skipf("OpenSSL does not do this: %s", lastLines(text))
+					testenv.Beyond(t, "OpenSSL: %s", lastLines(text))
 				}
 				f := checkOpenSSL(t, rec, text, names, Options{})
 				certless := strings.Contains(iana, "_anon_") || strings.Contains(iana, "PSK_") && !strings.Contains(iana, "RSA_PSK")

@@ -8,10 +8,8 @@ import (
 	"io"
 	"net/netip"
 	"os"
-	"path/filepath"
 	"sort"
 	"strings"
-	"testing"
 
 	"github.com/google/gopacket"
 	"github.com/google/gopacket/layers"
@@ -19,25 +17,6 @@ import (
 
 	"github.com/dynwatch/dynwatch/analyze/session"
 )
-
-// corpusDir finds ../shared/corpus beside the repository, or skips.
-func corpusDir(tb testing.TB, sub string) string {
-	tb.Helper()
-	dir, err := os.Getwd()
-	if err != nil {
-		tb.Fatal(err)
-	}
-	for ; dir != "/"; dir = filepath.Dir(dir) {
-		if _, err := os.Stat(filepath.Join(dir, "go.mod")); err == nil {
-			break
-		}
-	}
-	path := filepath.Join(dir, "..", "shared", "corpus", sub)
-	if _, err := os.Stat(path); err != nil {
-		tb.Skipf("no corpus at %s", path)
-	}
-	return path
-}
 
 // tcpFlow is one TCP connection of a capture: the payload of both sides in the order of capture, as far as a simple
 // reassembly goes. It is for tests: everything is kept, and fragments are not put together.

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/dynwatch/dynwatch/analyze/session"
+	"github.com/dynwatch/dynwatch/internal/testenv"
 )
 
 func TestSniff(t *testing.T) {
@@ -90,7 +91,7 @@ func BenchmarkSniff(b *testing.B) {
 
 // BenchmarkHandshakes feeds the streams of all captures of the corpus that begin with TLS, as segments: many handshakes, little data.
 func BenchmarkHandshakes(b *testing.B) {
-	dir := corpusDir(b, "tls")
+	dir := testenv.Shared(b, "corpus", "tls")
 	files, _ := filepath.Glob(filepath.Join(dir, "*.pcap"))
 	var flows []*tcpFlow
 	total := 0

@@ -20,6 +20,7 @@ import (
 	"testing"
 
 	"github.com/dynwatch/dynwatch/analyze/session"
+	"github.com/dynwatch/dynwatch/internal/testenv"
 )
 
 // exchange is one connection between crypto/tls and itself, and what the two ends know of it.
@@ -320,7 +321,7 @@ func TestAgainstStandardLibrary(t *testing.T) {
 			}
 			x := converse(t, client, server)
 			if x.clientErr != nil {
-				t.Skipf("crypto/tls does not do this: %v", x.clientErr)
+				testenv.Beyond(t, "crypto/tls: %v", x.clientErr)
 			}
 			f := x.check(t, Options{}, false)
 			if retry := s.name == "HelloRetryRequest"; retry != (f.HelloRetryRequest != nil) || retry != (f.FirstHello != nil) {

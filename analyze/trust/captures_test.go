@@ -7,11 +7,12 @@ import (
 	"testing"
 
 	"github.com/dynwatch/dynwatch/analyze/session"
+	"github.com/dynwatch/dynwatch/internal/testenv"
 )
 
 func TestMadeCertificatesOfTheCorpus(t *testing.T) {
 	load := func(name string) []byte {
-		b, err := os.ReadFile(corpus(t, "dynamodb", "certs", name))
+		b, err := os.ReadFile(testenv.Shared(t, "corpus", "dynamodb", "certs", name))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -56,7 +57,7 @@ func TestMadeCertificatesOfTheCorpus(t *testing.T) {
 
 // What the DynamoDB captures show, by the pattern of their names; with the test roots allowed and with the genuine ones only.
 func TestDynamoDBCaptures(t *testing.T) {
-	b, err := os.ReadFile(corpus(t, "dynamodb", "certs", "test-roots.pem"))
+	b, err := os.ReadFile(testenv.Shared(t, "corpus", "dynamodb", "certs", "test-roots.pem"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -80,7 +81,7 @@ func TestDynamoDBCaptures(t *testing.T) {
 		{"mitmproxy-reverse-*.pcap", session.TrustPrivate, session.TrustPrivate, "mitmproxy"},
 	}
 	for _, tt := range tests {
-		files, err := filepath.Glob(filepath.Join(corpus(t, "dynamodb"), tt.pattern))
+		files, err := filepath.Glob(filepath.Join(testenv.Shared(t, "corpus", "dynamodb"), tt.pattern))
 		if err != nil || len(files) == 0 {
 			t.Fatalf("%s: %v", tt.pattern, err)
 		}
@@ -116,7 +117,7 @@ func TestGenuineAmazonChains(t *testing.T) {
 	}
 	for _, file := range []string{"sv-base64-decode-5885.pcap", "ndpi-tls_multiple_synack_different_seq.pcapng", "ndpi-tunnelbear.pcap"} {
 		found := 0
-		for _, h := range handshakes(t, corpus(t, "tls", file)) {
+		for _, h := range handshakes(t, testenv.Shared(t, "corpus", "tls", file)) {
 			r := s.Judge(h.chain, Query{Name: h.sni, At: h.at, TimeKnown: true})
 			if !r.Chain.AmazonNamed {
 				continue

@@ -17,17 +17,9 @@ import (
 	"github.com/google/gopacket"
 	"github.com/google/gopacket/layers"
 	"github.com/google/gopacket/pcapgo"
-)
 
-// corpus gives the path of a file or folder of the shared corpus, and skips the test where the corpus is not there.
-func corpus(t testing.TB, elem ...string) string {
-	t.Helper()
-	path := filepath.Join(append([]string{"..", "..", "..", "shared", "corpus"}, elem...)...)
-	if _, err := os.Stat(path); err != nil {
-		t.Skipf("no shared corpus beside the repository: %v", err)
-	}
-	return path
-}
+	"github.com/dynwatch/dynwatch/internal/testenv"
+)
 
 // handshake is what one TLS session in clear shows of the server's identity.
 type handshake struct {
@@ -274,7 +266,7 @@ func (h *handshake) signedParams() (params []byte, scheme uint16, signature []by
 // index reads INDEX.tsv of the TLS corpus.
 func index(t testing.TB) []map[string]string {
 	t.Helper()
-	f, err := os.Open(corpus(t, "tls", "INDEX.tsv"))
+	f, err := os.Open(testenv.Shared(t, "corpus", "tls", "INDEX.tsv"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -301,7 +293,7 @@ func index(t testing.TB) []map[string]string {
 // indexHandshakes are the handshakes of every capture of the TLS corpus, small ones only in short mode. They are read once.
 func indexHandshakes(t testing.TB) []handshake {
 	t.Helper()
-	folder := corpus(t, "tls")
+	folder := testenv.Shared(t, "corpus", "tls")
 	readOnce.Do(func() {
 		entries, err := os.ReadDir(folder)
 		if err != nil {

@@ -5,10 +5,11 @@ import (
 	"encoding/asn1"
 	"encoding/hex"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/dynwatch/dynwatch/internal/testenv"
 )
 
 // rdns makes a name of RDNs, each given as attributes.
@@ -88,13 +89,12 @@ func TestFormatDN(t *testing.T) {
 }
 
 func TestFormatDNAsOpenSSLPrintsIt(t *testing.T) {
-	openssl := opensslPath(t)
 	for _, tt := range dnTests {
 		file := filepath.Join(t.TempDir(), "c.der")
 		if err := os.WriteFile(file, handmade{issuer: tt.raw}.der(t), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		out, err := exec.Command(openssl, "x509", "-inform", "DER", "-in", file, "-noout", "-issuer", "-nameopt", "RFC2253").CombinedOutput()
+		out, err := testenv.Command(t, "openssl", "x509", "-inform", "DER", "-in", file, "-noout", "-issuer", "-nameopt", "RFC2253").CombinedOutput()
 		if err != nil {
 			t.Errorf("%s: %v: %s", tt.name, err, out)
 			continue
@@ -103,15 +103,6 @@ func TestFormatDNAsOpenSSLPrintsIt(t *testing.T) {
 			t.Errorf("%s: OpenSSL prints %q, we %q", tt.name, got, tt.want)
 		}
 	}
-}
-
-func opensslPath(t testing.TB) string {
-	t.Helper()
-	path, err := exec.LookPath("openssl")
-	if err != nil {
-		t.Skip("no openssl on this host")
-	}
-	return path
 }
 
 func TestCanonicalNames(t *testing.T) {

@@ -8,17 +8,17 @@ import (
 	"math/big"
 	"net"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strconv"
 	"testing"
 	"time"
 
 	"github.com/dynwatch/dynwatch/analyze/session"
+	"github.com/dynwatch/dynwatch/internal/testenv"
 )
 
 // opensslAccepts asks `openssl verify` about a chain under one root.
-func opensslAccepts(t *testing.T, openssl string, root *identity, chain []*identity, at time.Time) (bool, string) {
+func opensslAccepts(t *testing.T, root *identity, chain []*identity, at time.Time) (bool, string) {
 	t.Helper()
 	dir := t.TempDir()
 	write := func(name string, ids ...*identity) string {
@@ -37,12 +37,11 @@ func opensslAccepts(t *testing.T, openssl string, root *identity, chain []*ident
 	if len(chain) > 1 {
 		args = append(args, "-untrusted", write("rest.pem", chain[1:]...))
 	}
-	out, err := exec.Command(openssl, append(args, write("leaf.pem", chain[0]))...).CombinedOutput()
+	out, err := testenv.Command(t, "openssl", append(args, write("leaf.pem", chain[0]))...).CombinedOutput()
 	return err == nil, string(out)
 }
 
 func TestOpenSSLComesToTheSameConclusion(t *testing.T) {
-	openssl := opensslPath(t)
 	w := newWorld(t)
 	expiredM := issue(t, spec{name: dn("Expired", "Example"), ca: true, to: now.AddDate(0, 0, -1), from: now.AddDate(-1, 0, 0)}, w.corp)
 	renewedM := issue(t, spec{name: dn("Expired", "Example"), ca: true, key: expiredM.key}, w.corp)
@@ -129,7 +128,7 @@ func TestOpenSSLComesToTheSameConclusion(t *testing.T) {
 	accepted := 0
 	for _, tt := range tests {
 		r := s.Judge(ders(tt.chain...), Query{Name: host, At: tt.at, TimeKnown: true})
-		want, out := opensslAccepts(t, openssl, w.corp, tt.chain, tt.at)
+		want, out := opensslAccepts(t, w.corp, tt.chain, tt.at)
 		if want {
 			accepted++
 		}

@@ -19,20 +19,16 @@ import (
 	"github.com/google/gopacket/pcapgo"
 
 	"github.com/dynwatch/dynwatch/internal/flow"
+	"github.com/dynwatch/dynwatch/internal/testenv"
 )
 
-// corpusPattern matches the captures of the corpus, which is not part of this repository.
-const corpusPattern = "../../../shared/corpus/*/*.pcap*"
-
-// corpusFiles lists them, or skips the test.
+// corpusFiles lists the captures of the corpus, which is not part of this repository, or skips the test.
 func corpusFiles(t testing.TB) []string {
 	t.Helper()
-	files, err := filepath.Glob(corpusPattern)
-	if err != nil {
-		t.Fatal(err)
-	}
+	testenv.Shared(t, "corpus")
+	files := testenv.SharedFiles(t, "corpus", "*", "*.pcap*")
 	if len(files) == 0 {
-		t.Skip("no ../shared/corpus beside the repository")
+		t.Fatal("a corpus without captures")
 	}
 	return files
 }
@@ -176,7 +172,7 @@ func readIndex(t testing.TB, path string) []map[string]string {
 	t.Helper()
 	text, err := os.ReadFile(path)
 	if err != nil {
-		t.Skipf("no index of the corpus: %v", err)
+		t.Fatal(err)
 	}
 	lines := strings.Split(strings.TrimSuffix(string(text), "\n"), "\n")
 	names := strings.Split(lines[0], "\t")
@@ -245,12 +241,8 @@ func parsePort(t testing.TB, s string) uint16 {
 
 // The corpus has one session captured, sent and wrapped in many ways; what comes out of the wrapping is the same, segment by segment.
 func TestWrappingsOfOneSessionDecodeAlike(t *testing.T) {
-	dir := filepath.Join(filepath.Dir(filepath.Dir(corpusFiles(t)[0])), "tls")
 	session := func(file string) []flow.Segment {
-		path := filepath.Join(dir, file)
-		if _, err := os.Stat(path); err != nil {
-			t.Skip(err)
-		}
+		path := testenv.Shared(t, "corpus", "tls", file)
 		d := New(Options{})
 		var segs []flow.Segment
 		for _, f := range readCapture(t, path) {

@@ -1,7 +1,6 @@
 package decode
 
 import (
-	"path/filepath"
 	"slices"
 	"testing"
 	"unsafe"
@@ -10,6 +9,7 @@ import (
 	"github.com/google/gopacket/layers"
 
 	"github.com/dynwatch/dynwatch/internal/flow"
+	"github.com/dynwatch/dynwatch/internal/testenv"
 )
 
 var fuzzLinks = []LinkType{LinkEthernet, LinkRaw, LinkSLL, LinkSLL2, LinkNull, LinkLoop, LinkPPP, LinkPPPHDLC, LinkPPPEther, LinkCiscoHDLC,
@@ -33,8 +33,7 @@ func FuzzDecode(f *testing.F) {
 	f.Add(uint8(8), cat([]byte{0x11, 0, 0, 1}, u16(2+len(tcp4)), u16(pppIPv4), tcp4), uint16(0))
 	f.Add(uint8(0), eth(8+len(tcp4), cat([]byte{0xaa, 0xaa, 3, 0, 0, 0}, u16(typeIPv4), tcp4)), uint16(0))
 	f.Add(uint8(1), ip4(protoUDP, udp(50000, 53, []byte("q"))), uint16(0))
-	files, _ := filepath.Glob(corpusPattern) // absent, there are fewer seeds
-	for _, path := range files {
+	for _, path := range testenv.SharedFiles(f, "corpus", "*", "*.pcap*") { // absent, there are fewer seeds
 		for _, frame := range readCapture(f, path) {
 			if l := slices.Index(fuzzLinks, frame.link); l >= 0 {
 				f.Add(uint8(l), frame.data, uint16(0))

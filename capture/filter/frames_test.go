@@ -12,6 +12,8 @@ import (
 	"testing"
 
 	"github.com/google/gopacket/pcapgo"
+
+	"github.com/dynwatch/dynwatch/internal/testenv"
 )
 
 // Frames are built byte by byte: what they test is where the bytes stand. Checksums are left zero, no filter looks at them.
@@ -257,9 +259,10 @@ func truncated(frames [][]byte) [][]byte {
 
 // corpus calls f with the packets of the corpus beside the repository, at most perFile of each file. It skips where there is none.
 func corpus(t *testing.T, perFile int, f func(link uint32, frame []byte, wireLen int)) {
-	files, _ := filepath.Glob(filepath.Join("..", "..", "..", "shared", "corpus", "*", "*.pcap"))
+	testenv.Shared(t, "corpus")
+	files := testenv.SharedFiles(t, "corpus", "*", "*.pcap")
 	if len(files) == 0 {
-		t.Skip("no corpus beside the repository (../shared/corpus)")
+		t.Fatal("a corpus without captures")
 	}
 	for _, name := range files {
 		r, err := os.Open(name)

@@ -6,6 +6,8 @@ import (
 	"math/rand/v2"
 	"strings"
 	"testing"
+
+	"github.com/dynwatch/dynwatch/internal/testenv"
 )
 
 var randomExpressions = flag.Int("random", 150, "how many random expressions to compare with this machine's libpcap")
@@ -120,12 +122,7 @@ func deliberate(theirs, ours string) bool {
 // TestRandomExpressions compares expressions that nobody wrote with this machine's libpcap. The sequence is always the same; -random
 // makes it longer.
 func TestRandomExpressions(t *testing.T) {
-	if _, err := tcpdumpVersion(); err != nil {
-		t.Skip("no tcpdump on this machine")
-	}
-	if testing.Short() {
-		t.Skip("runs tcpdump for every expression")
-	}
+	testenv.Slow(t, "runs tcpdump for every expression")
 	w := writer{rand.New(rand.NewPCG(1, 2))}
 	all := frames(t, "EN10MB")
 	compared, bothRefuse, reordered := 0, 0, 0

@@ -15,9 +15,9 @@ import (
 
 	"github.com/google/gopacket"
 	"github.com/google/gopacket/pcapgo"
-)
 
-const corpus = "../../../shared/corpus"
+	"github.com/dynwatch/dynwatch/internal/testenv"
+)
 
 // oracle reads a file by gopacket, up to the first error.
 func oracle(t *testing.T, file []byte) (packets []Packet, err error) {
@@ -87,9 +87,7 @@ func TestSamplesAgreeWithGopacket(t *testing.T) {
 }
 
 func TestCorpusAgreesWithGopacket(t *testing.T) {
-	if _, err := os.Stat(corpus); err != nil {
-		t.Skipf("no corpus: %v", err)
-	}
+	corpus := testenv.Shared(t, "corpus")
 	// A count in the index is tshark's.
 	index := map[string]int{}
 	if f, err := os.Open(filepath.Join(corpus, "tls", "INDEX.tsv")); err == nil {

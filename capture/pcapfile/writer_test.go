@@ -5,11 +5,12 @@ import (
 	"encoding/binary"
 	"errors"
 	"math"
-	"os/exec"
 	"reflect"
 	"strings"
 	"testing"
 	"unicode/utf8"
+
+	"github.com/dynwatch/dynwatch/internal/testenv"
 )
 
 // wrote is a file made by the Writer.
@@ -160,16 +161,12 @@ func TestAWriteErrorStays(t *testing.T) {
 }
 
 func TestTsharkReadsWhatTheWriterWrote(t *testing.T) {
-	tshark, err := exec.LookPath("tshark")
-	if err != nil {
-		t.Skipf("tshark is not installed: %v", err)
-	}
 	file := wrote(t, WriterOptions{Hardware: "x86_64", OS: "Linux", Application: "dynwatch 1.0"}, func(w *Writer) {
 		must(t, w.WritePacket(&Packet{Link: 1, Time: 1_700_000_000_123_456_789, TimeKnown: true, Data: payload(60, 1), Length: 1500}, "eth0", "plaintext [critical] Grüße"))
 		must(t, w.WritePacket(&Packet{Link: 101, Time: 1_700_000_001_000_000_000, TimeKnown: true, Data: payload(41, 1), Length: 41}, "tun0"))
 		must(t, w.WriteStatistics(1, "eth0", 1_700_000_002_000_000_000, 10, 2))
 	})
-	cmd := exec.Command(tshark, "-n", "-r", writeFile(t, "a.pcapng", file), "-T", "fields", "-E", "separator=;",
+	cmd := testenv.Command(t, "tshark", "-n", "-r", writeFile(t, "a.pcapng", file), "-T", "fields", "-E", "separator=;",
 		"-e", "frame.number", "-e", "frame.time_epoch", "-e", "frame.cap_len", "-e", "frame.len", "-e", "frame.interface_name", "-e", "frame.comment")
 	out, err := cmd.Output()
 	if err != nil {

@@ -6,11 +6,12 @@ import (
 	"errors"
 	"io"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
+
+	"github.com/dynwatch/dynwatch/internal/testenv"
 )
 
 // samplePath and sampleCA are the repository's sample.
@@ -125,17 +126,14 @@ func (full) Write([]byte) (int, error) {
 	return 0, errors.New("write /dev/stdout: no space left on device")
 }
 
-// tshark reads a capture and prints some fields of each packet; it skips the test where tshark is not installed.
+// tshark reads a capture and prints some fields of each packet.
 func tshark(t *testing.T, path string, fields ...string) string {
 	t.Helper()
-	if _, err := exec.LookPath("tshark"); err != nil {
-		t.Skip("tshark is not installed (scripts/packages.txt)")
-	}
 	args := []string{"-n", "-r", path, "-T", "fields"}
 	for _, f := range fields {
 		args = append(args, "-e", f)
 	}
-	cmd := exec.Command("tshark", args...)
+	cmd := testenv.Command(t, "tshark", args...)
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
 	out, err := cmd.Output()

@@ -11,10 +11,9 @@ import (
 	"strconv"
 	"strings"
 	"testing"
-)
 
-// corpusDir is where public and recorded captures with their expected results lie, beside the repository.
-const corpusDir = "../../../shared/corpus"
+	"github.com/dynwatch/dynwatch/internal/testenv"
+)
 
 // record is the part of a JSON line that these tests compare.
 type record struct {
@@ -83,7 +82,7 @@ func readIndex(t *testing.T, path string) []map[string]string {
 	t.Helper()
 	f, err := os.Open(path)
 	if err != nil {
-		t.Skipf("the corpus is not beside the repository: %v", err)
+		t.Fatal(err)
 	}
 	defer f.Close()
 	var header []string
@@ -134,7 +133,7 @@ func verdictWord(r record) string {
 }
 
 func TestEveryRecordedDynamoDBSessionIsJudgedRight(t *testing.T) {
-	dir := filepath.Join(corpusDir, "dynamodb")
+	dir := testenv.Shared(t, "corpus", "dynamodb")
 	rows := readIndex(t, filepath.Join(dir, "INDEX.tsv"))
 	byFile := make(map[string][]map[string]string)
 	var files []string
@@ -266,7 +265,7 @@ func versionName(s string) string {
 }
 
 func TestEveryPublicTLSSessionIsReadRight(t *testing.T) {
-	dir := filepath.Join(corpusDir, "tls")
+	dir := testenv.Shared(t, "corpus", "tls")
 	rows := readIndex(t, filepath.Join(dir, "INDEX.tsv"))
 	byFile := make(map[string][]map[string]string)
 	var files []string

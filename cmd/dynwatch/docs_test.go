@@ -3,7 +3,6 @@ package main
 import (
 	"encoding/json"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"reflect"
 	"slices"
@@ -14,6 +13,7 @@ import (
 	"github.com/dynwatch/dynwatch/analyze/tlswire"
 	"github.com/dynwatch/dynwatch/capture"
 	"github.com/dynwatch/dynwatch/internal/output"
+	"github.com/dynwatch/dynwatch/internal/testenv"
 )
 
 func readDoc(t *testing.T, name string) string {
@@ -96,9 +96,7 @@ func TestEveryCounterOfTheAnalysisIsInTheSummary(t *testing.T) {
 
 // TestExamplesForJQ runs the examples of docs/output.md.
 func TestExamplesForJQ(t *testing.T) {
-	if _, err := exec.LookPath("jq"); err != nil {
-		t.Skip("jq is not installed (scripts/packages.txt)")
-	}
+	testenv.Tool(t, "jq")
 	doc := readDoc(t, "docs/output.md")
 	n := 0
 	for line := range strings.Lines(doc) {
@@ -113,7 +111,7 @@ func TestExamplesForJQ(t *testing.T) {
 		if status != 0 {
 			t.Errorf("%s: status %d: %s", left, status, stderr)
 		}
-		jq := exec.Command("sh", "-c", "jq "+right)
+		jq := testenv.Command(t, "sh", "-c", "jq "+right)
 		jq.Stdin = strings.NewReader(out)
 		got, err := jq.CombinedOutput()
 		if err != nil || len(strings.TrimSpace(string(got))) == 0 {

@@ -3,13 +3,14 @@ package main
 import (
 	"bytes"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
 	"unicode/utf8"
 
 	"github.com/spf13/cobra"
+
+	"github.com/dynwatch/dynwatch/internal/testenv"
 )
 
 // everyCommand calls f with each command that a user can call.
@@ -84,14 +85,11 @@ func TestCompletionScriptsParse(t *testing.T) {
 			if status != 0 || stderr != "" || len(script) < 1000 {
 				t.Fatalf("status %d, %d bytes, %s", status, len(script), stderr)
 			}
-			if _, err := exec.LookPath(check[0]); err != nil {
-				t.Skipf("%s is not installed (scripts/packages.txt)", shell)
-			}
 			path := filepath.Join(t.TempDir(), "script")
 			if err := os.WriteFile(path, []byte(script), 0o600); err != nil {
 				t.Fatal(err)
 			}
-			if out, err := exec.Command(check[0], append(check[1:], path)...).CombinedOutput(); err != nil {
+			if out, err := testenv.Command(t, check[0], append(check[1:], path)...).CombinedOutput(); err != nil {
 				t.Errorf("%v: %s", err, out)
 			}
 		})
@@ -166,11 +164,8 @@ func TestManPagesRender(t *testing.T) {
 	}
 	for _, tool := range [][]string{{"groff", "-man", "-Tutf8", "-ww", "-z"}, {"mandoc", "-Tlint", "-Wwarning"}} {
 		t.Run(tool[0], func(t *testing.T) {
-			if _, err := exec.LookPath(tool[0]); err != nil {
-				t.Skipf("%s is not installed", tool[0])
-			}
 			for _, page := range pages {
-				if out, err := exec.Command(tool[0], append(tool[1:], page)...).CombinedOutput(); err != nil || len(bytes.TrimSpace(out)) > 0 {
+				if out, err := testenv.Command(t, tool[0], append(tool[1:], page)...).CombinedOutput(); err != nil || len(bytes.TrimSpace(out)) > 0 {
 					t.Errorf("%s: %v\n%s", filepath.Base(page), err, out)
 				}
 			}

@@ -18,6 +18,7 @@ import (
 	"golang.org/x/net/http2/hpack"
 
 	"github.com/dynwatch/dynwatch/internal/synth"
+	"github.com/dynwatch/dynwatch/internal/testenv"
 )
 
 // What a service would not like to find in a report. None is a real one.
@@ -241,14 +242,11 @@ func TestNoSecretLeaves(t *testing.T) {
 var secretField = regexp.MustCompile(`(?i)(?:(?:\r\n|^)(?:proxy-authorization|cookie|set-cookie|x-amz-security-token): *(?:basic +)?([^\r\n]{8,})|Signature=([0-9a-f]{32,})|Credential=([A-Z0-9]{12,})/|"(?:S|N)": ?"([^"]{9,})"|"TableName": ?"([^"]{4,})")`)
 
 func TestNoRecordedSecretLeaves(t *testing.T) {
-	dir := filepath.Join(corpusDir, "dynamodb")
+	dir := testenv.Shared(t, "corpus", "dynamodb")
 	var files []string
 	for _, pattern := range []string{"connect-*.pcap", "http-*.pcap", "awsaddr*-http-*.pcap", "dax-plaintext-*.pcap", "midstream-http.pcap"} {
 		found, _ := filepath.Glob(filepath.Join(dir, pattern))
 		files = append(files, found...)
-	}
-	if len(files) == 0 {
-		t.Skip("the corpus is not beside the repository")
 	}
 	slices.Sort(files)
 	found := 0
@@ -282,17 +280,14 @@ func TestNoRecordedSecretLeaves(t *testing.T) {
 
 // TestTheCopyHasNoApplicationDataWithoutEncryption: with a NULL suite the records behind the handshake are in clear.
 func TestTheCopyHasNoApplicationDataWithoutEncryption(t *testing.T) {
-	file := filepath.Join(corpusDir, "tls", "dw-weak-null.pcap")
-	if _, err := os.Stat(file); err != nil {
-		t.Skipf("the corpus is not beside the repository: %v", err)
-	}
+	file := testenv.Shared(t, "corpus", "tls", "dw-weak-null.pcap")
 	data, err := os.ReadFile(file)
 	if err != nil {
 		t.Fatal(err)
 	}
 	const clear = "HTTP/1."
 	if !bytes.Contains(data, []byte(clear)) {
-		t.Skip("no request in clear in this capture")
+		t.Fatal("no request in clear in this capture")
 	}
 	for name, text := range everyOutput(t, file) {
 		if strings.Contains(text, clear) {

@@ -8,6 +8,8 @@ import (
 	"testing"
 
 	"github.com/santhosh-tekuri/jsonschema/v6"
+
+	"github.com/dynwatch/dynwatch/internal/testenv"
 )
 
 // eventSchema compiles the contract of docs/events.schema.json.
@@ -36,17 +38,14 @@ func eventSchema(t *testing.T) *jsonschema.Schema {
 // TestEveryLineIsByTheSchema judges every capture at hand with everything turned on, and holds each line to the schema.
 func TestEveryLineIsByTheSchema(t *testing.T) {
 	schema := eventSchema(t)
-	files := []string{samplePath}
-	for _, pattern := range []string{"dynamodb/*.pcap*", "tls/*.pcap*"} {
-		found, _ := filepath.Glob(filepath.Join(corpusDir, pattern))
-		files = append(files, found...)
-	}
-	roots := filepath.Join(corpusDir, "dynamodb/certs/test-roots.pem")
+	files := append([]string{samplePath}, testenv.SharedFiles(t, "corpus", "dynamodb", "*.pcap*")...)
+	files = append(files, testenv.SharedFiles(t, "corpus", "tls", "*.pcap*")...)
+	roots := testenv.SharedFiles(t, "corpus", "dynamodb", "certs", "test-roots.pem")
 	lines, kinds := 0, make(map[string]int)
 	for _, file := range files {
 		args := []string{"capture", "-r", file, "-o", "json", "--all", "--tables", "--allow-region", "eu-west-1", "--allow-kind", "interface", "--min-version", "1.3"}
-		if _, err := os.Stat(roots); err == nil {
-			args = append(args, "--allow-ca", roots)
+		for _, root := range roots {
+			args = append(args, "--allow-ca", root)
 		}
 		base := strings.TrimSuffix(strings.TrimSuffix(filepath.Base(file), "ng"), ".pcap")
 		for _, keys := range []string{filepath.Join(filepath.Dir(file), "keys", base+".keylog"), filepath.Join(filepath.Dir(file), base+".keys")} {

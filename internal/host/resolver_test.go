@@ -3,7 +3,6 @@ package host
 import (
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"reflect"
 	"strconv"
@@ -13,6 +12,7 @@ import (
 	"time"
 
 	"github.com/dynwatch/dynwatch/internal/flow"
+	"github.com/dynwatch/dynwatch/internal/testenv"
 )
 
 // fakeHost is a root directory with a proc file system, users and the kubelet's directories, and a clock.
@@ -328,9 +328,9 @@ func TestLookupOfThisProcess(t *testing.T) {
 }
 
 func TestLookupOfAProcessThatHasExited(t *testing.T) {
-	cmd := exec.Command("sleep", "1000")
+	cmd := testenv.Command(t, "sleep", "1000")
 	if err := cmd.Start(); err != nil {
-		t.Skipf("no program sleep: %v", err)
+		t.Fatal(err)
 	}
 	r := New(Options{Patience: time.Minute})
 	p := flow.Process{PID: cmd.Process.Pid}
@@ -349,23 +349,18 @@ func TestLookupOfAProcessThatHasExited(t *testing.T) {
 
 // TestCgroupOutlivesItsProcesses makes a cgroup with the name of a container's and asks by its id alone.
 func TestCgroupOutlivesItsProcesses(t *testing.T) {
-	if os.Geteuid() != 0 {
-		if os.Getenv("CI") == "true" {
-			t.Fatal("needs root")
-		}
-		t.Skip("needs CAP_DAC_READ_SEARCH and the right to make a cgroup")
-	}
+	testenv.Root(t)
 	mounts, err := os.ReadFile("/proc/self/mounts")
 	if err != nil {
 		t.Fatal(err)
 	}
 	root := FindCgroup2(string(mounts))
 	if root == "" {
-		t.Skip("no cgroup2 is mounted")
+		testenv.Lacks(t, "no cgroup2 is mounted")
 	}
 	dir := filepath.Join(root, "docker-"+idA+".scope")
 	if err := os.Mkdir(dir, 0o755); err != nil {
-		t.Skipf("cgroup2 is not writable: %v", err)
+		testenv.Lacks(t, "cgroup2 is not writable: %v", err)
 	}
 	defer syscall.Rmdir(dir)
 	info, err := os.Stat(dir)

@@ -9,6 +9,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/dynwatch/dynwatch/internal/testenv"
 )
 
 // TestMain runs as the child that gives its rights up, when told to: rights cannot be had again, so no test may do it in process.
@@ -58,7 +60,7 @@ func TestDropKeepsOnlyWhatIsNamed(t *testing.T) {
 	}
 	got := strings.TrimSpace(string(out))
 	if got == "unsupported" {
-		t.Skip("this test binary uses cgo, where threads cannot be reached; the program itself is built without")
+		testenv.Beyond(t, "a test binary with cgo, where threads cannot be reached; the program itself is built without")
 	}
 	want := "kept " + (before & SetOf(unix.CAP_NET_RAW, unix.CAP_SYS_PTRACE)).String()
 	if got != want {
