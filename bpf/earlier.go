@@ -10,11 +10,25 @@ import (
 )
 
 // needsEarlier is what the iterator asks of the kernel.
-const needsEarlier = "Linux 5.12 with BTF (CONFIG_DEBUG_INFO_BTF)"
+const needsEarlier = "Linux 5.12 with BTF (CONFIG_DEBUG_INFO_BTF), and no lockdown=confidentiality"
 
 // FindEarlier finds the connections to followed addresses and ports that were open before Attach, and has the kernel follow them: each is an event
 // without payload whose Opener is Earlier. Only processes of the caller's PID namespace are seen.
-func (s *Socket) FindEarlier() (err error) {
+//
+// An iterator in the kernel does it where there can be one, as the kernel says when it is loaded. Elsewhere they are looked up in /proc, and
+// taken hold of one by one (pidfd_getfd, Linux 5.6), which wants CAP_SYS_PTRACE.
+func (s *Socket) FindEarlier() error {
+	refused := s.findByIterator()
+	if refused == nil {
+		return nil
+	}
+	if err := s.findByFiles("/proc"); err != nil {
+		return errors.Join(err, refused)
+	}
+	return nil
+}
+
+func (s *Socket) findByIterator() (err error) {
 	const what = "list connections that are open already"
 	spec, err := loadEarlier()
 	if err != nil {

@@ -1,8 +1,10 @@
 package bpf
 
 import (
+	"errors"
 	"fmt"
 
+	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/btf"
 )
 
@@ -10,6 +12,18 @@ import (
 type kernelFields struct {
 	taskGroupLeader, taskStartBoottime uint32
 	sockNet, netInum                   uint32
+}
+
+// apply puts the offsets into the objects.
+func (f kernelFields) apply(connect, packet *ebpf.CollectionSpec) error {
+	return errors.Join(
+		connect.Variables["task_group_leader"].Set(f.taskGroupLeader),
+		connect.Variables["task_start_boottime"].Set(f.taskStartBoottime),
+		connect.Variables["sock_net"].Set(f.sockNet),
+		connect.Variables["net_inum"].Set(f.netInum),
+		packet.Variables["sock_net"].Set(f.sockNet),
+		packet.Variables["net_inum"].Set(f.netInum),
+	)
 }
 
 // readKernelFields looks the offsets up in the kernel's BTF. They are looked up here rather than relocated in the program (CO-RE), because

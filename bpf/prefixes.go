@@ -26,6 +26,7 @@ func (s *Socket) SetPrefixes(prefixes []netip.Prefix) error {
 	}
 	defer set.Close() // the outer map holds it
 	keys := make([]packetPrefix, 0, len(prefixes))
+	var wanted prefixSet
 	for _, p := range prefixes {
 		if !p.IsValid() {
 			return fmt.Errorf("prefix %s: not valid", p)
@@ -34,6 +35,7 @@ func (s *Socket) SetPrefixes(prefixes []netip.Prefix) error {
 		if p.Addr().Is4() {
 			bits += 96
 		}
+		wanted.add(p)
 		keys = append(keys, packetPrefix{Bits: uint32(bits), Addr: flow.IPFrom(p.Addr())})
 	}
 	if err := fill(set, keys); err != nil {
@@ -42,6 +44,7 @@ func (s *Socket) SetPrefixes(prefixes []netip.Prefix) error {
 	if err := s.connect.Prefixes.Put(uint32(0), set); err != nil {
 		return fmt.Errorf("put the set of prefixes in place: %w", err)
 	}
+	s.wanted = wanted
 	return nil
 }
 

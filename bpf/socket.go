@@ -12,7 +12,6 @@ import (
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/link"
 	"github.com/cilium/ebpf/ringbuf"
-	"github.com/cilium/ebpf/rlimit"
 )
 
 // DefaultRing is the size of the ring buffer in bytes. At its worst, a storm of connections to DynamoDB, an event is some 2 KB and the
@@ -42,7 +41,8 @@ type Config struct {
 	Ring int
 }
 
-// Socket is the loaded connect and packet programs. SetPrefixes, Decide, Counters and Flush may be called by any goroutine, Read by one.
+// Socket is the loaded connect and packet programs. SetPrefixes, Decide, Counters and Flush may be called by any goroutine, Read by one, and
+// FindEarlier by none beside it.
 type Socket struct {
 	connect connectObjects
 	packet  packetObjects
@@ -52,7 +52,10 @@ type Socket struct {
 
 	prefixes      sync.Mutex // one swap at a time
 	innerPrefixes *ebpf.MapSpec
+	wanted        prefixSet // what is in place; guarded by prefixes
 	ports         [MaxPorts]uint16
+	cgroup        string  // as of Attach
+	earlier       []Event // to be read before what is in the ring
 
 	// Limits says what works less than fully on this kernel.
 	Limits []string
@@ -63,9 +66,6 @@ const needs = "Linux 5.10 with CONFIG_CGROUP_BPF"
 
 // Load loads the programs. Nothing is watched until Attach.
 func Load(c Config) (*Socket, error) {
-	if err := rlimit.RemoveMemlock(); err != nil {
-		return nil, explain("raise RLIMIT_MEMLOCK", needs, err)
-	}
 	connect, err := loadConnect()
 	if err != nil {
 		return nil, err
@@ -78,9 +78,10 @@ func Load(c Config) (*Socket, error) {
 	if err := c.apply(s, connect, packet); err != nil {
 		return nil, err
 	}
+	limited := raiseMemlock()
 	if err := s.load(connect, packet); err != nil {
 		s.Close()
-		return nil, err
+		return nil, withMemlock(err, limited)
 	}
 	for _, name := range c.Names {
 		if err := s.packet.Names.Put(hashName(name), packetReasonBY_NAME); err != nil {
@@ -90,7 +91,7 @@ func Load(c Config) (*Socket, error) {
 	}
 	if err := s.SetPrefixes(nil); err != nil {
 		s.Close()
-		return nil, err
+		return nil, withMemlock(err, limited)
 	}
 	if s.reader, err = ringbuf.NewReader(s.connect.Events); err != nil {
 		s.Close()
@@ -147,21 +148,13 @@ func (s *Socket) load(connect, packet *ebpf.CollectionSpec) error {
 }
 
 func (s *Socket) loadWith(connect, packet *ebpf.CollectionSpec, f kernelFields) error {
-	err := errors.Join(
-		connect.Variables["task_group_leader"].Set(f.taskGroupLeader),
-		connect.Variables["task_start_boottime"].Set(f.taskStartBoottime),
-		connect.Variables["sock_net"].Set(f.sockNet),
-		connect.Variables["net_inum"].Set(f.netInum),
-		packet.Variables["sock_net"].Set(f.sockNet),
-		packet.Variables["net_inum"].Set(f.netInum),
-	)
-	if err != nil {
+	if err := f.apply(connect, packet); err != nil {
 		return err
 	}
 	if err := connect.LoadAndAssign(&s.connect, nil); err != nil {
 		return explain("load the connect programs", needs, err)
 	}
-	err = packet.LoadAndAssign(&s.packet, &ebpf.CollectionOptions{MapReplacements: s.shared()})
+	err := packet.LoadAndAssign(&s.packet, &ebpf.CollectionOptions{MapReplacements: s.shared()})
 	if err != nil {
 		err = errors.Join(explain("load the packet programs", needs, err), s.connect.Close())
 		s.connect = connectObjects{}
@@ -202,6 +195,7 @@ func (s *Socket) Attach(cgroup string) error {
 	} else if err = CheckCgroup(cgroup); err != nil {
 		return err
 	}
+	s.cgroup = cgroup
 	// Packets first: a connection that is noted is then seen from its first packet on.
 	for _, a := range []struct {
 		name string
@@ -254,6 +248,10 @@ var (
 // Read fills e with the next event, waiting until deadline for one. ErrDeadline: there was none. ErrFlushed: Flush was called, and all
 // that was there has been read.
 func (s *Socket) Read(e *Event, deadline time.Time) error {
+	if len(s.earlier) > 0 {
+		*e, s.earlier = s.earlier[0], s.earlier[1:]
+		return nil
+	}
 	s.reader.SetDeadline(deadline)
 	if err := s.reader.ReadInto(&s.record); err != nil {
 		return err

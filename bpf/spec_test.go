@@ -3,39 +3,11 @@ package bpf
 import (
 	"maps"
 	"reflect"
-	"slices"
 	"testing"
 	"unsafe"
 
 	"github.com/cilium/ebpf"
-	"github.com/cilium/ebpf/asm"
 )
-
-// helpers510 are the helpers that tier 0 may call: all are there for its program types in Linux 5.10.
-var helpers510 = []asm.BuiltinFunc{
-	asm.FnMapLookupElem, asm.FnMapUpdateElem, asm.FnMapDeleteElem, asm.FnTcpSock, asm.FnKtimeGetNs, asm.FnGetCurrentPidTgid, asm.FnGetCurrentUidGid, asm.FnGetCurrentComm, asm.FnGetCurrentTask,
-	asm.FnGetSocketCookie, asm.FnGetNetnsCookie, asm.FnGetCurrentCgroupId, asm.FnSkbLoadBytes, asm.FnSkFullsock, asm.FnSkStorageGet,
-	asm.FnSkStorageDelete, asm.FnRingbufReserve, asm.FnRingbufSubmit, asm.FnProbeReadKernel,
-}
-
-func TestTierZeroNeedsNothingNewerThan510(t *testing.T) {
-	for name, load := range map[string]func() (*ebpf.CollectionSpec, error){"connect": loadConnect, "packet": loadPacket} {
-		spec, err := load()
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, p := range spec.Programs {
-			for _, ins := range p.Instructions {
-				if ins.IsBuiltinCall() && !slices.Contains(helpers510, asm.BuiltinFunc(ins.Constant)) {
-					t.Errorf("%s: %s calls %v", name, p.Name, asm.BuiltinFunc(ins.Constant))
-				}
-				if ins.OpCode.Class() == asm.StXClass && ins.OpCode.Mode() == asm.AtomicMode && ins.Constant != 0 {
-					t.Errorf("%s: %s has an atomic that 5.10 does not: %v", name, p.Name, ins)
-				}
-			}
-		}
-	}
-}
 
 func TestObjectsHoldWhatTheLoaderExpects(t *testing.T) {
 	type program struct {

@@ -1,0 +1,273 @@
+package bpf
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/cilium/ebpf"
+	"golang.org/x/sys/unix"
+
+	"github.com/dynwatch/dynwatch/internal/flow"
+)
+
+const (
+	// earlierBudget is EARLIER_BUDGET of earlier.bpf.c.
+	earlierBudget = 4096
+	// maxOpenFiles bounds how many open files of how many processes are looked at.
+	maxOpenFiles = 1 << 22
+)
+
+// findByFiles finds what the iterator finds, from user space: the wanted sockets of every network namespace by /proc/PID/net/tcp, who has them open by
+// /proc/PID/fd. A copy of the descriptor (pidfd_getfd) is the key of the socket's storage, and is given back at once. What a process
+// opens or closes meanwhile is no error.
+func (s *Socket) findByFiles(proc string) error {
+	pids, err := processes(proc)
+	if err != nil {
+		return fmt.Errorf("list processes: %w", err)
+	}
+	s.prefixes.Lock()
+	wanted := s.wanted
+	s.prefixes.Unlock()
+	sockets := openSockets(proc, pids, func(dst netip.AddrPort) Reason {
+		switch {
+		case wanted.contains(dst.Addr()):
+			return ByRange
+		case slices.Contains(s.ports[:], dst.Port()):
+			return ByPort
+		}
+		return 0
+	})
+	var (
+		failed error
+		missed int
+		looked int
+	)
+	for _, pid := range pids {
+		if len(sockets) == 0 {
+			break
+		}
+		p := process{proc: proc, pid: pid, cgroup: s.cgroup}
+		for fd, inode := range p.sockets() {
+			if looked++; looked > maxOpenFiles {
+				return fmt.Errorf("find connections that are open already: more than %d files are open", maxOpenFiles)
+			}
+			o, ok := sockets[inode]
+			if !ok {
+				continue
+			}
+			err := s.adopt(&p, fd, inode, o)
+			switch {
+			case err == nil:
+				delete(sockets, inode)
+			case errors.Is(err, errVanished): // another process may have it
+			default:
+				delete(sockets, inode)
+				failed = err
+				missed++
+			}
+		}
+	}
+	if failed != nil {
+		return explain(fmt.Sprintf("follow %d connections that are open already", missed), "pidfd_getfd of Linux 5.6", failed)
+	}
+	return nil
+}
+
+// adopt has the kernel follow a socket, as of now, and puts an event in line that tells of it.
+func (s *Socket) adopt(p *process, fd int, inode uint64, o openSocket) error {
+	comm, uid, err := p.owner()
+	if err != nil {
+		return vanished(err)
+	}
+	own, err := takeFile(p.pid, fd)
+	if err != nil {
+		return vanished(err)
+	}
+	defer unix.Close(own)
+	var st unix.Stat_t
+	if err := unix.Fstat(own, &st); err != nil {
+		return err
+	}
+	if st.Ino != inode { // the number was given to another file meanwhile
+		return errVanished
+	}
+	cookie, err := unix.GetsockoptUint64(own, unix.SOL_SOCKET, unix.SO_COOKIE)
+	if err != nil {
+		return fmt.Errorf("socket cookie: %w", err)
+	}
+	var now unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_MONOTONIC, &now); err != nil {
+		return err
+	}
+	e := Event{
+		Opener: Opener{
+			Cookie: cookie, CgroupID: p.cgroupID(), NetNS: o.netns, Connected: uint64(now.Nano()),
+			PID: uint32(p.pid), TID: uint32(p.pid), UID: uid, Dst: flow.IPFrom(o.dst.Addr()), DstPort: o.dst.Port(),
+			Proto: flow.TCP, Reason: o.reason, Earlier: true,
+		},
+		Tuple: flow.FiveTuple{
+			SrcIP: flow.IPFrom(o.src.Addr()), DstIP: flow.IPFrom(o.dst.Addr()), SrcPort: o.src.Port(), DstPort: o.dst.Port(), Proto: flow.TCP,
+		},
+		Time: uint64(now.Nano()), Flags: flow.ACK,
+	}
+	copy(e.Opener.Comm[:len(e.Opener.Comm)-1], comm)
+	c := packetConn{Left: [2]uint32{earlierBudget, earlierBudget}, Number: [2]uint32{1, 0}, Tail: 1}
+	e.Opener.encode(&c.Opener)
+	err = s.connect.Conns.Update(int32(own), &c, ebpf.UpdateNoExist)
+	switch {
+	case errors.Is(err, ebpf.ErrKeyExist):
+		return nil // opened since
+	case err != nil:
+		return fmt.Errorf("socket storage: %w", err)
+	}
+	s.earlier = append(s.earlier, e)
+	return nil
+}
+
+// encode is the reverse of what decode makes of an opener, for those that user space knows of first.
+func (o *Opener) encode(to *packetOpener) {
+	*to = packetOpener{
+		Cookie: o.Cookie, CgroupId: o.CgroupID, NetnsIno: uint32(o.NetNS), ConnectNs: o.Connected, Tgid: o.PID, Tid: o.TID, Uid: o.UID,
+		Daddr: o.Dst, Dport: bigEndian(o.DstPort), Proto: uint8(o.Proto), Reason: uint8(o.Reason),
+	}
+	for i, b := range o.Comm {
+		to.Comm[i] = int8(b)
+	}
+	if o.Earlier {
+		to.Flags = wasOpen
+	}
+}
+
+// takeFile gives a descriptor of our own for a file that a process has open.
+func takeFile(pid, fd int) (int, error) {
+	pidfd, err := unix.PidfdOpen(pid, 0)
+	if err != nil {
+		return -1, fmt.Errorf("pidfd_open: %w", err)
+	}
+	defer unix.Close(pidfd)
+	own, err := unix.PidfdGetfd(pidfd, fd, 0)
+	if err != nil {
+		return -1, fmt.Errorf("pidfd_getfd: %w", err)
+	}
+	return own, nil
+}
+
+// errVanished: a process, or its file, is not there any more.
+var errVanished = errors.New("process or file vanished")
+
+// vanished is errVanished if that is what err, of a look at a process, says.
+func vanished(err error) error {
+	if errors.Is(err, unix.ESRCH) || errors.Is(err, unix.EBADF) || errors.Is(err, fs.ErrNotExist) {
+		return errVanished
+	}
+	return err
+}
+
+// process is one that is looked at through /proc.
+type process struct {
+	proc   string
+	pid    int
+	cgroup string // the root of the cgroup2 hierarchy
+}
+
+// processes are the numbers of all.
+func processes(proc string) ([]int, error) {
+	d, err := os.Open(proc)
+	if err != nil {
+		return nil, err
+	}
+	defer d.Close()
+	names, err := d.Readdirnames(-1)
+	if err != nil {
+		return nil, err
+	}
+	var pids []int
+	for _, name := range names {
+		if pid, err := strconv.Atoi(name); err == nil && pid > 0 {
+			pids = append(pids, pid)
+		}
+	}
+	slices.Sort(pids)
+	return pids, nil
+}
+
+func (p *process) path(name string) string { return filepath.Join(p.proc, strconv.Itoa(p.pid), name) }
+
+// sockets are the inode numbers of the sockets that the process has open, by descriptor. One that may not be looked at has none.
+func (p *process) sockets() map[int]uint64 {
+	d, err := os.Open(p.path("fd"))
+	if err != nil {
+		return nil
+	}
+	defer d.Close()
+	names, _ := d.Readdirnames(-1) // as many as there were until it ended
+	open := map[int]uint64{}
+	for _, name := range names {
+		fd, err := strconv.Atoi(name)
+		if err != nil {
+			continue
+		}
+		if link, err := os.Readlink(p.path("fd/" + name)); err == nil {
+			if inode, ok := inodeOf("socket", link); ok {
+				open[fd] = inode
+			}
+		}
+	}
+	return open
+}
+
+// inodeOf reads the number from a link such as "socket:[12345]" or "net:[4026531840]".
+func inodeOf(kind, link string) (uint64, bool) {
+	digits, ok := strings.CutPrefix(link, kind+":[")
+	if !ok {
+		return 0, false
+	}
+	inode, err := strconv.ParseUint(strings.TrimSuffix(digits, "]"), 10, 64)
+	return inode, err == nil
+}
+
+// owner is the name and the real user id of the process.
+func (p *process) owner() (comm string, uid uint32, err error) {
+	name, err := os.ReadFile(p.path("comm"))
+	if err != nil {
+		return "", 0, err
+	}
+	status, err := os.ReadFile(p.path("status"))
+	if err != nil {
+		return "", 0, err
+	}
+	for line := range bytes.Lines(status) {
+		if rest, ok := bytes.CutPrefix(line, []byte("Uid:")); ok {
+			if fields := bytes.Fields(rest); len(fields) > 0 {
+				n, err := strconv.ParseUint(string(fields[0]), 10, 32)
+				return strings.TrimSuffix(string(name), "\n"), uint32(n), err
+			}
+		}
+	}
+	return "", 0, fmt.Errorf("%s: no user id", p.path("status"))
+}
+
+// cgroupID is the inode number of the cgroup2 directory of the process, 0 if unknown.
+func (p *process) cgroupID() uint64 {
+	b, err := os.ReadFile(p.path("cgroup"))
+	if err != nil {
+		return 0
+	}
+	for line := range strings.Lines(string(b)) {
+		if dir, ok := strings.CutPrefix(strings.TrimSuffix(line, "\n"), "0::"); ok {
+			var st unix.Stat_t
+			if unix.Stat(filepath.Join(p.cgroup, dir), &st) == nil {
+				return st.Ino
+			}
+		}
+	}
+	return 0
+}
