@@ -330,6 +330,28 @@ func TestValuesOfOthersAreNeverLabels(t *testing.T) {
 	}
 }
 
+func TestAWorkloadIsANameThatIsSeenAgain(t *testing.T) {
+	for _, tt := range []struct {
+		name            string
+		in              *flow.Process
+		namespace, want string
+	}{
+		{"of nobody", nil, "", "unknown"},
+		{"a pod's controller", &flow.Process{Pod: "orders-7d9f8b6c5d-x2k4p", Namespace: "shop", ContainerID: "c0ffee"}, "shop", "orders"},
+		{"a pod without a name", &flow.Process{PodUID: "6d9a7f0e-1b2c", ContainerID: "c0ffee"}, "", "unknown"},
+		{"a container's name", &flow.Process{ContainerName: "web", ContainerID: "c0ffee"}, "", "web"},
+		{"a container's id", &flow.Process{ContainerID: "c0ffee", Exe: "/usr/bin/python3"}, "", "unknown"},
+		{"a unit", &flow.Process{Unit: "gunicorn.service", Exe: "/usr/bin/python3"}, "", "gunicorn.service"},
+		{"a program", &flow.Process{Exe: "/usr/bin/python3"}, "", "/usr/bin/python3"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			if namespace, got := workloadOf(tt.in); namespace != tt.namespace || got != tt.want {
+				t.Errorf("%q %q, want %q %q", namespace, got, tt.namespace, tt.want)
+			}
+		})
+	}
+}
+
 func TestSessionsThatAreNotDynamoDBsAreNotCounted(t *testing.T) {
 	s := New(Options{Build: build})
 	before := gather(t, s)

@@ -5,7 +5,7 @@ import (
 	"time"
 
 	"github.com/dynwatch/dynwatch/analyze/session"
-	"github.com/dynwatch/dynwatch/internal/host"
+	"github.com/dynwatch/dynwatch/internal/flow"
 )
 
 // Session counts a session that the analysis put out; one that is not DynamoDB's is none of this Set's business. Its findings are counted by
@@ -26,7 +26,7 @@ func (s *Set) Session(x *session.Session) {
 	s.endpoints.inc(among(services, x.Endpoint.Service, other), among(kinds, kind, other), regionOf(x.Endpoint.Region))
 	s.attribution.WithLabelValues(attributionOf(x)).Inc()
 	if s.workloadSessions != nil {
-		namespace, name := host.Workload(x.Process)
+		namespace, name := workloadOf(x.Process)
 		s.workloadSessions.inc(namespace, name, version)
 	}
 	if x.TLS == nil {
@@ -56,7 +56,7 @@ func (s *Set) Finding(x *session.Session, f session.Finding, now time.Time) {
 	s.findings.WithLabelValues(rule, f.Severity.String()).Inc()
 	s.lastFinding.WithLabelValues(rule).Set(float64(now.UnixMilli()) / 1000)
 	if s.workloadFindings != nil && x != nil {
-		namespace, name := host.Workload(x.Process)
+		namespace, name := workloadOf(x.Process)
 		s.workloadFindings.inc(namespace, name, rule)
 	}
 }
@@ -68,6 +68,15 @@ func (s *Set) Suppressed(f session.Finding, reason string) {
 
 // DNS counts a DNS answer.
 func (s *Set) DNS(*session.DNS) { s.dnsAnswers.WithLabelValues().Inc() }
+
+// workloadOf is what a process belongs to. A pod or container of which only the id is known has no name that would be seen again.
+func workloadOf(p *flow.Process) (namespace, name string) {
+	w := p.Workload()
+	if w.Name == "" || w.Kind == "pod" && p.Pod == "" || w.Kind == "container" && p.ContainerName == "" {
+		return "", "unknown"
+	}
+	return w.Namespace, w.Name
+}
 
 // maxRegion is longer than any region's name.
 const maxRegion = 32
