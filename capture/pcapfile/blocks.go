@@ -18,7 +18,7 @@ const (
 // blocks reads a file block by block, either in the caller or ahead of it in a goroutine.
 //
 // Ownership of a buffer goes from free to the goroutine, through full to the caller, and back when the caller asks for the next
-// block.
+// block; or, where passed is set, when it gives the buffer back.
 type blocks struct {
 	in   *input
 	size int // bytes of data in a block
@@ -26,6 +26,9 @@ type blocks struct {
 
 	held []byte // the buffer that the caller has
 	err  error  // sticky
+
+	// passed, if set, takes a function that gives a buffer back, each time that the caller asks for the block after it.
+	passed func(giveBack func())
 
 	// Reading ahead; full is nil if the caller reads.
 	start sync.Once
@@ -66,13 +69,23 @@ func (b *blocks) next() (buf []byte, room int, err error) {
 		return nil, 0, b.err
 	}
 	if b.full == nil {
+		if b.passed != nil {
+			b.held = nil // somebody may still look at it
+			b.passed(func() {})
+		}
 		buf, b.err = b.readHere()
 		return buf, min(b.room, len(buf)), b.err
 	}
 	b.start.Do(func() { go b.readAhead() })
 	if b.held != nil {
-		b.free <- b.held // never blocks: there are no more buffers than places
+		held := b.held
 		b.held = nil
+		giveBack := func() { b.free <- held } // never blocks: there are no more buffers than places
+		if b.passed != nil {
+			b.passed(giveBack)
+		} else {
+			giveBack()
+		}
 	}
 	select {
 	case full := <-b.full:

@@ -144,6 +144,25 @@ func readAll(t testing.TB, names []string, o Options) got {
 	t.Helper()
 	var g got
 	o.Secrets = func(kind uint32, data []byte) { g.secrets = append(g.secrets, string(data)) }
+	// Where blocks are not given back at once, packets are looked at as late as that allows.
+	kept, late := 0, o.Passed != nil
+	keep := func(n int) {
+		for i := range g.packets[kept:n] {
+			p := &g.packets[kept+i]
+			if p.Data = bytes.Clone(p.Data); p.Data == nil {
+				p.Data = []byte{}
+			}
+		}
+		kept = n
+	}
+	if late {
+		before, release := 0, func() {}
+		o.Passed = func(giveBack func()) {
+			keep(before)
+			release()
+			before, release = len(g.packets), giveBack
+		}
+	}
 	r, err := Open(names, o)
 	if err != nil {
 		var e *FileError
@@ -168,12 +187,14 @@ func readAll(t testing.TB, names []string, o Options) got {
 				p.Number, len(g.packets)+1, len(p.Data), cap(p.Data), p.Length, p.Time, p.TimeKnown)
 		}
 		q := p
-		q.Data = bytes.Clone(p.Data)
-		if q.Data == nil {
-			q.Data = []byte{}
+		if q.Passing {
+			q.Passing, q.Data = false, bytes.Clone(q.Data)
 		}
-		g.packets = append(g.packets, q)
+		if g.packets = append(g.packets, q); !late {
+			keep(len(g.packets))
+		}
 	}
+	keep(len(g.packets))
 	if err := r.Next(&p); err != io.EOF {
 		t.Fatalf("Next after the end: %v", err)
 	}

@@ -41,7 +41,11 @@ func FuzzReader(f *testing.F) {
 			iotest.DataErrReader(bytes.NewReader(file)),
 			iotest.HalfReader(bytes.NewReader(file)),
 		} {
-			same(t, want, readAll(t, []string{"-"}, Options{Stdin: in, block: 16 + i*int(chunk)}))
+			o := Options{Stdin: in, block: 16 + i*int(chunk)}
+			if chunk&1 == 1 {
+				o.Passed = func(func()) {}
+			}
+			same(t, want, readAll(t, []string{"-"}, o))
 		}
 		for _, e := range want.errs {
 			if !errors.Is(e, ErrTruncated) && !errors.Is(e, ErrCorrupt) && !errors.Is(e, ErrFormat) {

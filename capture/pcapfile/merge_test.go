@@ -67,7 +67,7 @@ func TestMerge(t *testing.T) {
 			for i, f := range c.files {
 				names = append(names, writeFile(t, fmt.Sprint(i), f))
 			}
-			for _, o := range []Options{{}, {block: 16}} {
+			for _, o := range []Options{{}, {block: 16}, {block: 16, Passed: func(func()) {}}} {
 				g := readAll(t, names, o)
 				if d := arrivals(g.packets); d != c.want || len(g.errs) > 0 {
 					t.Errorf("%s\nwant %s\n%v", d, c.want, g.errs)
@@ -90,7 +90,14 @@ func TestDataOfAMergedPacketStaysTillTheNext(t *testing.T) {
 		a, b = append(a, 2*i), append(b, 2*i+1)
 	}
 	names := []string{writeFile(t, "a", timed(a...)), writeFile(t, "b", gz(timed(b...)))}
-	g := readAll(t, names, Options{block: 16})
+	for _, o := range []Options{{block: 16}, {block: 16, Passed: func(func()) {}}} {
+		interleaved(t, readAll(t, names, o))
+	}
+}
+
+// interleaved checks packets 0 to 399 of two files.
+func interleaved(t *testing.T, g got) {
+	t.Helper()
 	if len(g.packets) != 400 {
 		t.Fatalf("%d packets", len(g.packets))
 	}

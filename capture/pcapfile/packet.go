@@ -17,6 +17,9 @@ type Packet struct {
 	Interface int
 	// Link says what Data begins with.
 	Link LinkType
+	// Passing says that Data is overwritten by the next Next all the same, where Options.Passed promises more: a record that lies across
+	// blocks and is longer than most.
+	Passing bool
 	// TimeKnown says that the file holds a time. pcapng's simple packets have none, and a time outside of the years 1677 to 2262
 	// cannot be told; Time is 0 then.
 	TimeKnown bool

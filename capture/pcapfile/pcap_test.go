@@ -43,6 +43,7 @@ func (c *fileTest) run(t *testing.T) {
 			continue // would take long and show nothing more
 		}
 		g := readBytes(t, c.file, Options{block: size})
+		same(t, g, readBytes(t, c.file, Options{block: size, Passed: func(func()) {}}))
 		if d := briefs(g.packets); !reflect.DeepEqual(d, c.want) {
 			t.Fatalf("blocks of %d: packets\n%+v\nwant\n%+v", size, d, c.want)
 		}

@@ -21,6 +21,11 @@ type Options struct {
 	// how many there are: 0 if a pipe is among them.
 	Progress func(read, total int64)
 
+	// Passed, if set, makes the data of packets valid beyond the next Next. It is called from inside Next whenever a block of a file has
+	// been gone through, before Next waits for another one: what Next delivered so far stays valid until giveBack is called, from whatever
+	// goroutine. Packets that are Passing are the exception. Who keeps too many blocks makes Next wait.
+	Passed func(giveBack func())
+
 	// block is the block size for tests; reading is then ahead, in two blocks.
 	block int
 }
@@ -156,7 +161,9 @@ func (r *Reader) start(i int) (*source, error) {
 		return nil, fs.ErrClosed
 	}
 	size, count := r.shape(in)
-	s := newSource(i, in, newBlocks(in, size, count), rep, &r.o)
+	b := newBlocks(in, size, count)
+	b.passed = r.o.Passed
+	s := newSource(i, in, b, rep, &r.o)
 	r.open[s] = struct{}{}
 	r.mu.Unlock()
 	if r.o.Progress != nil {
@@ -169,13 +176,15 @@ func (r *Reader) start(i int) (*source, error) {
 }
 
 // shape is the size and number of blocks for a further file: large ones for a few files, small ones for many. With three, one
-// block is analysed, one is filled, and one takes up the difference in pace. The caller holds mu.
+// block is analysed, one is filled, and one takes up the difference in pace; where blocks are given back late there are more. The caller holds mu.
 func (r *Reader) shape(in *input) (size, count int) {
 	switch {
 	case r.o.block > 0:
 		return r.o.block, 2
 	case in.regular && in.size < smallBlock:
 		return smallBlock, 1 // read at once, so there is nothing to overlap
+	case len(r.open) < 8 && r.o.Passed != nil:
+		return largeBlock, 8
 	case len(r.open) < 8:
 		return largeBlock, 3
 	}
@@ -239,6 +248,7 @@ func (r *Reader) Next(p *Packet) error {
 	r.number++
 	p.Number = r.number
 	p.File = s.index
+	p.Passing = s.inSpill
 	s.rep.Packets++
 	s.rep.Bytes += uint64(len(p.Data))
 	if len(p.Data) < p.Length {
