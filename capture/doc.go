@@ -6,5 +6,7 @@
 //	for src.Next(&seg) == nil { … }
 //	src.Close()
 //
+// OpenAhead reads files in a goroutine of its own, and gives segments in batches.
+//
 // Below it, pcapfile reads and writes capture files, decode goes from a frame to its segment, and filter compiles tcpdump's expressions.
 package capture

@@ -23,6 +23,9 @@ type FileOptions struct {
 	Secrets func(kind uint32, data []byte)
 	// Progress is told now and then how many bytes of how many were read; total is 0 when nobody knows.
 	Progress func(read, total int64)
+
+	// passed is pcapfile.Options.Passed.
+	passed func(giveBack func())
 }
 
 // File reads capture files. It is not safe for concurrent use.
@@ -52,7 +55,7 @@ func OpenFile(o FileOptions) (*File, error) {
 			return nil, fmt.Errorf("filter expression: %w", err)
 		}
 	}
-	r, err := pcapfile.Open(o.Names, pcapfile.Options{Stdin: o.Stdin, Secrets: o.Secrets, Progress: o.Progress})
+	r, err := pcapfile.Open(o.Names, pcapfile.Options{Stdin: o.Stdin, Secrets: o.Secrets, Progress: o.Progress, Passed: o.passed})
 	if err != nil {
 		return nil, err
 	}
@@ -62,6 +65,18 @@ func OpenFile(o FileOptions) (*File, error) {
 
 // Next fills seg with the next TCP segment or DNS datagram. Its payload is valid until the next call. io.EOF is the end of all files.
 func (f *File) Next(seg *flow.Segment) error {
+	for {
+		if err := f.take(); err != nil {
+			return err
+		}
+		if f.decode(seg) {
+			return nil
+		}
+	}
+}
+
+// take reads the next packet that is wanted.
+func (f *File) take() error {
 	p := &f.packet
 	for {
 		if f.count > 0 && f.matched >= f.count {
@@ -70,20 +85,26 @@ func (f *File) Next(seg *flow.Segment) error {
 		if err := f.reader.Next(p); err != nil {
 			return err
 		}
-		if f.filter != nil && !f.matches(p) {
-			f.filtered++
-			continue
-		}
-		f.matched++
-		switch f.dec.Decode(uint32(p.Link), p.Data, p.Length, p.Time, seg) {
-		case decode.Segment:
-			seg.Packet = p.Number
-			seg.Cookie = 0
+		if f.filter == nil || f.matches(p) {
+			f.matched++
 			return nil
-		case decode.UnsupportedLink:
-			f.badLink(p.Link)
 		}
+		f.filtered++
 	}
+}
+
+// decode fills seg with what the packet holds, and reports false if that is no segment.
+func (f *File) decode(seg *flow.Segment) bool {
+	p := &f.packet
+	switch f.dec.Decode(uint32(p.Link), p.Data, p.Length, p.Time, seg) {
+	case decode.Segment:
+		seg.Packet = p.Number
+		seg.Cookie = 0
+		return true
+	case decode.UnsupportedLink:
+		f.badLink(p.Link)
+	}
+	return false
 }
 
 func (f *File) matches(p *pcapfile.Packet) bool {
