@@ -17,15 +17,23 @@ type flowKey struct {
 	tag uint16
 }
 
-// keyOf returns the key of a packet's five-tuple and the packet's direction in it: 0 when the packet's source is end a.
-func keyOf(t *flow.FiveTuple, cookie uint64) (flowKey, uint8) {
-	tag := uint16(cookie ^ cookie>>16 ^ cookie>>32 ^ cookie>>48)
+// set makes k the key of a packet's five-tuple, and returns the packet's direction in it: 0 when the packet's source is end a.
+//
+// There is no branch on which end is the lower one: nobody can predict it, and a wrong guess would wait for the segment to come from memory.
+func (k *flowKey) set(t *flow.FiveTuple, cookie uint64) (dir uint8) {
 	s1, s2 := binary.BigEndian.Uint64(t.SrcIP[:8]), binary.BigEndian.Uint64(t.SrcIP[8:])
 	d1, d2 := binary.BigEndian.Uint64(t.DstIP[:8]), binary.BigEndian.Uint64(t.DstIP[8:])
-	if s1 < d1 || s1 == d1 && (s2 < d2 || s2 == d2 && t.SrcPort <= t.DstPort) {
-		return flowKey{t.SrcIP, t.DstIP, t.SrcPort, t.DstPort, tag}, 0
-	}
-	return flowKey{t.DstIP, t.SrcIP, t.DstPort, t.SrcPort, tag}, 1
+	_, swap := bits.Sub64(uint64(t.DstPort), uint64(t.SrcPort), 0)
+	_, swap = bits.Sub64(d2, s2, swap)
+	_, swap = bits.Sub64(d1, s1, swap)
+	x1, x2, xp := (s1^d1)&-swap, (s2^d2)&-swap, (t.SrcPort^t.DstPort)&-uint16(swap)
+	binary.BigEndian.PutUint64(k.a[:8], s1^x1)
+	binary.BigEndian.PutUint64(k.a[8:], s2^x2)
+	binary.BigEndian.PutUint64(k.b[:8], d1^x1)
+	binary.BigEndian.PutUint64(k.b[8:], d2^x2)
+	k.pa, k.pb = t.SrcPort^xp, t.DstPort^xp
+	k.tag = uint16(cookie ^ cookie>>16 ^ cookie>>32 ^ cookie>>48)
+	return uint8(swap)
 }
 
 // slotState says what is known of a flow.
@@ -103,8 +111,11 @@ func (t *flowTable) hash(k *flowKey) uint32 {
 }
 
 // find returns the slot of k, or nil.
-func (t *flowTable) find(k *flowKey) *slot {
-	for i := t.hash(k) & t.mask; ; i = (i + 1) & t.mask {
+func (t *flowTable) find(k *flowKey) *slot { return t.findAt(t.hash(k), k) }
+
+// findAt is find for a key whose hash is known.
+func (t *flowTable) findAt(hash uint32, k *flowKey) *slot {
+	for i := hash & t.mask; ; i = (i + 1) & t.mask {
 		s := &t.slots[i]
 		if s.state == slotEmpty {
 			return nil

@@ -25,7 +25,13 @@ func TestASlotIsOneCacheLine(t *testing.T) {
 	}
 }
 
-func TestKeyOfIsTheSameForBothDirections(t *testing.T) {
+// keyOf is flowKey.set for a new key.
+func keyOf(t *flow.FiveTuple, cookie uint64) (k flowKey, dir uint8) {
+	dir = k.set(t, cookie)
+	return k, dir
+}
+
+func TestKeyIsTheSameForBothDirections(t *testing.T) {
 	for _, pair := range [][2]string{
 		{"10.0.0.1:40000", "52.94.0.1:443"},
 		{"52.94.0.1:443", "10.0.0.1:40000"},

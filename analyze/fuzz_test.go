@@ -3,6 +3,7 @@ package analyze
 import (
 	"bytes"
 	"fmt"
+	"reflect"
 	"slices"
 	"strings"
 	"sync"
@@ -150,11 +151,12 @@ func FuzzAnalyzer(f *testing.F) {
 
 func checkDamaged(t *testing.T, sc *scenario, flips bool, choices []byte) error {
 	segs, inPlace := damage(newChooser(choices), sc.segs, flips)
-	r := newRun(t, func(o *Options) {
+	options := func(o *Options) {
 		o.Secrets = sc.secrets
 		o.All = flips && len(choices)%3 == 0
 		o.Live = flips && len(choices)%5 == 0
-	})
+	}
+	r := newRun(t, options)
 	for i := range segs {
 		seg := segs[i]
 		r.Segment(&seg)
@@ -162,6 +164,11 @@ func checkDamaged(t *testing.T, sc *scenario, flips bool, choices []byte) error 
 	}
 	r.Flush()
 	checkBounds(t, r.Analyzer)
+	if len(choices)%4 == 0 {
+		if many := newRun(t, options).feed(segs...); !reflect.DeepEqual(many.sessions, r.sessions) || many.Stats() != r.Stats() {
+			return fmt.Errorf("all at once they give %+v, %+v; one by one %+v, %+v", many.sessions, many.Stats(), r.sessions, r.Stats())
+		}
+	}
 	var last int64
 	var late uint64
 	for _, s := range r.sessions {

@@ -10,6 +10,7 @@ import (
 	"crypto/x509/pkix"
 	"io"
 	"net/netip"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -277,10 +278,7 @@ func endpoints(t testing.TB, list ...string) func(*Options) {
 
 // feed gives the segments to the Analyzer, and ends the capture.
 func (r *run) feed(segs ...flow.Segment) *run {
-	for i := range segs {
-		seg := segs[i]
-		r.Segment(&seg)
-	}
+	r.Segments(slices.Clone(segs))
 	r.Flush()
 	return r
 }
