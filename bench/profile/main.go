@@ -23,7 +23,6 @@ import (
 	"github.com/dynwatch/dynwatch/analyze/session"
 	"github.com/dynwatch/dynwatch/analyze/trust"
 	"github.com/dynwatch/dynwatch/capture"
-	"github.com/dynwatch/dynwatch/internal/flow"
 	"github.com/dynwatch/dynwatch/internal/output"
 )
 
@@ -100,7 +99,7 @@ func read(name string, all, json bool, full func() error) (analyze.Stats, error)
 	if err != nil {
 		return analyze.Stats{}, err
 	}
-	src, err := capture.OpenFile(capture.FileOptions{Names: []string{name}})
+	src, err := capture.OpenAhead(capture.FileOptions{Names: []string{name}})
 	if err != nil {
 		return analyze.Stats{}, err
 	}
@@ -119,14 +118,14 @@ func read(name string, all, json bool, full func() error) (analyze.Stats, error)
 		Emit:    func(s *session.Session) { printErr = errors.Join(printErr, print.Session(s)) },
 		EmitDNS: func(d *session.DNS) { printErr = errors.Join(printErr, print.DNS(d)) },
 	})
-	var seg flow.Segment
 	for {
-		if err := src.Next(&seg); errors.Is(err, io.EOF) {
+		segs, err := src.Next()
+		if errors.Is(err, io.EOF) {
 			break
 		} else if err != nil {
 			return a.Stats(), err
 		}
-		a.Segment(&seg)
+		a.Segments(segs)
 	}
 	if err := full(); err != nil {
 		return a.Stats(), err

@@ -72,8 +72,8 @@ func (t *tee) SetReadDeadline(at time.Time) error {
 }
 
 // open begins the first reading.
-func (p *filePass) open(secrets func(uint32, []byte), bar *progress) (*capture.File, error) {
-	return capture.OpenFile(capture.FileOptions{
+func (p *filePass) open(secrets func(uint32, []byte), bar *progress) (*capture.Ahead, error) {
+	return capture.OpenAhead(capture.FileOptions{
 		Names: p.names, Stdin: p.stdin, Filter: p.expr, Count: p.count, Secrets: secrets, Progress: bar.update,
 	})
 }

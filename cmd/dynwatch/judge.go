@@ -17,7 +17,6 @@ import (
 	"github.com/dynwatch/dynwatch/analyze/session"
 	"github.com/dynwatch/dynwatch/analyze/tlswire"
 	"github.com/dynwatch/dynwatch/capture"
-	"github.com/dynwatch/dynwatch/internal/flow"
 	"github.com/dynwatch/dynwatch/internal/output"
 )
 
@@ -179,7 +178,7 @@ const drainTime = time.Second
 var errInterrupted = errors.New("interrupted")
 
 // pump moves segments from the source to the analysis until the source ends, the context does (errInterrupted), or output fails.
-func pump(ctx context.Context, src *capture.File, a *analyze.Analyzer, pipe bool, stop *error) error {
+func pump(ctx context.Context, src *capture.Ahead, a *analyze.Analyzer, pipe bool, stop *error) error {
 	// Closing the source also ends a wait for a pipe, and the skipping of packets that no filter lets through.
 	defer context.AfterFunc(ctx, func() {
 		if pipe {
@@ -187,9 +186,8 @@ func pump(ctx context.Context, src *capture.File, a *analyze.Analyzer, pipe bool
 		}
 		src.Close()
 	})()
-	var seg flow.Segment
 	for {
-		err := src.Next(&seg)
+		segs, err := src.Next()
 		switch {
 		case err == nil:
 		case errors.Is(err, io.EOF):
@@ -199,7 +197,7 @@ func pump(ctx context.Context, src *capture.File, a *analyze.Analyzer, pipe bool
 		default:
 			return err
 		}
-		a.Segment(&seg)
+		a.Segments(segs)
 		if *stop != nil {
 			return nil
 		}
