@@ -14,6 +14,8 @@ import (
 	"github.com/cilium/ebpf/asm"
 	"github.com/cilium/ebpf/btf"
 	"github.com/cilium/ebpf/features"
+
+	"github.com/dynwatch/dynwatch/internal/testenv"
 )
 
 // What Linux 5.10, the oldest kernel that is supported, gives programs, by type (net/core/filter.c, kernel/bpf/helpers.c,
@@ -204,10 +206,10 @@ func confidential() bool {
 // TestListsAreThoseOfTheKernel asks a kernel of 5.10 itself; scripts/test-kernels boots one.
 func TestListsAreThoseOfTheKernel(t *testing.T) {
 	if v, err := features.LinuxVersionCode(); err != nil || v>>8 != 5<<8|10 {
-		t.Skip("for a 5.10 kernel only")
+		testenv.Beyond(t, "kernels other than 5.10: they do not know what it had")
 	}
 	if confidential() {
-		t.Skip("lockdown withholds helpers")
+		testenv.Beyond(t, "a kernel locked down for confidentiality: it withholds helpers")
 	}
 	for _, typ := range []ebpf.ProgramType{ebpf.CGroupSockAddr, ebpf.CGroupSKB, ebpf.Kprobe} {
 		for _, f := range slices.Concat(everywhere510, helpers510[typ]) {

@@ -16,6 +16,7 @@ import (
 	"github.com/cilium/ebpf/features"
 
 	"github.com/dynwatch/dynwatch/internal/flow"
+	"github.com/dynwatch/dynwatch/internal/testenv"
 )
 
 // attached is what Load and Attach give, or the test is skipped where this process may not: root, and CI, must be able to.
@@ -38,8 +39,8 @@ func attached(t *testing.T, c Config, prefixes ...netip.Prefix) *Socket {
 func skipWithoutRights(t *testing.T, err error) {
 	t.Helper()
 	var denied *PermissionError
-	if errors.As(err, &denied) && os.Getuid() != 0 && os.Getenv("CI") == "" {
-		t.Skipf("needs %s: %v", denied.Capabilities, err)
+	if errors.As(err, &denied) && os.Getuid() != 0 {
+		testenv.Lacks(t, "needs %s: %v", denied.Capabilities, err)
 	}
 }
 
@@ -86,7 +87,7 @@ func TestEarlierConnectionsAreFoundWithAndWithoutTheIterator(t *testing.T) {
 				err := find(s)
 				var missing *NotSupportedError
 				if v, _ := features.LinuxVersionCode(); errors.As(err, &missing) && name == "by the iterator" && (v < 5<<16|12<<8 || confidential()) {
-					t.Skipf("no such iterator here: %v", err)
+					testenv.Beyond(t, "this kernel, which has no such iterator: %v", err)
 				}
 				if err != nil {
 					t.Fatal(err)
