@@ -22,6 +22,22 @@ type framing struct {
 
 func (f *framing) any() bool { return f.lengths || f.encoding }
 
+// known is the Content-Length, -1 without a readable one.
+func (f *framing) known() int64 {
+	if !f.lengths || f.bad {
+		return -1
+	}
+	return f.length
+}
+
+// odd tells of a head that has both.
+func (f *framing) odd() Odd {
+	if f.lengths && f.encoding {
+		return OddLengths
+	}
+	return 0
+}
+
 // contentLength takes one Content-Length field; a list of equal numbers is one number (RFC 9110, Section 8.6).
 func (f *framing) contentLength(value []byte) {
 	for part := range bytes.SplitSeq(value, []byte{','}) {

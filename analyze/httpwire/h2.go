@@ -282,9 +282,7 @@ func (h *h2Reader) end() (complete bool, err error) {
 		r.setTarget(h.method, h.path, h.prev)
 		r.Authority = authority
 	}
-	if h.f.lengths && !h.f.bad {
-		r.ContentLength = h.f.length
-	}
+	r.ContentLength = h.f.known()
 	return true, nil
 }
 

@@ -85,7 +85,7 @@ func (r *Request) parse(head []byte, prev *Request) (f framing, ok bool) {
 	if !ok {
 		return f, false
 	}
-	*r = Request{Major: 1, Minor: minor, ContentLength: -1}
+	*r = Request{Major: 1, Minor: minor}
 	r.Method = keep(prev.Method, method, maxMethod)
 	r.setTarget(method, target, prev)
 	for {
@@ -95,14 +95,7 @@ func (r *Request) parse(head []byte, prev *Request) (f framing, ok bool) {
 		}
 		r.field(name, value, prev, &f)
 	}
-	r.Odd |= lines.odd
-	if f.lengths && !f.bad {
-		r.ContentLength = f.length
-	}
-	r.Chunked = f.chunked
-	if f.lengths && f.encoding {
-		r.Odd |= OddLengths
-	}
+	r.ContentLength, r.Chunked, r.Odd = f.known(), f.chunked, r.Odd|lines.odd|f.odd()
 	return f, true
 }
 

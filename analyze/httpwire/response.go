@@ -32,7 +32,7 @@ func (r *Response) parse(head []byte) (f framing, ok bool) {
 		return f, false
 	}
 	prevType := r.ContentType
-	*r = Response{Minor: minor, Status: status, ContentLength: -1}
+	*r = Response{Minor: minor, Status: status}
 	for {
 		name, value, more := lines.field()
 		if !more {
@@ -57,14 +57,7 @@ func (r *Response) parse(head []byte) (f framing, ok bool) {
 			}
 		}
 	}
-	r.Odd |= lines.odd
-	if f.lengths && !f.bad {
-		r.ContentLength = f.length
-	}
-	r.Chunked = f.chunked
-	if f.lengths && f.encoding {
-		r.Odd |= OddLengths
-	}
+	r.ContentLength, r.Chunked, r.Odd = f.known(), f.chunked, lines.odd|f.odd()
 	return f, true
 }
 
