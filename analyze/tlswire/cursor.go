@@ -61,21 +61,13 @@ func (c *cursor) vec24() []byte { return c.take(c.u24()) }
 
 // prefix16 is vec16 for a structure whose end may be missing: the bytes that are there, and whether they are all.
 // It does not set short unless the length itself is missing.
-func (c *cursor) prefix16() (v []byte, whole bool) {
-	n := int(c.u16())
-	if c.short {
-		return nil, false
-	}
-	if n > len(c.b) {
-		v, c.b = c.b, nil
-		return v, false
-	}
-	return c.take(n), true
-}
+func (c *cursor) prefix16() (v []byte, whole bool) { return c.upTo(int(c.u16())) }
 
 // prefix8 is prefix16 with a length of one byte.
-func (c *cursor) prefix8() (v []byte, whole bool) {
-	n := int(c.u8())
+func (c *cursor) prefix8() (v []byte, whole bool) { return c.upTo(int(c.u8())) }
+
+// upTo takes n bytes, or what is there of them; nothing if the read of n itself was short.
+func (c *cursor) upTo(n int) (v []byte, whole bool) {
 	if c.short {
 		return nil, false
 	}

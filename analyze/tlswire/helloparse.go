@@ -115,46 +115,23 @@ func (h *ClientHello) parseExtension(typ uint16, body []byte) bool {
 	case extServerName:
 		return h.parseSNI(body)
 	case extSupportedVersions:
-		l := c.vec8()
-		if c.short || len(l)%2 != 0 {
+		first, l := !h.hasVersions, c.vec8()
+		if !h.list(&c, l, 2, &h.versions, &h.hasVersions) {
 			return false
 		}
-		if !h.hasVersions {
-			h.hasVersions = true
-			h.versions = spanOf(h.raw, l)
+		if first {
 			h.OfferedMax = highest(l, h.LegacyVersion)
 		}
 	case extSupportedGroups:
-		l := c.vec16()
-		if c.short || len(l)%2 != 0 {
-			return false
-		}
-		if !h.hasGroups {
-			h.hasGroups, h.groups = true, spanOf(h.raw, l)
-		}
+		return h.list(&c, c.vec16(), 2, &h.groups, &h.hasGroups)
 	case extPointFormats:
-		l := c.vec8()
-		if c.short {
-			return false
-		}
-		if !h.hasPoints {
-			h.hasPoints, h.points = true, spanOf(h.raw, l)
-		}
+		return h.list(&c, c.vec8(), 1, &h.points, &h.hasPoints)
 	case extSignatureAlgorithms:
-		l := c.vec16()
-		if c.short || len(l)%2 != 0 {
-			return false
-		}
-		if !h.hasSchemes {
-			h.hasSchemes, h.schemes = true, spanOf(h.raw, l)
-		}
+		return h.list(&c, c.vec16(), 2, &h.schemes, &h.hasSchemes)
 	case extALPN:
 		l := c.vec16()
-		if c.short {
+		if !h.list(&c, l, 1, &h.alpn, &h.hasALPN) {
 			return false
-		}
-		if !h.hasALPN {
-			h.hasALPN, h.alpn = true, spanOf(h.raw, l)
 		}
 		for p := (cursor{b: l}); len(p.b) > 0; {
 			if p.vec8(); p.short {
@@ -198,6 +175,17 @@ func (h *ClientHello) parseExtension(typ uint16, body []byte) bool {
 		h.ECH = true
 	case extESNI:
 		h.ESNI = true
+	}
+	return true
+}
+
+// list keeps a list of elements of size bytes that was read with c, if it is the first of its kind. It reports whether it is well-formed.
+func (h *ClientHello) list(c *cursor, l []byte, size int, kept *span, has *bool) bool {
+	if c.short || len(l)%size != 0 {
+		return false
+	}
+	if !*has {
+		*has, *kept = true, spanOf(h.raw, l)
 	}
 	return true
 }
