@@ -44,15 +44,20 @@ func (s *script) frameLen(st *step, ipv6 bool) int {
 	} else {
 		n += ipv4Len
 	}
+	return n + transportLen(s.proto, st.flags)
+}
+
+// transportLen is the length of the header behind IP's.
+func transportLen(proto, flags uint8) int {
 	switch {
-	case s.proto == tcp && st.flags&syn != 0:
-		n += tcpSYNLen
-	case s.proto == tcp:
-		n += tcpLen
-	case s.proto == udp:
-		n += udpLen
+	case proto == tcp && flags&syn != 0:
+		return tcpSYNLen
+	case proto == tcp:
+		return tcpLen
+	case proto == udp:
+		return udpLen
 	}
-	return n
+	return 0
 }
 
 // appendFrame appends a step's frame to b, checksums right. Nothing is padded to Ethernet's minimum, as on the sending host.
@@ -61,15 +66,7 @@ func appendFrame(b []byte, h *header, st *step) []byte {
 	if h.proto == arp {
 		return append(append(b, 0x08, 0x06), st.payload...)
 	}
-	n := len(st.payload)
-	switch {
-	case h.proto == tcp && st.flags&syn != 0:
-		n += tcpSYNLen
-	case h.proto == tcp:
-		n += tcpLen
-	case h.proto == udp:
-		n += udpLen
-	}
+	n := transportLen(h.proto, st.flags) + len(st.payload)
 	var pseudo uint32
 	if h.src.ip.Is4() {
 		b = append(b, 0x08, 0x00)

@@ -55,25 +55,27 @@ func Interfaces() ([]Interface, error) {
 
 // hardwareType is the ARPHRD number of an interface.
 func hardwareType(fd int, name string) (uint16, error) {
-	request, err := unix.NewIfreq(name)
+	answer, err := askInterface(fd, name, unix.SIOCGIFHWADDR)
 	if err != nil {
 		return 0, err
 	}
-	if err := unix.IoctlIfreq(fd, unix.SIOCGIFHWADDR, request); err != nil {
-		return 0, err
-	}
-	return request.Uint16(), nil // sa_family of the address
+	return answer.Uint16(), nil // sa_family of the address
 }
 
 func interfaceIndex(fd int, name string) (int, error) {
-	request, err := unix.NewIfreq(name)
+	answer, err := askInterface(fd, name, unix.SIOCGIFINDEX)
 	if err != nil {
 		return 0, err
 	}
-	if err := unix.IoctlIfreq(fd, unix.SIOCGIFINDEX, request); err != nil {
-		return 0, err
+	return int(answer.Uint32()), nil
+}
+
+func askInterface(fd int, name string, question uint) (*unix.Ifreq, error) {
+	request, err := unix.NewIfreq(name)
+	if err != nil {
+		return nil, err
 	}
-	return int(request.Uint32()), nil
+	return request, unix.IoctlIfreq(fd, question, request)
 }
 
 func hasEthernetHeader(kind uint16) bool {
