@@ -17,6 +17,15 @@ func compile(t *testing.T, expr string, link uint32) *Filter {
 	return f
 }
 
+// compileAlike compares the programs of two expressions.
+func compileAlike(t *testing.T, a, b string) {
+	t.Helper()
+	f, g := compile(t, a, LinkEthernet), compile(t, b, LinkEthernet)
+	if f.DumpDecimal() != g.DumpDecimal() {
+		t.Errorf("%q:\n%s%q:\n%s", a, f.Dump(), b, g.Dump())
+	}
+}
+
 func TestDumpIsAsTcpdumpPrintsIt(t *testing.T) {
 	for _, c := range []struct{ expr, want string }{
 		{"", "(000) ret      #262144\n"},
@@ -194,10 +203,7 @@ func TestMoreThanTcpdumpAccepts(t *testing.T) {
 		{"portrange ftp-data-ftp", "tcp portrange 20-21"},
 		{"ip[0] ^ 1 ^ 2 = 5", "(ip[0] ^ 1) ^ 2 = 5"},
 	} {
-		got, want := compile(t, c.expr, LinkEthernet), compile(t, c.same, LinkEthernet)
-		if got.DumpDecimal() != want.DumpDecimal() {
-			t.Errorf("%q:\n%s%q:\n%s", c.expr, got.Dump(), c.same, want.Dump())
-		}
+		compileAlike(t, c.expr, c.same)
 	}
 }
 
@@ -210,10 +216,7 @@ func TestInheritanceOfQualifiers(t *testing.T) {
 		{"port 80 or 443 and host 10.0.0.1 or 10.0.0.2", "((port 80 or port 443) and host 10.0.0.1) or host 10.0.0.2"},
 		{"ip proto 1 or 2", "ip proto 1 or ip proto 2"},
 	} {
-		got, want := compile(t, c.expr, LinkEthernet), compile(t, c.same, LinkEthernet)
-		if got.DumpDecimal() != want.DumpDecimal() {
-			t.Errorf("%q:\n%s%q:\n%s", c.expr, got.Dump(), c.same, want.Dump())
-		}
+		compileAlike(t, c.expr, c.same)
 	}
 }
 

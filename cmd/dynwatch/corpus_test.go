@@ -77,8 +77,8 @@ func judge(t *testing.T, wantStatus []int, args ...string) []record {
 	return out
 }
 
-// readIndex reads a tab-separated table with a header line.
-func readIndex(t *testing.T, path string) []map[string]string {
+// readIndex reads a tab-separated table with a header line: the files that it is about, in order, and the rows of each.
+func readIndex(t *testing.T, path string) (files []string, byFile map[string][]map[string]string) {
 	t.Helper()
 	f, err := os.Open(path)
 	if err != nil {
@@ -86,7 +86,7 @@ func readIndex(t *testing.T, path string) []map[string]string {
 	}
 	defer f.Close()
 	var header []string
-	var rows []map[string]string
+	byFile = make(map[string][]map[string]string)
 	sc := bufio.NewScanner(f)
 	sc.Buffer(nil, 1<<20)
 	for sc.Scan() {
@@ -99,12 +99,15 @@ func readIndex(t *testing.T, path string) []map[string]string {
 		for i, name := range header {
 			row[name] = cells[i]
 		}
-		rows = append(rows, row)
+		if byFile[row["file"]] == nil {
+			files = append(files, row["file"])
+		}
+		byFile[row["file"]] = append(byFile[row["file"]], row)
 	}
 	if err := sc.Err(); err != nil {
 		t.Fatal(err)
 	}
-	return rows
+	return files, byFile
 }
 
 // verdictWord is the one word that the index of recorded DynamoDB traffic uses for a session, by the rules' precedence.
@@ -134,15 +137,7 @@ func verdictWord(r record) string {
 
 func TestEveryRecordedDynamoDBSessionIsJudgedRight(t *testing.T) {
 	dir := testenv.Shared(t, "corpus", "dynamodb")
-	rows := readIndex(t, filepath.Join(dir, "INDEX.tsv"))
-	byFile := make(map[string][]map[string]string)
-	var files []string
-	for _, row := range rows {
-		if byFile[row["file"]] == nil {
-			files = append(files, row["file"])
-		}
-		byFile[row["file"]] = append(byFile[row["file"]], row)
-	}
+	files, byFile := readIndex(t, filepath.Join(dir, "INDEX.tsv"))
 	for _, withKeys := range []bool{false, true} {
 		for _, file := range files {
 			name := file
@@ -266,15 +261,7 @@ func versionName(s string) string {
 
 func TestEveryPublicTLSSessionIsReadRight(t *testing.T) {
 	dir := testenv.Shared(t, "corpus", "tls")
-	rows := readIndex(t, filepath.Join(dir, "INDEX.tsv"))
-	byFile := make(map[string][]map[string]string)
-	var files []string
-	for _, row := range rows {
-		if byFile[row["file"]] == nil {
-			files = append(files, row["file"])
-		}
-		byFile[row["file"]] = append(byFile[row["file"]], row)
-	}
+	files, byFile := readIndex(t, filepath.Join(dir, "INDEX.tsv"))
 	for _, file := range files {
 		t.Run(file, func(t *testing.T) {
 			sessions := judge(t, []int{0, 1}, "-r", filepath.Join(dir, file), "--all")
