@@ -221,21 +221,9 @@ func TestMain(m *testing.M) {
 }
 
 func TestOwnerIsWhoConnected(t *testing.T) {
-	ln, err := net.Listen("tcp", "127.0.7.21:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer ln.Close()
-	addr := ln.Addr().(*net.TCPAddr).AddrPort()
+	ln, addr := listen(t, "127.0.7.21:0")
 	r := record(t, open(t, Options{LookAtOthers: true}))
-	c, err := net.Dial("tcp", addr.String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	p, err := ln.Accept()
-	if err != nil {
-		t.Fatal(err)
-	}
+	c, p := connect(t, ln)
 	f, err := c.(*net.TCPConn).File()
 	if err != nil {
 		t.Fatal(err)
