@@ -2,9 +2,9 @@ package main
 
 import (
 	"fmt"
-	"unsafe"
 
 	"github.com/dynwatch/dynwatch/analyze/session"
+	"github.com/dynwatch/dynwatch/capture/decode"
 	"github.com/dynwatch/dynwatch/capture/pcapfile"
 	"github.com/dynwatch/dynwatch/internal/flow"
 )
@@ -65,7 +65,7 @@ func (s *selection) cut(seg *flow.Segment, p *pcapfile.Packet) (data []byte, com
 		if p.TimeKnown && c.end != 0 && (p.Time < c.start || p.Time > c.end) {
 			continue
 		}
-		header, whole := headerLength(p.Data, seg.Payload)
+		header, whole := decode.HeadLength(p.Data, seg.Payload)
 		if !whole {
 			return nil, nil, false
 		}
@@ -75,28 +75,18 @@ func (s *selection) cut(seg *flow.Segment, p *pcapfile.Packet) (data []byte, com
 		if s.whole {
 			return p.Data, comments, true
 		}
-		return p.Data[:header+c.handshakeBytes(from, seg)], comments, true
+		return p.Data[:header+c.handshakeBytes(from, seg.Seq, len(seg.Payload))], comments, true
 	}
 	return nil, nil, false
 }
 
-// handshakeBytes is how much of a segment's payload belongs to the handshake.
-func (c *chosen) handshakeBytes(from session.Side, seg *flow.Segment) int {
+// handshakeBytes is how much of a segment's payload, n bytes from seq on, belongs to the handshake.
+func (c *chosen) handshakeBytes(from session.Side, seq uint32, n int) int {
 	end := c.handshake[from]
 	if !end.Known || c.past[from] {
 		return 0
 	}
-	left := int(int32(end.Number - seg.Seq))
+	left := int(int32(end.Number - seq))
 	c.past[from] = left < -farBehind
-	return min(max(left, 0), len(seg.Payload))
-}
-
-// headerLength is how many bytes of a frame stand before its payload, which must be a part of it. A payload that is not was put
-// together from fragments: ok is false then.
-func headerLength(frame, payload []byte) (n int, ok bool) {
-	if len(payload) == 0 {
-		return len(frame), true
-	}
-	n = int(uintptr(unsafe.Pointer(unsafe.SliceData(payload))) - uintptr(unsafe.Pointer(unsafe.SliceData(frame))))
-	return n, n >= 0 && n+len(payload) <= len(frame)
+	return min(max(left, 0), n)
 }
