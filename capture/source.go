@@ -16,6 +16,24 @@ type Source interface {
 	Stats() Stats
 }
 
+// Frame is a packet as a capture file holds it: what stands before a segment's payload, and the payload.
+type Frame struct {
+	// Link says what Head begins with (LINKTYPE_ values), Interface where the packet was seen.
+	Link      uint32
+	Interface string
+	// Head is everything up to the payload, or the whole packet if the segment has none, and Payload what was captured of the rest. Both
+	// are valid until the source is asked for the next segment.
+	Head, Payload []byte
+	// Length is the packet's length on the wire in bytes.
+	Length int
+}
+
+// Framer is a source that can tell the packet of the segment that it gave out last.
+type Framer interface {
+	// Frame fills f. It returns false if there is no such packet: the segment was put together from IP fragments.
+	Frame(seg *flow.Segment, f *Frame) bool
+}
+
 // Stats are a source's counters.
 type Stats struct {
 	// Packets and Bytes were delivered by the source, Filtered of them did not match the filter.

@@ -58,7 +58,7 @@ func open(t *testing.T, o Options) *Source {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { s.Close() })
+	t.Cleanup(func() { s.Close(); s.Close() })
 	return s
 }
 

@@ -31,6 +31,9 @@ func withoutEcho(program []bpf.RawInstruction) []bpf.RawInstruction {
 	return append(head, program...)
 }
 
+// nothing lets no packet through.
+var nothing = []bpf.RawInstruction{{Op: returnWord, K: 0}}
+
 // attach gives a program to the kernel. It replaces the one before without a gap.
 func attach(fd int, program []bpf.RawInstruction) error {
 	raw := make([]unix.SockFilter, len(program))

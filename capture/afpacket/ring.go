@@ -30,8 +30,10 @@ type ring struct {
 
 	// gone: the interface does not exist any more.
 	gone bool
-	// drops and freezes add up PACKET_STATISTICS, which the kernel clears at every reading.
-	drops, freezes uint64
+	// received, drops and freezes add up PACKET_STATISTICS, which the kernel clears at every reading; received has the drops in it.
+	received, drops, freezes uint64
+	// read counts the packets that were taken out of the ring.
+	read uint64
 }
 
 // Offsets in struct tpacket_block_desc (linux/if_packet.h).
@@ -152,6 +154,7 @@ func (r *ring) next() (f frame, ok bool) {
 		header := (*unix.Tpacket3Hdr)(unsafe.Pointer(&r.mem[r.at]))
 		f, ok = r.frame(header, end)
 		r.left--
+		r.read++
 		r.at += int(header.Next_offset)
 		if ok {
 			return f, true
@@ -162,9 +165,18 @@ func (r *ring) next() (f frame, ok bool) {
 // statistics adds what the kernel has counted since the last time.
 func (r *ring) statistics() {
 	if s, err := unix.GetsockoptTpacketStatsV3(r.fd, unix.SOL_PACKET, unix.PACKET_STATISTICS); err == nil {
+		r.received += uint64(s.Packets)
 		r.drops += uint64(s.Drops)
 		r.freezes += uint64(s.Freeze_q_cnt)
 	}
+}
+
+// unread is how many packets the kernel has put into the ring, as of the last statistics, that were not read.
+func (r *ring) unread() uint64 {
+	if n := r.received - r.drops; n > r.read {
+		return n - r.read
+	}
+	return 0
 }
 
 func (r *ring) close() {

@@ -7,7 +7,7 @@ import (
 	"net/netip"
 	"slices"
 	"sync"
-	"sync/atomic"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -43,6 +43,10 @@ type Options struct {
 	// Owners is asked for every SYN; nil leaves Opening nil. Describe completes the process that it found.
 	Owners   Owners
 	Describe func(*flow.Process)
+	// Frames keeps the packet of the segment in hand for Frame.
+	Frames bool
+	// Count ends the capture after so many packets that match the filters; 0 goes on.
+	Count uint64
 }
 
 // patience is how long Next waits before it returns capture.ErrIdle, in milliseconds.
@@ -50,18 +54,22 @@ const patience = 50
 
 // Source captures. One goroutine calls Next; the other methods may be called by any.
 type Source struct {
-	met    tuples // connections whose owner was asked for
-	o      Options
-	wake   int // eventfd
-	closed atomic.Bool
+	met  tuples // connections whose owner was asked for
+	o    Options
+	wake int // eventfd
 
 	mu       sync.Mutex // guards all below; Next lets it go while it waits
 	rings    []*ring
 	turn     int // the ring that is read
+	closed   bool
+	deadline time.Time // when what the kernel still holds is given up, once the source is closed
 	released bool
 	dec      *decode.Decoder
 	here     map[decode.LinkType]*filter.Filter // the user's filter, by link type, if it is evaluated here
 	payload  []byte
+	head     []byte // of the packet in hand, if Frames is set; nil if there is none
+	inHand   *ring
+	wire     int
 	warnings []string
 
 	packets, bytes, filtered, cut uint64
@@ -140,7 +148,7 @@ func openInterface(name string, g geometry) (*ring, error) {
 func (s *Source) SetPrefixes(prefixes []netip.Prefix) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.released {
+	if s.closed {
 		return io.ErrClosedPipe
 	}
 	return s.attach(prefixes)
@@ -184,7 +192,8 @@ func (s *Source) warn(text string) {
 }
 
 // Next fills seg with the next TCP segment or DNS datagram. Its payload is valid until the next call, also if Close is called meanwhile.
-// io.EOF is the end after Close; an *InterfaceError says that there is no interface left.
+// After Close it gives what was received before, then io.EOF; it also does when Count is reached. An *InterfaceError says that there is no
+// interface left.
 //
 // Packets of one interface come in order; those of several do not, by some milliseconds.
 func (s *Source) Next(seg *flow.Segment) error {
@@ -193,10 +202,20 @@ func (s *Source) Next(seg *flow.Segment) error {
 	waited := false
 	var began int64 // time of the first packet of this call
 	for {
-		if s.closed.Load() {
+		if s.released || s.o.Count > 0 && s.packets-s.filtered >= s.o.Count {
 			return io.EOF
 		}
 		r, f, ok := s.nextFrame()
+		if !ok && s.closed {
+			if !s.drained() {
+				s.mu.Unlock()
+				time.Sleep(time.Millisecond)
+				s.mu.Lock()
+				continue
+			}
+			s.release()
+			return io.EOF
+		}
 		if !ok {
 			if waited {
 				return capture.ErrIdle
@@ -218,6 +237,20 @@ func (s *Source) Next(seg *flow.Segment) error {
 			return capture.ErrIdle
 		}
 	}
+}
+
+// drainFor is how long Close leaves the kernel to hand over the blocks that it is filling; it does so within retireAfter.
+const drainFor = 100 * time.Millisecond
+
+// drained reports whether all that was received has been read, or the time for it is over. The caller has found the rings empty.
+func (s *Source) drained() bool {
+	for _, r := range s.rings {
+		r.statistics()
+		if r.unread() > 0 && !r.gone && time.Now().Before(s.deadline) {
+			return false
+		}
+	}
+	return true
 }
 
 // nextFrame takes one from the ring whose turn it is, which ends when the ring is empty.
@@ -247,6 +280,13 @@ func (s *Source) take(r *ring, f frame, seg *flow.Segment) bool {
 		return false
 	}
 	seg.Packet, seg.Cookie, seg.Opening = s.packets, 0, nil
+	if s.o.Frames {
+		s.inHand, s.wire = r, f.wire
+		n, ok := decode.HeadLength(f.data, seg.Payload)
+		if s.head = s.head[:0]; ok {
+			s.head = append(s.head, f.data[:n]...)
+		}
+	}
 	// The ring's memory may be unmapped by Close while the caller still reads.
 	s.payload = append(s.payload[:0], seg.Payload...)
 	seg.Payload = s.payload
@@ -259,6 +299,15 @@ func (s *Source) take(r *ring, f frame, seg *flow.Segment) bool {
 			s.own(seg, fromClient(seg.FiveTuple), true)
 		}
 	}
+	return true
+}
+
+// Frame implements capture.Framer, if Options.Frames is set. Who calls Next may call it.
+func (s *Source) Frame(seg *flow.Segment, f *capture.Frame) bool {
+	if len(s.head) == 0 {
+		return false
+	}
+	*f = capture.Frame{Link: s.inHand.link, Interface: s.inHand.name, Head: s.head, Payload: seg.Payload, Length: s.wire}
 	return true
 }
 
@@ -346,19 +395,28 @@ func (s *Source) trouble(r *ring) {
 	s.warn("interface " + r.name + ": " + unix.Errno(code).Error())
 }
 
-// Close ends the capture and releases everything. It may be called twice, and makes Next return io.EOF.
+// Close ends the capture. Next then gives out what was received before, and io.EOF at the end, which releases everything; so does a second
+// Close, for a caller that does not read on.
 func (s *Source) Close() error {
-	if s.closed.Swap(true) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		s.release()
 		return nil
 	}
+	s.closed = true
 	// Wake Next. The counter of an eventfd takes this write always.
 	one := [8]byte{1}
 	if _, err := unix.Write(s.wake, one[:]); err != nil {
 		return fmt.Errorf("wake: %w", err)
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.release()
+	s.deadline = time.Now().Add(drainFor)
+	for _, r := range s.rings {
+		if err := attach(r.fd, nothing); err != nil {
+			s.release() // rather than never to come to an end
+			return &InterfaceError{r.name, fmt.Errorf("end the capture: %w", err)}
+		}
+	}
 	return nil
 }
 
@@ -379,14 +437,14 @@ func (s *Source) release() {
 // Stats says what was captured and lost so far.
 //
 // Loss has packet.ring_full (packets that found no room), packet.queue_freezes (how often that began; no packets), packet.cut_by_snap_length,
-// and what package decode refused.
+// packet.unread_at_end (received and not read before the release; 0 until then), and what package decode refused.
 func (s *Source) Stats() capture.Stats {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	out := capture.Stats{Packets: s.packets, Bytes: s.bytes, Filtered: s.filtered, Warnings: slices.Clone(s.warnings)}
 	d := &s.dec.Stats
 	out.Loss = map[string]uint64{
-		"packet.ring_full": 0, "packet.queue_freezes": 0, "packet.cut_by_snap_length": s.cut,
+		"packet.ring_full": 0, "packet.queue_freezes": 0, "packet.cut_by_snap_length": s.cut, "packet.unread_at_end": 0,
 		"decode.truncated": d.Frames[decode.Truncated], "decode.malformed": d.Frames[decode.Malformed],
 		"decode.too_deep": d.Frames[decode.TooDeep], "decode.unsupported_link": d.Frames[decode.UnsupportedLink],
 		"decode.unknown_ethertypes":    d.UnknownEtherTypes,
@@ -396,6 +454,8 @@ func (s *Source) Stats() capture.Stats {
 	for _, r := range s.rings {
 		if !s.released {
 			r.statistics()
+		} else {
+			out.Loss["packet.unread_at_end"] += r.unread()
 		}
 		out.Loss["packet.ring_full"] += r.drops
 		out.Loss["packet.queue_freezes"] += r.freezes

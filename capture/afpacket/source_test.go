@@ -17,6 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/dynwatch/dynwatch/capture"
+	"github.com/dynwatch/dynwatch/capture/decode"
 	"github.com/dynwatch/dynwatch/capture/filter"
 	"github.com/dynwatch/dynwatch/internal/flow"
 	"github.com/dynwatch/dynwatch/internal/testenv"
@@ -232,6 +233,7 @@ func TestUsersFilterAndVLANTags(t *testing.T) {
 			t.Errorf("%s: seen %d times, want %d; %+v", name, count, want, s.Stats())
 		}
 		s.Close()
+		s.Close()
 	}
 }
 
@@ -344,6 +346,105 @@ func TestCloseUnblocksNextAndLeavesNothing(t *testing.T) {
 	}
 }
 
+// TestCloseGivesOutWhatWasReceived: the kernel holds packets back until a block is full or some milliseconds old.
+func TestCloseGivesOutWhatWasReceived(t *testing.T) {
+	testnet.Enter(t)
+	listen(t, "127.0.0.1:443")
+	for range 20 {
+		s := open(t, Options{Interfaces: []string{"lo"}})
+		talk(t, "127.0.0.1:443", "hello")
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+		talk(t, "127.0.0.1:443", "too late")
+		var all []flow.Segment
+		for {
+			var seg flow.Segment
+			err := s.Next(&seg)
+			if err == io.EOF {
+				break
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			seg.Payload = bytes.Clone(seg.Payload)
+			all = append(all, seg)
+		}
+		if got := stream(all, 443); string(got) != "hello" || !ended(all) {
+			t.Fatalf("the server sent %q in %d segments", got, len(all))
+		}
+		if st := s.Stats(); st.Loss["packet.unread_at_end"] != 0 || st.Packets != uint64(len(all)) {
+			t.Errorf("%+v", st)
+		}
+	}
+}
+
+func TestWhatIsNotReadIsCounted(t *testing.T) {
+	testnet.Enter(t)
+	listen(t, "127.0.0.1:443")
+	s := open(t, Options{Interfaces: []string{"lo"}})
+	talk(t, "127.0.0.1:443", "hello")
+	s.Close()
+	s.Close()
+	if n := s.Stats().Loss["packet.unread_at_end"]; n < 6 { // two SYNs, two with data, two FINs at least
+		t.Errorf("%d packets", n)
+	}
+}
+
+func TestCountEndsTheCapture(t *testing.T) {
+	testnet.Enter(t)
+	listen(t, "127.0.0.1:443")
+	s := open(t, Options{Interfaces: []string{"lo"}, Count: 5})
+	talk(t, "127.0.0.1:443", "hello")
+	var seg flow.Segment
+	n := 0
+	for ; s.Next(&seg) == nil; n++ {
+	}
+	if err := s.Next(&seg); n != 5 || err != io.EOF {
+		t.Errorf("%d segments, then %v", n, err)
+	}
+}
+
+func TestFrameIsThePacket(t *testing.T) {
+	message := strings.Repeat("0123456789abcdef", 1000)
+	for name, link := range map[string]decode.LinkType{"lo": decode.LinkEthernet, Any: decode.LinkSLL} {
+		t.Run(name, func(t *testing.T) {
+			testnet.Enter(t)
+			listen(t, "127.0.0.1:443")
+			s := open(t, Options{Interfaces: []string{name}, Frames: true})
+			talk(t, "127.0.0.1:443", message)
+			d := decode.New(decode.Options{})
+			n := 0
+			for fins := 0; fins < 2; n++ {
+				var seg, again flow.Segment
+				if err := s.Next(&seg); err != nil {
+					t.Fatal(err)
+				}
+				if seg.Flags.Has(flow.FIN) {
+					fins++
+				}
+				var f capture.Frame
+				if !s.Frame(&seg, &f) {
+					t.Fatal("no frame")
+				}
+				whole := append(bytes.Clone(f.Head), f.Payload...)
+				if f.Interface != name || f.Link != link || f.Length != len(whole) {
+					t.Errorf("%s, link type %d, %d bytes of %d", f.Interface, f.Link, len(whole), f.Length)
+				}
+				if d.Decode(f.Link, whole, f.Length, seg.Time, &again) != decode.Segment {
+					t.Fatal("the frame cannot be decoded")
+				}
+				if again.FiveTuple != seg.FiveTuple || again.Seq != seg.Seq || again.Flags != seg.Flags || !bytes.Equal(again.Payload, seg.Payload) {
+					t.Errorf("%+v, want %+v", again, seg)
+				}
+			}
+			if n < 7 {
+				t.Errorf("%d packets", n)
+			}
+		})
+	}
+}
+
 func TestOpenTellsWhatIsWrong(t *testing.T) {
 	testnet.Enter(t)
 	var iface *InterfaceError
@@ -362,6 +463,7 @@ func TestOpenTellsWhatIsWrong(t *testing.T) {
 		if s, err := Open(Options{Interfaces: []string{"lo"}, Filter: f}); err != nil {
 			t.Errorf("%s on lo: %v", expr, err)
 		} else {
+			s.Close()
 			s.Close()
 		}
 	}

@@ -33,7 +33,6 @@ func (s *Source) announce() {
 			Flags: flow.SYN | flow.ACK, Opening: c.opening,
 		})
 	}
-	s.packets.Add(uint64(len(s.pending)))
 }
 
 // segment is the event in hand.

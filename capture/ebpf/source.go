@@ -33,6 +33,8 @@ type Options struct {
 	// Describe completes what the kernel knows of a process. It is called once for each connection that is followed, before its first segment
 	// is given out, by the goroutine that calls Next; nil leaves processes as they are.
 	Describe func(*flow.Process)
+	// Count ends the watching after so many segments; 0 goes on.
+	Count uint64
 }
 
 const (
@@ -46,6 +48,8 @@ const (
 // Source watches the host's sockets. One goroutine calls Next; the other methods may be called by any.
 type Source struct {
 	kernel *bpf.Socket
+	count  uint64 // Options.Count
+	head   []byte // of the packet that Frame made last
 	event  bpf.Event
 	conns  connections
 	conn   *connection // of the event in hand; nil for a DNS answer that nobody's connect was seen for
@@ -79,7 +83,7 @@ func Open(o Options) (*Source, error) {
 	if err := kernel.SetPrefixes(o.Prefixes); err != nil {
 		return nil, errors.Join(err, kernel.Close())
 	}
-	s := &Source{kernel: kernel, timer: time.NewTimer(0), closing: make(chan struct{}), cgroup: o.CgroupPath, conns: newConnections(o.Describe)}
+	s := &Source{kernel: kernel, timer: time.NewTimer(0), closing: make(chan struct{}), cgroup: o.CgroupPath, count: o.Count, conns: newConnections(o.Describe)}
 	s.clock.sync()
 	if err := kernel.Attach(o.CgroupPath); err != nil {
 		return nil, errors.Join(err, kernel.Close())
@@ -113,10 +117,15 @@ func (s *Source) Decide(cookie uint64, keep bool) error {
 	return s.kernel.Decide(cookie, keep)
 }
 
-// Next fills seg with the next segment. Its payload is valid until the next call. After Close it gives what was seen before, then io.EOF.
+// Next fills seg with the next segment. Its payload is valid until the next call. After Close it gives what was seen before, then io.EOF; so it
+// does when Count is reached.
 func (s *Source) Next(seg *flow.Segment) error {
 	for {
+		if s.count > 0 && s.packets.Load() >= s.count {
+			return io.EOF
+		}
 		if n := len(s.pending); n > 0 {
+			s.packets.Add(1)
 			*seg = s.pending[0]
 			s.pending = s.pending[:copy(s.pending, s.pending[1:])]
 			return nil

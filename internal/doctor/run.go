@@ -1,6 +1,7 @@
 package doctor
 
 import (
+	"errors"
 	"fmt"
 
 	"github.com/dynwatch/dynwatch/capture/afpacket"
@@ -73,7 +74,7 @@ func tryPacket() error {
 	if err != nil {
 		return err
 	}
-	return s.Close()
+	return errors.Join(s.Close(), s.Close()) // the second does not wait for what was received
 }
 
 func tryOwners() error {
