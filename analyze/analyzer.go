@@ -244,7 +244,7 @@ func (a *Analyzer) segment(seg *flow.Segment, at *lookup) {
 			if seg.Opening != nil && seg.Opening.Earlier {
 				s = a.admit(k, seg)
 				s.last = a.nowSec
-				a.existing(s, dir, seg.Opening)
+				a.existing(s, dir, seg.Opening, seg.Cookie)
 			}
 			return // nothing to learn from an acknowledgement of a flow that we do not know
 		}

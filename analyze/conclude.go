@@ -119,7 +119,7 @@ func (a *Analyzer) build(c *conn) *session.Session {
 	if c.client == 1 {
 		client, clientPort = c.key.b, c.key.pb
 	}
-	s.Source = a.o.Source
+	s.Source, s.Cookie = a.o.Source, c.cookie
 	s.Start, s.End = wallTime(c.start), wallTime(c.last)
 	s.Client, s.Server = netip.AddrPortFrom(client.Addr(), clientPort), netip.AddrPortFrom(server.Addr(), port)
 	s.Proxy = c.proxy

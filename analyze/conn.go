@@ -74,6 +74,7 @@ type conn struct {
 	kin                *kin             // to judge a resumption by
 	settled            *session.Session // the handshake's facts, once nothing more can change them
 	opening            *flow.Opening    // who opened it, where the source knows
+	cookie             uint64           // of the socket, where the source knows it
 	reported           *session.Session // what was put out while the flow went on
 	concluding         bool
 }

@@ -30,12 +30,21 @@ func (a *Analyzer) reportLive(c *conn) {
 	}
 }
 
+// Follows reports whether a flow is known and may still become a session: it has been neither put out and done with, nor found to be none of
+// ours. cookie is the socket's, 0 where the source does not know it.
+func (a *Analyzer) Follows(t *flow.FiveTuple, cookie uint64) bool {
+	var k flowKey
+	k.set(t, cookie)
+	s := a.table.find(&k)
+	return s != nil && (s.state == slotOpening || s.state == slotActive)
+}
+
 // existing takes a connection that was open before the source started. Its handshake was not seen, so it is put out at once as incomplete;
 // cleartext requests that it carries later are findings all the same.
-func (a *Analyzer) existing(s *slot, dir uint8, o *flow.Opening) {
+func (a *Analyzer) existing(s *slot, dir uint8, o *flow.Opening, cookie uint64) {
 	s.setOpener(dir)
 	c := a.activate(s)
-	c.opening, c.midstream = o, true
+	c.opening, c.midstream, c.cookie = o, true, cookie
 	if a.matchServer(c, "", false) {
 		if x := a.build(c); x != nil {
 			a.putOut(c, x)

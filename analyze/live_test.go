@@ -90,3 +90,42 @@ func TestTheOwnerOfAConnectionIsItsOwn(t *testing.T) {
 		t.Errorf("%d owners are left", len(r.openings))
 	}
 }
+
+func TestFollowsUntilAFlowIsJudgedOrNoneOfOurs(t *testing.T) {
+	for name, ours := range map[string]bool{"ours": true, "another service": false} {
+		t.Run(name, func(t *testing.T) {
+			d := handshake{max: 0x303, sni: map[bool]string{true: "dynamodb.us-east-1.amazonaws.com", false: "example.com"}[ours]}.dialogue(t)
+			server := dynamodbAddr
+			if !ours {
+				server = farAddr
+			}
+			var found []string
+			r := newRun(t, live(&found))
+			w := newWire(clientAddr, server).open().say(d, 0)
+			if r.Follows(&w.segs[0].FiveTuple, 77) {
+				t.Error("a flow that nobody has seen is followed")
+			}
+			followed := 0
+			for i := range w.segs {
+				seg := w.segs[i]
+				seg.Cookie = 77
+				r.Segment(&seg)
+				back := seg.Reverse()
+				if r.Follows(&seg.FiveTuple, 77) != r.Follows(&back, 77) || r.Follows(&seg.FiveTuple, 78) {
+					t.Fatal("it hangs on the direction, or does not on the socket")
+				}
+				if r.Follows(&seg.FiveTuple, 77) {
+					followed++
+				}
+			}
+			if followed < 3 || followed == len(w.segs) {
+				t.Errorf("followed for %d of %d packets", followed, len(w.segs))
+			}
+			if !ours {
+				r.none(t)
+			} else if s := r.only(t); s.Cookie != 77 {
+				t.Errorf("cookie %d", s.Cookie)
+			}
+		})
+	}
+}

@@ -15,6 +15,7 @@ func (a *Analyzer) deliverSegment(c *conn, dir uint8, seg *flow.Segment) {
 	if seg.Opening != nil {
 		c.opening = seg.Opening
 	}
+	c.cookie = seg.Cookie
 	if seg.Flags&(flow.ACK|flow.RST) == flow.ACK {
 		if !peer.ackedSeen || int32(seg.Ack-peer.acked) > 0 {
 			peer.acked, peer.ackedSeen = seg.Ack, true

@@ -21,6 +21,8 @@ type Session struct {
 	Client, Server netip.AddrPort
 	// RedirectedTo is where the packets really go, when that is not where the client asked the kernel to connect to; else not valid.
 	RedirectedTo netip.AddrPort
+	// Cookie is the kernel's socket cookie, 0 where the source does not know it.
+	Cookie uint64
 	// Process is the opener, nil when nobody could tell.
 	Process *flow.Process
 
