@@ -20,6 +20,8 @@ const (
 type WriterOptions struct {
 	// Hardware, OS and Application are shb_hardware, shb_os and shb_userappl: where and by what the file was written, in UTF-8.
 	Hardware, OS, Application string
+	// Comment is opt_comment: what a reader should know of the whole file.
+	Comment string
 }
 
 // Writer writes a pcapng file: one section, little-endian, with an interface for each pair of link type and name in the order of
@@ -53,7 +55,7 @@ func NewWriter(w io.Writer, o WriterOptions) *Writer {
 	for _, opt := range [...]struct {
 		code  uint16
 		value string
-	}{{optHardware, o.Hardware}, {optOS, o.OS}, {optApplication, o.Application}} {
+	}{{optComment, o.Comment}, {optHardware, o.Hardware}, {optOS, o.OS}, {optApplication, o.Application}} {
 		if opt.value != "" {
 			n.option(opt.code, cutUTF8(opt.value, maxOption))
 			options = true
