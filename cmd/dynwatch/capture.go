@@ -67,7 +67,7 @@ example); 2 usage; 3 findings at or above --fail-on.`,
 	fs.SortFlags = false
 	fs.StringArrayVarP(&f.read, "read", "r", nil, "capture `FILE` to read, - for standard input; if repeated, files are merged by time")
 	fs.StringArrayVar(&f.keylogs, "keylog", nil, "TLS secrets from `FILE` (NSS key log, SSLKEYLOGFILE), to read TLS 1.3 certificates (may be repeated)")
-	fs.Uint64VarP(&f.count, "count", "c", 0, "stop after `N` packets that match the filter; live: after N sessions")
+	fs.Uint64VarP(&f.count, "count", "c", 0, "stop after `N` packets that match the filter (eBPF: packets of the connections that are followed)")
 	fs.StringVarP(&f.filterFile, "filter-file", "F", "", "read the filter expression from `FILE`")
 	fs.BoolVarP(&f.dump, "dump-filter", "d", false, "print the compiled filter for Ethernet and stop")
 	fs.BoolVarP(&f.numeric, "numeric", "n", false, "accepted as a habit: names are never looked up")
@@ -77,7 +77,7 @@ example); 2 usage; 3 findings at or above --fail-on.`,
 	fs.BoolVar(&f.all, "all", false, "report every TLS session, not only DynamoDB's")
 	fs.BoolVar(&f.tables, "tables", false, "name the tables that cleartext requests are for")
 	fs.StringVar(&f.colour, "color", "auto", "`WHEN` to use colours: auto, always, never")
-	fs.StringVarP(&f.write, "write", "w", "", "write the packets of the reported sessions to `FILE` as pcapng, - for standard output: handshakes only, findings as comments")
+	fs.StringVarP(&f.write, "write", "w", "", "write the packets of the reported sessions to `FILE` as pcapng, - for standard output: handshakes only, findings and owners as comments")
 	fs.BoolVar(&f.payload, "write-payload", false, "with -w: whole packets, application data and credentials included")
 	fs.StringVar(&f.failOn, "fail-on", "none", "exit with status 3 on findings of this `SEVERITY` or higher: none, low, medium, high, critical")
 	group(fs, "Output")
@@ -139,10 +139,7 @@ func (f *captureFlags) validate(cmd *cobra.Command, args []string) error {
 	if name := fileAmong(args); name != "" {
 		return &hinted{usagef("a capture file is read with -r"), fmt.Sprintf("%s is a file: dynwatch capture -r %s", name, name)}
 	}
-	if f.write != "" {
-		return usagef("--write goes with -r FILE")
-	}
-	if err := f.live.validate(); err != nil {
+	if err := f.live.validate(f.write); err != nil {
 		return err
 	}
 	if (len(args) > 0 || f.filterFile != "") && f.live.source != "packet" {

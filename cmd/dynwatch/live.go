@@ -53,7 +53,7 @@ func (l *liveFlags) register(fs *pflag.FlagSet) {
 	fs.DurationVar(&l.duration, "duration", 0, "watch for so `LONG` (30s, 5m), then end")
 }
 
-func (l *liveFlags) validate() error {
+func (l *liveFlags) validate(write string) error {
 	switch l.source {
 	case "auto", "packet":
 	case "ebpf":
@@ -65,6 +65,9 @@ func (l *liveFlags) validate() error {
 	}
 	if len(l.interfaces) > 0 {
 		l.source = "packet"
+	}
+	if len(l.command) > 0 && write == "-" {
+		return usagef("--write -: the command has standard output for itself")
 	}
 	if len(l.command) > 0 && l.source == "packet" {
 		return usagef("a command is judged by --source ebpf: packets do not tell its connections from the rest of the host's")
@@ -104,6 +107,7 @@ const maxLearned = 1024
 // liveSource is what a watch reads: the kernel's sockets, or packets.
 type liveSource interface {
 	capture.Source
+	capture.Framer
 	SetPrefixes([]netip.Prefix) error
 }
 
@@ -115,18 +119,18 @@ type liveRun struct {
 	analyzer *analyze.Analyzer
 	resolver *host.Resolver
 	out      *report
+	copy     *liveCopy // nil without -w
 	summary  *output.Summary
 	stderr   io.Writer
 
 	command  *watched // nil: the whole host
 	prefixes []netip.Prefix
 	learned  map[netip.Addr]bool
-	sessions uint64
 	// show is set by SIGUSR1: the summary so far is wanted.
 	show atomic.Bool
 }
 
-// runLive watches this host until it is interrupted, the time is over, or enough sessions were seen.
+// runLive watches this host until it is interrupted, the time is over, or enough packets were seen.
 //
 // flt is the user's filter for the packet source, nil without.
 func (f *captureFlags) runLive(cmd *cobra.Command, flt *filter.Filter, set *endpoint.Set, store *trust.Store, policy *rules.Policy, secrets *tlswire.KeyLog) error {
@@ -139,6 +143,17 @@ func (f *captureFlags) runLive(cmd *cobra.Command, flt *filter.Filter, set *endp
 	}
 	defer r.src.Close()
 	report := cmd.OutOrStdout()
+	if f.write != "" {
+		to, err := (&filePass{}).createCopy(f.write, report)
+		if err != nil {
+			return err
+		}
+		r.copy = newLiveCopy(to, f.payload, r.summary.Source, r.src)
+		defer r.copy.close()
+		if f.write == "-" {
+			report = r.stderr // as with tcpdump, the packets have standard output for themselves
+		}
+	}
 	if len(f.live.command) > 0 {
 		// The command has standard output for itself; what is said of it goes where errors go.
 		w, err := startCommand(f.live.command, cmd.InOrStdin(), report, r.stderr)
@@ -170,23 +185,26 @@ func (f *captureFlags) runLive(cmd *cobra.Command, flt *filter.Filter, set *endp
 		Source: r.summary.Source, All: f.all, Tables: f.tables, Live: true, Endpoints: set, Trust: store, Policy: policy,
 		Emit: func(s *session.Session) {
 			if !r.command.owns(s) {
+				r.copy.refuse(s)
 				return
 			}
 			r.summary.Add(s)
+			r.copy.session(s)
 			r.out.session(s)
-			if r.sessions++; f.count > 0 && r.sessions >= f.count {
-				cancel()
-			}
 		},
 		EmitFinding: func(s *session.Session, x session.Finding) {
 			if !r.command.owns(s) {
 				return
 			}
 			r.summary.AddFindings([]session.Finding{x})
+			r.copy.finding(s, x)
 			r.out.finding(s, x)
 		},
 		EmitDNS: r.answer,
 	})
+	if r.copy != nil {
+		r.copy.follows = r.analyzer.Follows
+	}
 	if secrets.Stats().Sessions > 0 {
 		r.analyzer.UseSecrets(secrets)
 	}
@@ -194,6 +212,9 @@ func (f *captureFlags) runLive(cmd *cobra.Command, flt *filter.Filter, set *endp
 	r.analyzer.Flush()
 	return r.end(secrets, err)
 }
+
+// everywhere has the kernel follow every connection, for --all.
+var everywhere = []netip.Prefix{netip.PrefixFrom(netip.IPv4Unspecified(), 0), netip.PrefixFrom(netip.IPv6Unspecified(), 0)}
 
 // open starts the source that was asked for: auto takes eBPF where the kernel and the rights allow, else packets, and says which and why.
 func (r *liveRun) open(flt *filter.Filter) error {
@@ -211,19 +232,25 @@ func (r *liveRun) open(flt *filter.Filter) error {
 	describe := func(p *flow.Process) { r.resolver.Lookup(p) }
 	kind := r.flags.live.source
 	if kind != "packet" {
+		prefixes := r.prefixes
+		if r.flags.all {
+			prefixes = everywhere
+		}
 		src, err := ebpf.Open(ebpf.Options{
-			Prefixes: r.prefixes, Ports: []uint16{8111, 9111}, LookAtOthers: true, Names: names, DNS: true, Describe: describe,
+			Prefixes: prefixes, Ports: []uint16{8111, 9111}, LookAtOthers: true, Names: names, DNS: true, Describe: describe,
+			Count: r.flags.count,
 		})
 		switch {
 		case err == nil:
-			r.src, r.summary.Source = src, "ebpf"
+			r.src, r.summary.Source, r.prefixes = src, "ebpf", prefixes
 			return nil
 		case kind == "ebpf" || len(r.flags.live.command) > 0:
 			return fmt.Errorf("watch this host: %w", liveError(err))
 		}
 		fmt.Fprintf(r.stderr, "dynwatch: note: no eBPF here, packets instead: what other network namespaces send is not seen: %v\n", err)
 	}
-	o := afpacket.Options{Interfaces: r.flags.live.interfaces, Filter: flt, Prefixes: r.prefixes, All: r.flags.all, Describe: describe}
+	o := afpacket.Options{Interfaces: r.flags.live.interfaces, Filter: flt, Prefixes: r.prefixes, All: r.flags.all, Describe: describe,
+		Frames: r.flags.write != "", Count: r.flags.count}
 	if owners, err := sockdiag.Open(sockdiag.Options{}); err != nil {
 		fmt.Fprintf(r.stderr, "dynwatch: warning: connections will have no owner: %v\n", err)
 	} else {
@@ -242,6 +269,9 @@ func (r *liveRun) dropRights() {
 	// What remains: to change the address set, and to read other users' /proc entries.
 	keep := privilege.SetOf(unix.CAP_BPF, unix.CAP_SYS_PTRACE, unix.CAP_DAC_READ_SEARCH)
 	how := fmt.Sprintf("by eBPF: %d prefixes, and the first bytes of all other connections", len(r.prefixes))
+	if r.flags.all {
+		how = "by eBPF: every connection"
+	}
 	if r.summary.Source == "packet" {
 		// To ask for sockets of other network namespaces, those must be entered.
 		keep = privilege.SetOf(unix.CAP_SYS_PTRACE, unix.CAP_DAC_READ_SEARCH, unix.CAP_SYS_ADMIN)
@@ -319,24 +349,28 @@ func (r *liveRun) pump() error {
 		switch {
 		case err == nil:
 			r.analyzer.Segment(&seg)
+			r.copy.segment(&seg)
 			if seg.Time-last > advanceEvery {
 				last = seg.Time
 				r.analyzer.Advance(last)
+				r.copy.tick(last)
 			}
 		case errors.Is(err, capture.ErrIdle):
 			last = time.Now().UnixNano()
 			r.analyzer.Advance(last)
+			r.copy.tick(last)
 		case errors.Is(err, io.EOF):
 			return nil
 		default:
 			return err
 		}
-		if r.out.err != nil {
+		if r.copy.failed(&r.out.err) || r.out.err != nil {
 			return nil
 		}
 		if r.show.Swap(false) {
 			s := *r.summary
 			fillSummary(&s, r.src.Stats(), r.analyzer.Stats(), tlswire.NewKeyLog(1), nil)
+			r.copy.fill(s.Loss)
 			if err := output.NewText(r.stderr, false).Summary(&s); err != nil {
 				return err
 			}
@@ -381,7 +415,11 @@ func (r *liveRun) end(secrets *tlswire.KeyLog, failed error) error {
 	if err := r.src.Close(); err != nil {
 		errs = append(errs, err)
 	}
+	if err := r.copy.close(); err != nil && !errors.Is(err, syscall.EPIPE) {
+		errs = append(errs, err)
+	}
 	fillSummary(r.summary, stats, r.analyzer.Stats(), secrets, errs)
+	r.copy.fill(r.summary.Loss)
 	r.out.summary(r.summary)
 	for _, e := range errs {
 		fmt.Fprintf(r.stderr, "dynwatch: error: %v\n", e)

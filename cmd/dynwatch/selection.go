@@ -48,9 +48,13 @@ func (s *selection) add(x *session.Session) {
 func comments(x *session.Session) []string {
 	lines := []string{"dynwatch: verdict " + string(x.Verdict)}
 	for _, f := range x.Findings {
-		lines = append(lines, fmt.Sprintf("dynwatch: %s (%s): %s", f.Rule, f.Severity, f.Message))
+		lines = append(lines, findingComment(f))
 	}
 	return lines
+}
+
+func findingComment(f session.Finding) string {
+	return fmt.Sprintf("dynwatch: %s (%s): %s", f.Rule, f.Severity, f.Message)
 }
 
 // cut returns what of a packet is written, and the comments that go with it. ok is false if the packet is of no selected session, or
@@ -75,9 +79,17 @@ func (s *selection) cut(seg *flow.Segment, p *pcapfile.Packet) (data []byte, com
 		if s.whole {
 			return p.Data, comments, true
 		}
-		return p.Data[:header+c.handshakeBytes(from, seg.Seq, len(seg.Payload))], comments, true
+		return p.Data[:header+c.handshakeBytes(from, firstByte(seg), len(seg.Payload))], comments, true
 	}
 	return nil, nil, false
+}
+
+// firstByte is the number of a segment's first payload byte, which a SYN stands before (RFC 9293, Section 3.4; fast open: RFC 7413).
+func firstByte(seg *flow.Segment) uint32 {
+	if seg.Flags.Has(flow.SYN) {
+		return seg.Seq + 1
+	}
+	return seg.Seq
 }
 
 // handshakeBytes is how much of a segment's payload, n bytes from seq on, belongs to the handshake.
