@@ -30,11 +30,18 @@ type PermissionError struct {
 	What string
 	// Capabilities that are enough, such as "CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON".
 	Capabilities string
-	Err          error
+	// Missing are those that this process does not have. It is empty if it has enough, as far as it can know: then something else forbids it,
+	// such as a user namespace, a seccomp profile or lockdown.
+	Missing []string
+	Err     error
 }
 
 func (e *PermissionError) Error() string {
-	return fmt.Sprintf("%s: not permitted (needs %s): %v", e.What, e.Capabilities, e.Err)
+	missing := ""
+	if len(e.Missing) > 0 {
+		missing = "; missing: " + strings.Join(e.Missing, ", ")
+	}
+	return fmt.Sprintf("%s: not permitted (needs %s%s): %v", e.What, e.Capabilities, missing, e.Err)
 }
 
 func (e *PermissionError) Unwrap() error { return e.Err }
@@ -44,12 +51,23 @@ const Capabilities = "CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON, or CAP_SYS_ADMIN"
 
 // explain turns what the kernel said into an error that a caller can act on. Verifier logs are cut to their last line: the error keeps the
 // whole one for errors.As with *ebpf.VerifierError.
+//
+// What a helper needs the verifier tells with the same words as that it does not exist: without all rights it is those that are missing.
 func explain(what, needs string, err error) error {
-	switch {
-	case err == nil:
+	if err == nil {
 		return nil
-	case errors.Is(err, unix.EPERM), errors.Is(err, unix.EACCES) && !isVerifier(err), errors.Is(err, fs.ErrPermission) && !isVerifier(err):
-		return &PermissionError{What: what, Capabilities: Capabilities, Err: brief(err)}
+	}
+	return explainTo(what, needs, err, lacking())
+}
+
+func explainTo(what, needs string, err error, missing []string) error {
+	switch {
+	case errors.Is(err, unix.EPERM) && len(missing) > 0:
+		// Where it may not ask, cilium/ebpf guesses at the limit on locked memory.
+		return &PermissionError{What: what, Capabilities: Capabilities, Missing: missing, Err: &briefError{unix.EPERM.Error(), err}}
+	case errors.Is(err, unix.EPERM), errors.Is(err, unix.EACCES) && !isVerifier(err), errors.Is(err, fs.ErrPermission) && !isVerifier(err),
+		isVerifier(err) && len(missing) > 0:
+		return &PermissionError{What: what, Capabilities: Capabilities, Missing: missing, Err: brief(err)}
 	case errors.Is(err, ebpf.ErrNotSupported), isVerifier(err):
 		return &NotSupportedError{What: what, Needs: needs, Err: brief(err)}
 	}

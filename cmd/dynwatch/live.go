@@ -302,8 +302,10 @@ func liveError(err error) error {
 		return &hinted{err, "dynwatch capture -D lists the interfaces"}
 	case errors.As(err, &sockets):
 		return &hinted{err, "run it as root, or give it CAP_NET_RAW; " + file}
+	case errors.As(err, &permission) && len(permission.Missing) == 0:
+		return &hinted{err, "it has the capabilities that it needs: a user namespace, a seccomp profile or the kernel's lockdown may forbid it; " + file}
 	case errors.As(err, &permission):
-		return &hinted{err, "run it as root, or give it CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN; " + file}
+		return &hinted{err, "run it as root, or give it " + strings.Join(permission.Missing, " and ") + "; " + file}
 	case errors.As(err, &support):
 		return &hinted{err, file}
 	case errors.As(err, &root):
