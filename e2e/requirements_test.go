@@ -20,6 +20,7 @@ var programs = []program{
 	{"/bin/sh", "dash"},
 	{"ip", "iproute2"},
 	{"nsenter", "util-linux"},
+	{"setpriv", "util-linux"},
 	{"unshare", "util-linux"},
 	{"tcpdump", "tcpdump"},
 	{"nginx", "nginx-light"},
