@@ -64,6 +64,7 @@ __noinline __u64 search(struct __sk_buff *skb, __u32 off, __u32 n, __u64 window)
 	n = ((n - 1) & (sizeof(buf) - 1)) + 1;
 	if (bpf_skb_load_bytes(skb, off, buf, n) < 0)
 		return window;
+	barrier_var(n);	/* else clang drops the loop's own bound, and tests for n by !=, from which Linux before 6.4 learns nothing */
 #pragma clang loop unroll(disable)
 	for (i = 0; i < NAME_WINDOW; i++) {
 		if (i >= n)
@@ -91,6 +92,7 @@ __noinline int is_operators(struct __sk_buff *skb, __u32 off, __u32 n)
 	n = ((n - 1) & (sizeof(buf) - 1)) + 1;
 	if (bpf_skb_load_bytes(skb, off, buf, n) < 0)
 		return 0;
+	barrier_var(n);
 #pragma clang loop unroll(disable)
 	for (i = 0; i < NAME_WINDOW; i++) {
 		if (i >= n)
