@@ -7,6 +7,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/dynwatch/dynwatch/analyze/rules"
+	"github.com/dynwatch/dynwatch/internal/nearest"
 )
 
 func explainCommand() *cobra.Command {
@@ -44,7 +45,7 @@ func noRule(name string) error {
 		ids = append(ids, r.ID)
 	}
 	err := usagef("there is no rule %q", name)
-	if near := nearest(name, ids); near != "" {
+	if near := nearest.Word(name, ids); near != "" {
 		return &hinted{err, fmt.Sprintf("did you mean %s? dynwatch explain lists all", near)}
 	}
 	return &hinted{err, "dynwatch explain lists all"}

@@ -16,6 +16,7 @@ import (
 
 	"github.com/dynwatch/dynwatch/analyze/endpoint"
 	"github.com/dynwatch/dynwatch/internal/flow"
+	"github.com/dynwatch/dynwatch/internal/nearest"
 	"github.com/dynwatch/dynwatch/internal/rangefile"
 )
 
@@ -69,7 +70,7 @@ func rangesListCommand(load func() (*endpoint.Ranges, error), format *string) *c
 			}
 			list := r.List(strings.ToUpper(service))
 			if len(list) == 0 {
-				if near := nearest(service, r.Services()); near != "" {
+				if near := nearest.Word(service, r.Services()); near != "" {
 					return &hinted{usagef("no prefix of service %q", service), "did you mean " + near + "?"}
 				}
 				return &hinted{usagef("no prefix of service %q", service), "the services are " + strings.Join(r.Services(), ", ")}
