@@ -1,0 +1,79 @@
+package config
+
+// Config is the whole configuration. Default has the defaults.
+type Config struct {
+	Observe    bool              `yaml:"observe" jsonschema:"default=false" jsonschema_description:"Record findings without alerting: nothing is sent, and findings count as suppressed. For the first week on a fleet."`
+	Source     Source            `yaml:"source" jsonschema_description:"Where traffic is seen."`
+	Policy     Policy            `yaml:"policy" jsonschema_description:"What is demanded and allowed; each key is the flag of the same name."`
+	Severity   map[string]string `yaml:"severity" jsonschema_description:"Another severity for the findings of a rule: low, medium, high, critical, or none, which does not alert."`
+	Exceptions []Exception       `yaml:"exceptions" jsonschema_description:"Findings that are known and do not alert, each with a reason and an end."`
+	Web        Web               `yaml:"web" jsonschema_description:"Where metrics and health are served."`
+	Metrics    Metrics           `yaml:"metrics" jsonschema_description:"What is counted."`
+	Log        Log               `yaml:"log" jsonschema_description:"The agent's own log, on standard error."`
+	Limits     Limits            `yaml:"limits" jsonschema_description:"Bounds of memory."`
+}
+
+// Source says where traffic is seen.
+type Source struct {
+	Kind       string   `yaml:"kind" jsonschema:"enum=auto,enum=ebpf,enum=packet,default=auto" jsonschema_description:"ebpf: sockets of every container and network namespace; packet: packets of interfaces; auto: ebpf if it works, else packet."`
+	Interfaces []string `yaml:"interfaces" jsonschema_description:"Interfaces to watch packets of, any for all; only with kind packet."`
+}
+
+// Policy says what is demanded and allowed.
+type Policy struct {
+	MinVersion  string   `yaml:"min_version" jsonschema:"enum=1.0,enum=1.1,enum=1.2,enum=1.3,default=1.2" jsonschema_description:"Lowest TLS version that is no finding. Write it in quotes."`
+	AllowCA     []string `yaml:"allow_ca" jsonschema_description:"Files of CA certificates (PEM or DER) that may sign for DynamoDB beside Amazon's."`
+	Pin         []string `yaml:"pin" jsonschema_description:"SHA-256 of public keys (SPKI) that may sign for DynamoDB, in hex or base64."`
+	AllowIssuer []string `yaml:"allow_issuer" jsonschema_description:"Weaker than allow_ca: DNs of a leaf's issuer, which anybody can write into a certificate."`
+	AllowProxy  []string `yaml:"allow_proxy" jsonschema_description:"Proxies, HOST:PORT, that DynamoDB sessions may go through."`
+	AllowRegion []string `yaml:"allow_region" jsonschema_description:"Regions that clients may talk to; others are findings. Empty allows all."`
+	AllowKind   []string `yaml:"allow_kind" jsonschema:"enum=public,enum=fips,enum=dual-stack,enum=account,enum=interface" jsonschema_description:"Kinds of endpoint that clients may use; others are findings. Empty allows all."`
+	Endpoint    []string `yaml:"endpoint" jsonschema_description:"NAME[:PORT] is DynamoDB's too; CIDR[:PORT] only says that a DynamoDB name may live there."`
+	Ranges      string   `yaml:"ranges" jsonschema_description:"File with AWS's ip-ranges.json in place of the edition that is built in."`
+}
+
+// Exception takes findings of some processes out of the alerts, for a time. All patterns that it has must match.
+type Exception struct {
+	Rules     []string `yaml:"rules" jsonschema:"required,minItems=1" jsonschema_description:"The rules whose findings are excepted."`
+	Process   string   `yaml:"process,omitempty" jsonschema_description:"Pattern for the program: its whole path if the pattern has a slash, else its file name."`
+	Container string   `yaml:"container,omitempty" jsonschema_description:"Pattern for the container's name, or the beginning (12 digits or more) of its id."`
+	Namespace string   `yaml:"namespace,omitempty" jsonschema_description:"Pattern for the pod's Kubernetes namespace."`
+	Pod       string   `yaml:"pod,omitempty" jsonschema_description:"Pattern for the pod's name."`
+	Unit      string   `yaml:"unit,omitempty" jsonschema_description:"Pattern for the systemd unit."`
+	Reason    string   `yaml:"reason" jsonschema:"required,minLength=1" jsonschema_description:"Why; it stands in the log."`
+	Expires   string   `yaml:"expires" jsonschema:"required" jsonschema_description:"Last day on which it applies (2027-01-31, UTC), or the moment at which it ends (2027-01-31T12:00:00Z)."`
+}
+
+// Web says where metrics and health are served.
+type Web struct {
+	Listen     string `yaml:"listen" jsonschema:"default=127.0.0.1:9464" jsonschema_description:"Address and port."`
+	ConfigFile string `yaml:"config_file" jsonschema_description:"File of Prometheus's exporter-toolkit, for TLS and passwords; it is read again when it changes."`
+}
+
+// Metrics says what is counted.
+type Metrics struct {
+	Workloads bool `yaml:"workloads" jsonschema:"default=false" jsonschema_description:"Count sessions and findings by workload too: at most 304 more series."`
+}
+
+// Log says how the agent logs.
+type Log struct {
+	Level  string `yaml:"level" jsonschema:"enum=debug,enum=info,enum=warn,enum=error,default=info" jsonschema_description:"The least that is logged."`
+	Format string `yaml:"format" jsonschema:"enum=json,enum=text,default=json" jsonschema_description:"One JSON object a line, or key=value text."`
+}
+
+// Limits bounds memory.
+type Limits struct {
+	Flows     int `yaml:"flows" jsonschema:"minimum=1024,maximum=4194304,default=65536" jsonschema_description:"Connections that are kept in mind; beyond it the idlest makes room."`
+	MemoryMiB int `yaml:"memory_mib" jsonschema:"minimum=4,maximum=4096,default=24" jsonschema_description:"What connections may take while their handshakes are read, in MiB; beyond it the heaviest gives way."`
+}
+
+// Default is the configuration without a file.
+func Default() *Config {
+	return &Config{
+		Source: Source{Kind: "auto"},
+		Policy: Policy{MinVersion: "1.2"},
+		Web:    Web{Listen: "127.0.0.1:9464"},
+		Log:    Log{Level: "info", Format: "json"},
+		Limits: Limits{Flows: 65536, MemoryMiB: 24},
+	}
+}
