@@ -5,10 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net/netip"
 	"os"
 	"os/signal"
-	"slices"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -27,13 +25,12 @@ import (
 	"github.com/dynwatch/dynwatch/bpf"
 	"github.com/dynwatch/dynwatch/capture"
 	"github.com/dynwatch/dynwatch/capture/afpacket"
-	"github.com/dynwatch/dynwatch/capture/ebpf"
 	"github.com/dynwatch/dynwatch/capture/filter"
 	"github.com/dynwatch/dynwatch/internal/flow"
 	"github.com/dynwatch/dynwatch/internal/host"
+	"github.com/dynwatch/dynwatch/internal/live"
 	"github.com/dynwatch/dynwatch/internal/output"
 	"github.com/dynwatch/dynwatch/internal/privilege"
-	"github.com/dynwatch/dynwatch/internal/sockdiag"
 )
 
 // liveFlags are what capture takes to watch this host.
@@ -101,21 +98,11 @@ func listInterfaces(w io.Writer) error {
 	return err
 }
 
-// maxLearned bounds the addresses that DNS answers add to the kernel's set.
-const maxLearned = 1024
-
-// liveSource is what a watch reads: the kernel's sockets, or packets.
-type liveSource interface {
-	capture.Source
-	capture.Framer
-	SetPrefixes([]netip.Prefix) error
-}
-
 // liveRun is one watch over this host.
 type liveRun struct {
 	flags    *captureFlags
 	set      *endpoint.Set
-	src      liveSource
+	src      *live.Watch
 	analyzer *analyze.Analyzer
 	resolver *host.Resolver
 	out      *report
@@ -123,9 +110,7 @@ type liveRun struct {
 	summary  *output.Summary
 	stderr   io.Writer
 
-	command  *watched // nil: the whole host
-	prefixes []netip.Prefix
-	learned  map[netip.Addr]bool
+	command *watched // nil: the whole host
 	// show is set by SIGUSR1: the summary so far is wanted.
 	show atomic.Bool
 }
@@ -135,7 +120,7 @@ type liveRun struct {
 // flt is the user's filter for the packet source, nil without.
 func (f *captureFlags) runLive(cmd *cobra.Command, flt *filter.Filter, set *endpoint.Set, store *trust.Store, policy *rules.Policy, secrets *tlswire.KeyLog) error {
 	r := &liveRun{
-		flags: f, set: set, stderr: cmd.ErrOrStderr(), resolver: host.New(host.Options{}), learned: make(map[netip.Addr]bool),
+		flags: f, set: set, stderr: cmd.ErrOrStderr(), resolver: host.New(host.Options{}),
 		summary: &output.Summary{RangesDate: set.Ranges().CreateDate.UTC().Format(time.RFC3339)},
 	}
 	if err := r.open(flt); err != nil {
@@ -213,78 +198,35 @@ func (f *captureFlags) runLive(cmd *cobra.Command, flt *filter.Filter, set *endp
 	return r.end(secrets, err)
 }
 
-// everywhere has the kernel follow every connection, for --all.
-var everywhere = []netip.Prefix{netip.PrefixFrom(netip.IPv4Unspecified(), 0), netip.PrefixFrom(netip.IPv6Unspecified(), 0)}
-
-// open starts the source that was asked for: auto takes eBPF where the kernel and the rights allow, else packets, and says which and why.
+// open starts the source that was asked for; which one auto took, and why, is said on stderr.
 func (r *liveRun) open(flt *filter.Filter) error {
-	for _, p := range r.set.Ranges().List("DYNAMODB") {
-		r.prefixes = append(r.prefixes, p.Prefix)
-	}
-	var names []string
-	for _, e := range r.set.Endpoints() {
-		if e.Prefix.IsValid() {
-			r.prefixes = append(r.prefixes, e.Prefix)
-		} else if len(names) < bpf.MaxNames {
-			names = append(names, e.Name)
-		}
-	}
-	describe := func(p *flow.Process) { r.resolver.Lookup(p) }
 	kind := r.flags.live.source
-	if kind != "packet" {
-		prefixes := r.prefixes
-		if r.flags.all {
-			prefixes = everywhere
-		}
-		src, err := ebpf.Open(ebpf.Options{
-			Prefixes: prefixes, Ports: []uint16{8111, 9111}, LookAtOthers: true, Names: names, DNS: true, Describe: describe,
-			Count: r.flags.count,
-		})
-		switch {
-		case err == nil:
-			r.src, r.summary.Source, r.prefixes = src, "ebpf", prefixes
-			return nil
-		case kind == "ebpf" || len(r.flags.live.command) > 0:
-			return fmt.Errorf("watch this host: %w", liveError(err))
-		}
-		fmt.Fprintf(r.stderr, "dynwatch: note: no eBPF here, packets instead: what other network namespaces send is not seen: %v\n", err)
+	if kind == live.Auto && len(r.flags.live.command) > 0 {
+		kind = live.EBPF
 	}
-	o := afpacket.Options{Interfaces: r.flags.live.interfaces, Filter: flt, Prefixes: r.prefixes, All: r.flags.all, Describe: describe,
-		Frames: r.flags.write != "", Count: r.flags.count}
-	if owners, err := sockdiag.Open(sockdiag.Options{}); err != nil {
-		fmt.Fprintf(r.stderr, "dynwatch: warning: connections will have no owner: %v\n", err)
-	} else {
-		o.Owners = owners
-	}
-	src, err := afpacket.Open(o)
+	src, err := live.Open(live.Options{
+		Kind: kind, Interfaces: r.flags.live.interfaces, Filter: flt, All: r.flags.all, Frames: r.flags.write != "", Count: r.flags.count,
+		Endpoints: r.set, Describe: func(p *flow.Process) { r.resolver.Lookup(p) },
+		Note: func(text string) { fmt.Fprintf(r.stderr, "dynwatch: note: %s\n", text) },
+	})
 	if err != nil {
 		return fmt.Errorf("watch this host: %w", liveError(err))
 	}
-	r.src, r.summary.Source = src, "packet"
+	r.src, r.summary.Source = src, src.Kind
 	return nil
 }
 
 // dropRights gives up what is not needed once the hooks are attached.
 func (r *liveRun) dropRights() {
-	// What remains: to change the address set, and to read other users' /proc entries.
-	keep := privilege.SetOf(unix.CAP_BPF, unix.CAP_SYS_PTRACE, unix.CAP_DAC_READ_SEARCH)
-	how := fmt.Sprintf("by eBPF: %d prefixes, and the first bytes of all other connections", len(r.prefixes))
-	if r.flags.all {
-		how = "by eBPF: every connection"
-	}
-	if r.summary.Source == "packet" {
-		// To ask for sockets of other network namespaces, those must be entered.
-		keep = privilege.SetOf(unix.CAP_SYS_PTRACE, unix.CAP_DAC_READ_SEARCH, unix.CAP_SYS_ADMIN)
-		how = "by its packets"
-	}
+	var also privilege.Set
 	if r.command != nil {
-		keep |= privilege.SetOf(unix.CAP_DAC_OVERRIDE) // to remove its cgroup: the root of the hierarchy is read-only even to its owner
+		also = privilege.SetOf(unix.CAP_DAC_OVERRIDE) // to remove its cgroup: the root of the hierarchy is read-only even to its owner
 	}
-	kept, err := privilege.Drop(keep)
+	kept, err := r.src.DropRights(also)
 	if err != nil {
 		fmt.Fprintf(r.stderr, "dynwatch: warning: %v\n", err)
 	}
-	fmt.Fprintf(r.stderr, "dynwatch: watching this host %s; rights kept: %s\n", how, kept)
+	fmt.Fprintf(r.stderr, "dynwatch: watching this host %s; rights kept: %s\n", r.src.How(), kept)
 }
 
 // liveError adds advice on what to do about a source that cannot start.
@@ -386,23 +328,7 @@ func (r *liveRun) answer(d *session.DNS) {
 		r.summary.AddFindings(d.Findings)
 		r.out.dns(d)
 	}
-	changed := false
-	for _, addr := range d.Addrs {
-		known := slices.ContainsFunc(r.prefixes, func(p netip.Prefix) bool { return p.Contains(addr) })
-		if known || r.learned[addr] || len(r.learned) >= maxLearned {
-			continue
-		}
-		r.learned[addr] = true
-		changed = true
-	}
-	if !changed {
-		return
-	}
-	all := slices.Clone(r.prefixes)
-	for addr := range r.learned {
-		all = append(all, netip.PrefixFrom(addr, addr.BitLen()))
-	}
-	if err := r.src.SetPrefixes(all); err != nil {
+	if err := r.src.Follow(d.Addrs); err != nil {
 		fmt.Fprintf(r.stderr, "dynwatch: warning: follow the addresses that DNS gives for %s: %v\n", d.Question, err)
 	}
 }

@@ -1,0 +1,175 @@
+package live
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/dynwatch/dynwatch/analyze/endpoint"
+	"github.com/dynwatch/dynwatch/bpf"
+	"github.com/dynwatch/dynwatch/capture"
+	"github.com/dynwatch/dynwatch/capture/afpacket"
+	"github.com/dynwatch/dynwatch/capture/ebpf"
+	"github.com/dynwatch/dynwatch/capture/filter"
+	"github.com/dynwatch/dynwatch/internal/flow"
+	"github.com/dynwatch/dynwatch/internal/privilege"
+	"github.com/dynwatch/dynwatch/internal/sockdiag"
+)
+
+// The kinds of source.
+const (
+	Auto   = "auto" // eBPF where the kernel and the rights allow it, else packets
+	EBPF   = "ebpf"
+	Packet = "packet"
+)
+
+// MaxLearned bounds the addresses that DNS answers add to the source's set.
+const MaxLearned = 1024
+
+// Ports are followed at any address: DAX's, in clear and with TLS.
+var Ports = []uint16{8111, 9111}
+
+// everywhere has the kernel follow every connection.
+var everywhere = []netip.Prefix{netip.PrefixFrom(netip.IPv4Unspecified(), 0), netip.PrefixFrom(netip.IPv6Unspecified(), 0)}
+
+// Options say what to watch.
+type Options struct {
+	Kind       string
+	Interfaces []string // of the packet source
+	Filter     *filter.Filter
+	All        bool   // every TLS session, not only DynamoDB's
+	Frames     bool   // Frame is wanted of the packet source
+	Count      uint64 // ends the watching after so many segments; 0 goes on
+	Endpoints  *endpoint.Set
+	// Describe completes a process.
+	Describe func(*flow.Process)
+	// Note takes what a person should know of the choice, without a full stop; nil drops it.
+	Note func(string)
+}
+
+// Source is what a watch reads.
+type Source interface {
+	capture.Source
+	capture.Framer
+	SetPrefixes([]netip.Prefix) error
+}
+
+// Watch is an open source. Next, Follow and Look belong to one goroutine.
+type Watch struct {
+	Source
+	// Kind is the word for the source that was taken, EBPF or Packet.
+	Kind string
+
+	all      bool // every connection is followed
+	prefixes []netip.Prefix
+	learned  map[netip.Addr]bool
+}
+
+// Open opens the source that is asked for. Its errors are those of packages ebpf and afpacket.
+func Open(o Options) (*Watch, error) {
+	note := o.Note
+	if note == nil {
+		note = func(string) {}
+	}
+	w := &Watch{learned: make(map[netip.Addr]bool)}
+	var names []string
+	w.prefixes, names = places(o.Endpoints)
+	if o.Kind != Packet {
+		prefixes := w.prefixes
+		if o.All {
+			prefixes = everywhere
+		}
+		src, err := ebpf.Open(ebpf.Options{
+			Prefixes: prefixes, Ports: Ports, LookAtOthers: true, Names: names, DNS: true, Describe: o.Describe, Count: o.Count,
+		})
+		switch {
+		case err == nil:
+			w.Source, w.Kind, w.prefixes, w.all = src, EBPF, prefixes, o.All
+			return w, nil
+		case o.Kind == EBPF:
+			return nil, err
+		}
+		note(fmt.Sprintf("no eBPF here, packets instead: what other network namespaces send is not seen: %v", err))
+	}
+	p := afpacket.Options{Interfaces: o.Interfaces, Filter: o.Filter, Prefixes: w.prefixes, All: o.All, Describe: o.Describe, Frames: o.Frames, Count: o.Count}
+	if owners, err := sockdiag.Open(sockdiag.Options{}); err != nil {
+		note(fmt.Sprintf("connections will have no owner: %v", err))
+	} else {
+		p.Owners = owners
+	}
+	src, err := afpacket.Open(p)
+	if err != nil {
+		return nil, err
+	}
+	w.Source, w.Kind = src, Packet
+	return w, nil
+}
+
+// places are the prefixes in which DynamoDB's endpoints live, and the operator's names for more of them.
+func places(set *endpoint.Set) (prefixes []netip.Prefix, names []string) {
+	for _, p := range set.Ranges().List("DYNAMODB") {
+		prefixes = append(prefixes, p.Prefix)
+	}
+	for _, e := range set.Endpoints() {
+		if e.Prefix.IsValid() {
+			prefixes = append(prefixes, e.Prefix)
+		} else if len(names) < bpf.MaxNames {
+			names = append(names, e.Name)
+		}
+	}
+	return prefixes, names
+}
+
+// How says in words how the host is watched.
+func (w *Watch) How() string {
+	switch {
+	case w.Kind == Packet:
+		return "by its packets"
+	case w.all:
+		return "by eBPF: every connection"
+	}
+	return fmt.Sprintf("by eBPF: %d prefixes, and the first bytes of all other connections", len(w.prefixes))
+}
+
+// Learned is how many addresses are followed because DNS answers gave them.
+func (w *Watch) Learned() int { return len(w.learned) }
+
+// Follow has connections to these addresses followed from now on, so that even one without a name is seen. Addresses beyond MaxLearned
+// are left out.
+func (w *Watch) Follow(addrs []netip.Addr) error {
+	changed := false
+	for _, addr := range addrs {
+		known := slices.ContainsFunc(w.prefixes, func(p netip.Prefix) bool { return p.Contains(addr) })
+		if known || w.learned[addr] || len(w.learned) >= MaxLearned {
+			continue
+		}
+		w.learned[addr] = true
+		changed = true
+	}
+	if !changed {
+		return nil
+	}
+	return w.apply()
+}
+
+// apply gives the source the whole set.
+func (w *Watch) apply() error {
+	all := slices.Clone(w.prefixes)
+	for addr := range w.learned {
+		all = append(all, netip.PrefixFrom(addr, addr.BitLen()))
+	}
+	return w.SetPrefixes(all)
+}
+
+// DropRights gives up every capability that an open source does not need, but for those in also.
+func (w *Watch) DropRights(also privilege.Set) (kept privilege.Set, err error) {
+	// What remains: to change the address set, and to read other users' /proc entries.
+	keep := privilege.SetOf(unix.CAP_BPF, unix.CAP_SYS_PTRACE, unix.CAP_DAC_READ_SEARCH)
+	if w.Kind == Packet {
+		// To ask for sockets of other network namespaces, those must be entered.
+		keep = privilege.SetOf(unix.CAP_SYS_PTRACE, unix.CAP_DAC_READ_SEARCH, unix.CAP_SYS_ADMIN)
+	}
+	return privilege.Drop(keep | also)
+}

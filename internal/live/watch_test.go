@@ -1,0 +1,63 @@
+package live
+
+import (
+	"net/netip"
+	"testing"
+
+	"github.com/dynwatch/dynwatch/analyze/endpoint"
+)
+
+// told is a source that keeps the prefixes that it was told.
+type told struct {
+	Source
+	prefixes []netip.Prefix
+	times    int
+}
+
+func (s *told) SetPrefixes(p []netip.Prefix) error {
+	s.prefixes = p
+	s.times++
+	return nil
+}
+
+func TestFollowTellsTheSourceOnlyWhatIsNew(t *testing.T) {
+	set, err := endpoint.NewSet(endpoint.Embedded(), []string{"192.0.2.0/24", "ddb.example.com:8000"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	prefixes, names := places(set)
+	if len(names) != 1 || names[0] != "ddb.example.com" || len(prefixes) < 10 {
+		t.Fatalf("%d prefixes, names %v", len(prefixes), names)
+	}
+	src := &told{}
+	w := &Watch{Source: src, Kind: EBPF, prefixes: prefixes, learned: make(map[netip.Addr]bool)}
+	follow := func(addrs ...string) {
+		t.Helper()
+		var list []netip.Addr
+		for _, a := range addrs {
+			list = append(list, netip.MustParseAddr(a))
+		}
+		if err := w.Follow(list); err != nil {
+			t.Fatal(err)
+		}
+	}
+	follow("192.0.2.7", "52.94.5.7") // the operator's prefix, and one of AWS's
+	if src.times != 0 {
+		t.Error("addresses that are known were told")
+	}
+	follow("203.0.113.5", "2001:db8::5")
+	follow("203.0.113.5")
+	if src.times != 1 || len(src.prefixes) != len(prefixes)+2 || w.Learned() != 2 {
+		t.Errorf("told %d times, %d prefixes in the end, learned %d", src.times, len(src.prefixes), w.Learned())
+	}
+	addr := netip.MustParseAddr("198.18.0.0")
+	for range 2 * MaxLearned {
+		addr = addr.Next()
+		if err := w.Follow([]netip.Addr{addr}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if w.Learned() != MaxLearned || len(src.prefixes) != len(prefixes)+MaxLearned {
+		t.Errorf("learned %d, told %d", w.Learned(), len(src.prefixes)-len(prefixes))
+	}
+}
