@@ -1,6 +1,7 @@
 package output
 
 import (
+	"bytes"
 	"encoding/json"
 	"io"
 	"time"
@@ -26,11 +27,38 @@ func (j *JSON) Session(s *session.Session) error { return j.enc.Encode(sessionOb
 
 // Finding writes a finding that showed after its session was put out.
 func (j *JSON) Finding(s *session.Session, f session.Finding) error {
+	return j.enc.Encode(findingEvent(s, f))
+}
+
+func findingEvent(s *session.Session, f session.Finding) findingEventJSON {
 	o, x := sessionObject(s), findings([]session.Finding{f})[0]
-	return j.enc.Encode(findingEventJSON{
+	return findingEventJSON{
 		Type: "finding", Time: o.Time, Source: o.Source, Rule: x.Rule, Severity: x.Severity, Message: x.Message, Evidence: x.Evidence,
-		Flow: o.Flow, Process: o.Process, Endpoint: o.Endpoint,
+		Flow: &o.Flow, Process: o.Process, Endpoint: o.Endpoint,
+	}
+}
+
+// FindingEvent is the object of type finding for a finding of a session, in one line without its newline.
+func FindingEvent(s *session.Session, f session.Finding) ([]byte, error) {
+	return line(findingEvent(s, f))
+}
+
+// DNSFindingEvent is the object of type finding for a finding of a DNS answer: it has the question in place of a flow.
+func DNSFindingEvent(d *session.DNS, f session.Finding) ([]byte, error) {
+	x := findings([]session.Finding{f})[0]
+	return line(findingEventJSON{
+		Type: "finding", Time: timestamp(d.Time), Source: d.Source, Rule: x.Rule, Severity: x.Severity, Message: x.Message, Evidence: x.Evidence,
+		DNS: &questionJSON{addrPort(d.Client), addrPort(d.Server), d.Question, d.QueryType},
 	})
+}
+
+// line is how JSON would print v.
+func line(v any) ([]byte, error) {
+	var b bytes.Buffer
+	enc := json.NewEncoder(&lineWriter{w: &b})
+	enc.SetEscapeHTML(false)
+	err := enc.Encode(v)
+	return bytes.TrimSuffix(b.Bytes(), []byte("\n")), err
 }
 
 // DNS writes one DNS answer.
@@ -216,9 +244,17 @@ type findingEventJSON struct {
 	Severity string         `json:"severity"`
 	Message  string         `json:"message"`
 	Evidence map[string]any `json:"evidence"`
-	Flow     flowJSON       `json:"flow"`
+	Flow     *flowJSON      `json:"flow,omitempty"`
+	DNS      *questionJSON  `json:"dns,omitempty"`
 	Process  *processJSON   `json:"process,omitempty"`
 	Endpoint *endpointJSON  `json:"endpoint,omitempty"`
+}
+
+type questionJSON struct {
+	Client    string `json:"client"`
+	Resolver  string `json:"resolver"`
+	Question  string `json:"question"`
+	QueryType string `json:"query_type"`
 }
 
 type dnsJSON struct {

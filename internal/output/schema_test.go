@@ -59,6 +59,7 @@ func TestOutputIsByTheSchema(t *testing.T) {
 		"a session with every field": func(j *JSON) error { return j.Session(full()) },
 		"a session with few fields":  func(j *JSON) error { return j.Session(partial) },
 		"a DNS answer":               func(j *JSON) error { return j.DNS(dns) },
+		"a finding":                  func(j *JSON) error { return j.Finding(full(), full().Findings[0]) },
 		"an empty summary":           func(j *JSON) error { return j.Summary(empty) },
 		"a summary with every field": func(j *JSON) error { return j.Summary(whole) },
 	} {
@@ -74,6 +75,30 @@ func TestOutputIsByTheSchema(t *testing.T) {
 				t.Errorf("%v\n%s", err, b.Bytes())
 			}
 		})
+	}
+}
+
+func TestFindingEventsAreByTheSchema(t *testing.T) {
+	schema, s := testschema.Events(t), full()
+	event, err := FindingEvent(s, s.Findings[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	var b bytes.Buffer
+	if err := NewJSON(&b).Finding(s, s.Findings[0]); err != nil || b.String() != string(event)+"\n" {
+		t.Errorf("%v: the line is\n%sthe event\n%s", err, b.Bytes(), event)
+	}
+	answer, err := DNSFindingEvent(&session.DNS{Source: "ebpf", Client: s.Client, Server: s.Server, Question: "q", QueryType: "A"}, s.Findings[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range [][]byte{event, answer} {
+		if _, err := schema.Check(e); err != nil {
+			t.Errorf("%v\n%s", err, e)
+		}
+	}
+	if bytes.Contains(answer, []byte(`"flow"`)) || !bytes.Contains(answer, []byte(`"question":"q"`)) {
+		t.Errorf("%s", answer)
 	}
 }
 
