@@ -1,0 +1,114 @@
+package history
+
+import (
+	"encoding/json"
+	"time"
+
+	"github.com/dynwatch/dynwatch/analyze/session"
+	"github.com/dynwatch/dynwatch/internal/flow"
+	"github.com/dynwatch/dynwatch/internal/output"
+)
+
+// Key is what makes an inventory entry one of its own. What is unknown is empty.
+type Key struct {
+	WorkloadKind string `json:"workload_kind,omitempty"` // pod, unit, container, program
+	Namespace    string `json:"namespace,omitempty"`
+	Workload     string `json:"workload,omitempty"`
+	// Endpoint is the name that was asked for, else the Region or the address that was reached.
+	Endpoint  string `json:"endpoint"`
+	Transport string `json:"transport"`
+	Version   string `json:"version,omitempty"`
+	Cipher    string `json:"cipher,omitempty"`
+	Issuer    string `json:"issuer,omitempty"` // of the leaf
+	Verdict   string `json:"verdict"`
+}
+
+// Entry is one line of the inventory.
+type Entry struct {
+	Key
+	// Service, Region, EndpointKind, Visibility and Trust are those of the latest session.
+	Service      string `json:"service,omitempty"`
+	Region       string `json:"region,omitempty"`
+	EndpointKind string `json:"endpoint_kind,omitempty"`
+	Visibility   string `json:"certificate_visibility,omitempty"`
+	Trust        string `json:"trust,omitempty"`
+	// First and Last are the times of the first packets of the first and the latest session.
+	First    time.Time `json:"first_seen"`
+	Last     time.Time `json:"last_seen"`
+	Sessions uint64    `json:"sessions"`
+}
+
+// Finding is one finding as it was told, with what it is about.
+type Finding struct {
+	Time         time.Time `json:"time"`
+	Rule         string    `json:"rule"`
+	Severity     string    `json:"severity"`
+	WorkloadKind string    `json:"workload_kind,omitempty"`
+	Namespace    string    `json:"namespace,omitempty"`
+	Workload     string    `json:"workload,omitempty"`
+	Endpoint     string    `json:"endpoint,omitempty"`
+	Issuer       string    `json:"issuer,omitempty"`
+	// Message is a line for people.
+	Message string `json:"message"`
+	// Event is the object of type finding, as docs/events.schema.json has it.
+	Event json.RawMessage `json:"event"`
+}
+
+// maxText bounds what an entry takes of one string from the wire, in bytes.
+const maxText = 512
+
+func clip(s string) string { return s[:min(len(s), maxText)] }
+
+// keyOf is the entry that a session belongs to.
+func keyOf(s *session.Session) Key {
+	w := s.Process.Workload()
+	k := Key{
+		WorkloadKind: w.Kind, Namespace: clip(w.Namespace), Workload: clip(w.Name), Endpoint: clip(endpointOf(s)),
+		Transport: string(s.Transport), Issuer: clip(issuerOf(s)), Verdict: string(s.Verdict),
+	}
+	if s.TLS != nil && s.TLS.Version != 0 {
+		k.Version, k.Cipher = s.TLS.Version.String(), s.TLS.Cipher
+	}
+	return k
+}
+
+// endpointOf names the endpoint. DynamoDB's own addresses are many and change: without a name, all of a Region are one.
+func endpointOf(s *session.Session) string {
+	switch e := &s.Endpoint; {
+	case e.Name != "":
+		return e.Name
+	case e.AddrDynamoDB == session.Yes && e.Region != "":
+		return e.Service + " in " + e.Region
+	}
+	return s.Server.Addr().String()
+}
+
+func issuerOf(s *session.Session) string {
+	if s.Certificate == nil || s.Certificate.Partial {
+		return ""
+	}
+	return s.Certificate.Issuer
+}
+
+// findingOf puts a finding of a session into its stored form.
+func findingOf(s *session.Session, f session.Finding) (Finding, error) {
+	event, err := output.FindingEvent(s, f)
+	if err != nil {
+		return Finding{}, err
+	}
+	return aboutWorkload(Finding{
+		Time: s.Start, Rule: f.Rule, Severity: f.Severity.String(), Endpoint: clip(endpointOf(s)), Issuer: clip(issuerOf(s)),
+		Message: f.Message, Event: event,
+	}, s.Process.Workload()), nil
+}
+
+func aboutWorkload(f Finding, w flow.Workload) Finding {
+	f.WorkloadKind, f.Namespace, f.Workload = w.Kind, clip(w.Namespace), clip(w.Name)
+	return f
+}
+
+// findingOfDNS does so with a finding of a DNS answer.
+func findingOfDNS(d *session.DNS, f session.Finding) (Finding, error) {
+	event, err := output.DNSFindingEvent(d, f)
+	return Finding{Time: d.Time, Rule: f.Rule, Severity: f.Severity.String(), Endpoint: clip(d.Question), Message: f.Message, Event: event}, err
+}
