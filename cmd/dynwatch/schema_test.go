@@ -51,3 +51,25 @@ func TestEveryLineIsByTheSchema(t *testing.T) {
 	}
 	t.Logf("%d lines of %d captures: %v", lines, len(files), kinds)
 }
+
+// TestHistoryIsByTheSchema holds what inventory and findings print to the schema.
+func TestHistoryIsByTheSchema(t *testing.T) {
+	schema, dir := testschema.Events(t), t.TempDir()
+	writeHistories(t, dir)
+	lines := 0
+	for _, command := range []string{"inventory", "findings"} {
+		stdout, stderr, status := call(nil, command, "-o", "json", "--state-dir", filepath.Join(dir, "state"))
+		if status != exitOK {
+			t.Fatalf("%s: status %d: %s", command, status, stderr)
+		}
+		for line := range strings.Lines(stdout) {
+			if _, err := schema.Check([]byte(line)); err != nil {
+				t.Errorf("%v\n%s", err, line)
+			}
+			lines++
+		}
+	}
+	if lines != 7 {
+		t.Errorf("%d lines", lines)
+	}
+}

@@ -13,6 +13,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
@@ -23,6 +24,10 @@ import (
 
 	"github.com/klauspost/compress/zstd"
 
+	"github.com/dynwatch/dynwatch/analyze/rules"
+	"github.com/dynwatch/dynwatch/analyze/session"
+	"github.com/dynwatch/dynwatch/internal/flow"
+	"github.com/dynwatch/dynwatch/internal/history"
 	"github.com/dynwatch/dynwatch/internal/synth"
 )
 
@@ -239,7 +244,70 @@ func workDir(t *testing.T) string {
 			t.Fatal(err)
 		}
 	}
+	writeHistories(t, dir)
 	return dir
+}
+
+// writeHistories makes the state folders of three agents: one with a history, one whose history is damaged, one of a newer program.
+func writeHistories(t *testing.T, dir string) {
+	t.Helper()
+	path := filepath.Join(dir, "state", history.FileName)
+	h, err := history.Open(history.Options{Path: path})
+	if err != nil {
+		t.Fatal(err)
+	}
+	start := time.Date(2026, 11, 21, 10, 0, 0, 0, time.UTC)
+	client, name := netip.MustParseAddrPort("10.0.0.5:40112"), "dynamodb.us-east-1.amazonaws.com"
+	endpoint := session.Endpoint{Service: "dynamodb", Region: "us-east-1", Partition: "aws", Kind: "public", MatchedBy: []string{"range", "sni"}, Name: name}
+	pod := &flow.Process{PID: 811, Comm: "gunicorn", Exe: "/usr/bin/python3.11", Pod: "orders-7d9f8b6c5d-x2x7p", Namespace: "shop"}
+	h.Add(&session.Session{
+		Start: start, Source: "ebpf", Client: client, Server: netip.MustParseAddrPort("52.94.5.7:443"), Process: pod, Endpoint: endpoint,
+		Transport: session.TransportTLS, TLS: &session.TLS{Version: session.TLS13, Cipher: "TLS_AES_128_GCM_SHA256"},
+		Visibility: session.VisibilityEncrypted, Trust: session.TrustUnseen, Verdict: session.VerdictUnverified,
+	})
+	hostile := endpoint
+	hostile.Name = "=dynamodb\x1b[31m.evil"
+	for i, f := range []session.Finding{
+		{Rule: rules.WeakCipher, Severity: session.High, Message: "TLS_RSA_WITH_3DES_EDE_CBC_SHA was negotiated", Evidence: map[string]any{"cipher": "3DES"}},
+		{Rule: rules.Plaintext, Severity: session.Critical, Message: "DynamoDB requests go to " + name + " over plain HTTP", Evidence: map[string]any{"requests": 3}},
+		{Rule: rules.ClientObsolete, Severity: session.Medium, Message: "the client offers TLS 1.1 at most", Evidence: map[string]any{"offered_max": "TLS 1.1"}},
+	} {
+		s := &session.Session{
+			Start: start.Add(time.Duration(i+1) * time.Hour), Source: "ebpf", Client: client, Server: netip.MustParseAddrPort("52.94.5.7:443"),
+			Process: pod, Endpoint: endpoint, Transport: session.TransportTLS, Verdict: session.VerdictFinding, Findings: []session.Finding{f},
+			TLS:         &session.TLS{Version: session.TLS12, Cipher: "TLS_RSA_WITH_3DES_EDE_CBC_SHA"},
+			Certificate: &session.Certificate{SeenBy: "wire", Issuer: "CN=Amazon RSA 2048 M01,O=Amazon,C=US"},
+			Visibility:  session.VisibilityVisible, Trust: session.TrustAmazon,
+		}
+		switch f.Rule {
+		case rules.Plaintext:
+			s.Transport, s.TLS, s.Certificate, s.Visibility, s.Trust = session.TransportHTTP, nil, nil, "", ""
+		case rules.ClientObsolete:
+			s.Process, s.Endpoint = nil, hostile
+		}
+		h.Add(s)
+	}
+	if err := h.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	if err := h.Close(); err != nil {
+		t.Fatal(err)
+	}
+	data, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, data := range map[string][]byte{
+		"damaged": bytes.Replace(data, []byte("plain HTTP"), []byte("plain HTTQ"), 1),
+		"newer":   []byte("3a509f03 {\"journal\":\"history\",\"schema\":2}\n"),
+	} {
+		if err := os.Mkdir(filepath.Join(dir, name), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(dir, name, history.FileName), data, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
 }
 
 // readSample reads a file of the repository's testdata. It must be called before the working directory changes.
