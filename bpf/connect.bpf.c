@@ -43,6 +43,24 @@ static __always_inline int wanted(const __u8 addr[16], __u16 port, __u32 proto)
 	return 0;
 }
 
+/* Keeps the opener of a connection until its first bytes are looked at. */
+static __always_inline void await_look(const struct opener *o)
+{
+	struct waiting *w = place_of(o->cookie);
+	__u64 other;
+
+	if (!w)
+		return;
+	other = w->opener.cookie;
+	if (other && other != o->cookie) {
+		if (bpf_map_update_elem(&displaced, &other, &w->opener, BPF_ANY))
+			count(LOST_STORAGE, 1);
+		w->displaced = 1;
+	}
+	w->opener = *o;
+	w->check = check_of(o);
+}
+
 static __always_inline int opened(struct bpf_sock_addr *ctx, const __u8 addr[16])
 {
 	__u32 proto = ctx->protocol;
@@ -84,9 +102,7 @@ static __always_inline int opened(struct bpf_sock_addr *ctx, const __u8 addr[16]
 	o.proto = proto;
 	o.reason = why;
 	if (!why) {
-		id = o.cookie;
-		if (bpf_map_update_elem(&openers, &id, &o, BPF_ANY))
-			count(LOST_STORAGE, 1);
+		await_look(&o);
 		return 1;
 	}
 	note_netns(&o, sk);

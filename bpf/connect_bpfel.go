@@ -65,12 +65,21 @@ type connectOpener struct {
 	Pad         [3]uint8
 }
 
+type connectWaiting struct {
+	_         structs.HostLayout
+	Opener    connectOpener
+	Check     uint64
+	Displaced uint32
+	Pad       uint32
+}
+
 // Names of all BPF objects in the ELF.
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
 	connectMapConns             = "conns"
 	connectMapCounters          = "counters"
+	connectMapDisplaced         = "displaced"
 	connectMapEvents            = "events"
 	connectMapOpeners           = "openers"
 	connectMapPrefixes          = "prefixes"
@@ -135,11 +144,12 @@ type connectProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type connectMapSpecs struct {
-	Conns    *ebpf.MapSpec `ebpf:"conns"`
-	Counters *ebpf.MapSpec `ebpf:"counters"`
-	Events   *ebpf.MapSpec `ebpf:"events"`
-	Openers  *ebpf.MapSpec `ebpf:"openers"`
-	Prefixes *ebpf.MapSpec `ebpf:"prefixes"`
+	Conns     *ebpf.MapSpec `ebpf:"conns"`
+	Counters  *ebpf.MapSpec `ebpf:"counters"`
+	Displaced *ebpf.MapSpec `ebpf:"displaced"`
+	Events    *ebpf.MapSpec `ebpf:"events"`
+	Openers   *ebpf.MapSpec `ebpf:"openers"`
+	Prefixes  *ebpf.MapSpec `ebpf:"prefixes"`
 }
 
 // connectVariableSpecs contains global variables before they are loaded into the kernel.
@@ -175,17 +185,19 @@ func (o *connectObjects) Close() error {
 //
 // It can be passed to loadConnectObjects or ebpf.CollectionSpec.LoadAndAssign.
 type connectMaps struct {
-	Conns    *ebpf.Map `ebpf:"conns"`
-	Counters *ebpf.Map `ebpf:"counters"`
-	Events   *ebpf.Map `ebpf:"events"`
-	Openers  *ebpf.Map `ebpf:"openers"`
-	Prefixes *ebpf.Map `ebpf:"prefixes"`
+	Conns     *ebpf.Map `ebpf:"conns"`
+	Counters  *ebpf.Map `ebpf:"counters"`
+	Displaced *ebpf.Map `ebpf:"displaced"`
+	Events    *ebpf.Map `ebpf:"events"`
+	Openers   *ebpf.Map `ebpf:"openers"`
+	Prefixes  *ebpf.Map `ebpf:"prefixes"`
 }
 
 func (m *connectMaps) Close() error {
 	return _ConnectClose(
 		m.Conns,
 		m.Counters,
+		m.Displaced,
 		m.Events,
 		m.Openers,
 		m.Prefixes,

@@ -65,12 +65,21 @@ type earlierOpener struct {
 	Pad         [3]uint8
 }
 
+type earlierWaiting struct {
+	_         structs.HostLayout
+	Opener    earlierOpener
+	Check     uint64
+	Displaced uint32
+	Pad       uint32
+}
+
 // Names of all BPF objects in the ELF.
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
 	earlierMapConns            = "conns"
 	earlierMapCounters         = "counters"
+	earlierMapDisplaced        = "displaced"
 	earlierMapEvents           = "events"
 	earlierMapOpeners          = "openers"
 	earlierMapPrefixes         = "prefixes"
@@ -130,11 +139,12 @@ type earlierProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type earlierMapSpecs struct {
-	Conns    *ebpf.MapSpec `ebpf:"conns"`
-	Counters *ebpf.MapSpec `ebpf:"counters"`
-	Events   *ebpf.MapSpec `ebpf:"events"`
-	Openers  *ebpf.MapSpec `ebpf:"openers"`
-	Prefixes *ebpf.MapSpec `ebpf:"prefixes"`
+	Conns     *ebpf.MapSpec `ebpf:"conns"`
+	Counters  *ebpf.MapSpec `ebpf:"counters"`
+	Displaced *ebpf.MapSpec `ebpf:"displaced"`
+	Events    *ebpf.MapSpec `ebpf:"events"`
+	Openers   *ebpf.MapSpec `ebpf:"openers"`
+	Prefixes  *ebpf.MapSpec `ebpf:"prefixes"`
 }
 
 // earlierVariableSpecs contains global variables before they are loaded into the kernel.
@@ -167,17 +177,19 @@ func (o *earlierObjects) Close() error {
 //
 // It can be passed to loadEarlierObjects or ebpf.CollectionSpec.LoadAndAssign.
 type earlierMaps struct {
-	Conns    *ebpf.Map `ebpf:"conns"`
-	Counters *ebpf.Map `ebpf:"counters"`
-	Events   *ebpf.Map `ebpf:"events"`
-	Openers  *ebpf.Map `ebpf:"openers"`
-	Prefixes *ebpf.Map `ebpf:"prefixes"`
+	Conns     *ebpf.Map `ebpf:"conns"`
+	Counters  *ebpf.Map `ebpf:"counters"`
+	Displaced *ebpf.Map `ebpf:"displaced"`
+	Events    *ebpf.Map `ebpf:"events"`
+	Openers   *ebpf.Map `ebpf:"openers"`
+	Prefixes  *ebpf.Map `ebpf:"prefixes"`
 }
 
 func (m *earlierMaps) Close() error {
 	return _EarlierClose(
 		m.Conns,
 		m.Counters,
+		m.Displaced,
 		m.Events,
 		m.Openers,
 		m.Prefixes,

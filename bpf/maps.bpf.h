@@ -7,7 +7,7 @@
 
 #define MAX_PREFIXES 16384
 #define MAX_VERDICTS 16384
-#define MAX_OPENERS 4096
+#define MAX_OPENERS 4096	/* a power of two */
 #define MAX_NAMES 1024
 
 /* Payload bytes of a connection that are copied, by direction. */
@@ -23,17 +23,32 @@ struct {
 } conns SEC(".maps");
 
 /*
- * Who opened the connections whose first bytes are still to be looked at, by socket cookie. Nearly all of them are let go a moment later, and making
- * and freeing socket storage for those costs half as much again as this does. The least recently used go first: those that never send
- * anything, or more than MAX_OPENERS that all connect within one round trip. The map is small on purpose: its memory is used in turn, and a
- * large one is never in the processor's cache.
+ * Who opened the connections whose first bytes are still to be looked at. Nearly all of them are let go a moment later: socket storage made and freed
+ * for each would cost more than all the rest of the look, and the bookkeeping of a hash map still half of it. So an opener is written
+ * to the place that its cookie gives. Cookies count up, hence places are used in turn; one whose place is needed while it still waits moves to
+ * the map displaced. The table is small on purpose: a large one would never be in the processor's cache.
  */
+struct waiting {
+	struct opener opener;	/* cookie is 0 where nobody waits */
+	__u64 check;		/* of the opener: two CPUs may write to one place at once */
+	__u32 displaced;	/* somebody of this place is, or was, in displaced */
+	__u32 pad;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, MAX_OPENERS);
+	__type(key, __u32);
+	__type(value, struct waiting);
+} openers SEC(".maps");
+
+/* By socket cookie. The least recently used go first: those that never send anything, or more than MAX_OPENERS that all wait. */
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__uint(max_entries, MAX_OPENERS);
 	__type(key, __u64);
 	__type(value, struct opener);
-} openers SEC(".maps");
+} displaced SEC(".maps");
 
 /* One ring for all CPUs: events come out in the order in which they were reserved. The loader sets its size. */
 struct {
@@ -73,6 +88,27 @@ static __always_inline void count(enum counter which, __u64 n)
 
 	if (v)
 		*v += n;
+}
+
+/* The place of a connection whose first bytes are to be looked at. */
+static __always_inline struct waiting *place_of(__u64 cookie)
+{
+	__u32 place = cookie & (MAX_OPENERS - 1);
+
+	return bpf_map_lookup_elem(&openers, &place);
+}
+
+/* A value that an opener put together from two does not have. */
+static __always_inline __u64 check_of(const struct opener *o)
+{
+	const __u64 *word = (const __u64 *)o;
+	__u64 check = 0;
+	__u32 i;
+
+#pragma unroll
+	for (i = 0; i < sizeof(*o) / sizeof(*word); i++)
+		check ^= word[i];
+	return check;
 }
 
 static __always_inline int in_prefixes(const __u8 addr[16])

@@ -20,6 +20,10 @@
 /* Payload bytes that may have passed each way before the packet that is looked at: SOCKS negotiates in fewer. */
 #define FEW 64
 
+/* What the headers of a packet take at most, leaving IPv6 extension headers aside. */
+#define V4_HEADERS (20 + 60)
+#define V6_HEADERS (40 + 60)
+
 #define FIN 0x01
 #define SYN 0x02
 #define RST 0x04
@@ -346,10 +350,20 @@ static __noinline int follow(struct __sk_buff *skb, struct conn *c, __u8 dir)
 			return 0;
 		budget = spend(skb, c, &p);
 	}
-	if (!budget && !(p.flags & (SYN | FIN | RST)))
+	/* The server's SYN has no event of its own: every later one tells of it. */
+	if (!budget && !(p.flags & (FIN | RST)) && (!(p.flags & SYN) || dir == FROM_SERVER))
 		return 1;
 	send_packet(skb, c, &p, budget);
 	return 1;
+}
+
+/* Lets go of the opener of a connection that was looked at. */
+static __always_inline void forget(struct waiting *w, __u64 cookie)
+{
+	if (w->opener.cookie == cookie)
+		w->opener.cookie = 0;
+	else
+		bpf_map_delete_elem(&displaced, &cookie);
 }
 
 /*
@@ -361,15 +375,22 @@ static __noinline int follow(struct __sk_buff *skb, struct conn *c, __u8 dir)
 static __noinline int look(struct __sk_buff *skb, struct bpf_sock *sk)
 {
 	struct packet p = {};
+	struct waiting *w;
 	struct opener *o;
 	struct conn *c;
-	__u64 cookie;
-	int what;
+	__u64 cookie, check;
+	int what, found;
 
-	if (skb->len <= (skb->protocol == bpf_htons(0x0800) ? 20 + 60 : 40 + 60))
+	if (skb->len <= (skb->protocol == bpf_htons(0x0800) ? V4_HEADERS : V6_HEADERS))
 		return 0;
 	cookie = bpf_get_socket_cookie(skb);
-	o = bpf_map_lookup_elem(&openers, &cookie);
+	w = place_of(cookie);
+	if (!w)
+		return 0;
+	found = w->opener.cookie == cookie;
+	if (!found && !w->displaced)
+		return 0;
+	o = found ? &w->opener : bpf_map_lookup_elem(&displaced, &cookie);
 	if (!o)
 		return 0;
 	count(COUNT_LOOKED, 1);
@@ -380,7 +401,7 @@ static __noinline int look(struct __sk_buff *skb, struct bpf_sock *sk)
 		what = look_at(skb, p.payload, p.length);
 	}
 	if (what == LOOK_NO) {
-		bpf_map_delete_elem(&openers, &cookie);
+		forget(w, cookie);
 		return 0;
 	}
 	c = bpf_sk_storage_get(&conns, sk, NULL, BPF_SK_STORAGE_GET_F_CREATE);
@@ -389,9 +410,10 @@ static __noinline int look(struct __sk_buff *skb, struct bpf_sock *sk)
 		return 0;
 	}
 	c->opener = *o;
-	bpf_map_delete_elem(&openers, &cookie);
+	check = w->check;
+	forget(w, cookie);
 	o = &c->opener;
-	if (o->cookie != cookie) {	/* evicted under our eyes */
+	if (o->cookie != cookie || (found && check_of(o) != check)) {	/* another took its place under our eyes */
 		count(LOST_STORAGE, 1);
 		bpf_sk_storage_delete(&conns, sk);
 		return 0;
@@ -458,18 +480,15 @@ SEC("cgroup_skb/egress")
 int dynwatch_egress(struct __sk_buff *skb)
 {
 	struct bpf_sock *sk = skb->sk;
+	struct bpf_tcp_sock *tcp;
 	struct conn *c;
 
 	if (!sk)
 		return 1;
-	sk = bpf_sk_fullsock(sk);
-	if (!sk)
-		return 1;
+	/* The helper itself turns away what is no full socket (since 5.10). */
 	c = bpf_sk_storage_get(&conns, sk, NULL, 0);
 	if (!c) {
-		struct bpf_tcp_sock *tcp;
-
-		if (!look_at_others)
+		if (!look_at_others || skb->len <= V4_HEADERS)
 			return 1;
 		tcp = bpf_tcp_sock(sk);
 		if (tcp && tcp->bytes_acked <= FEW && tcp->bytes_received <= FEW)
@@ -491,19 +510,18 @@ int dynwatch_ingress(struct __sk_buff *skb)
 
 	if (!sk)
 		return 1;
-	sk = bpf_sk_fullsock(sk);
-	if (!sk)
-		return 1;
-	if (sk->protocol == IPPROTO_UDP) {
-		if (follow_dns)
-			dns_answer(skb, sk);
+	c = bpf_sk_storage_get(&conns, sk, NULL, 0);
+	if (c && c->opener.proto == IPPROTO_TCP) {
+		if (!follow(skb, c, FROM_SERVER))
+			bpf_sk_storage_delete(&conns, sk);
 		return 1;
 	}
-	c = bpf_sk_storage_get(&conns, sk, NULL, 0);
-	if (!c)
+	/* Only a datagram socket receives without a peer, but for a listening one. */
+	if (!follow_dns || (sk->dst_port && sk->dst_port != bpf_htons(53)))
 		return 1;
-	if (!follow(skb, c, FROM_SERVER))
-		bpf_sk_storage_delete(&conns, sk);
+	sk = bpf_sk_fullsock(sk);
+	if (sk && sk->protocol == IPPROTO_UDP)
+		dns_answer(skb, sk);
 	return 1;
 }
 

@@ -114,12 +114,21 @@ const (
 	packetVerdictVERDICT_KEEP packetVerdict = 2
 )
 
+type packetWaiting struct {
+	_         structs.HostLayout
+	Opener    packetOpener
+	Check     uint64
+	Displaced uint32
+	Pad       uint32
+}
+
 // Names of all BPF objects in the ELF.
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
 	packetMapConns            = "conns"
 	packetMapCounters         = "counters"
+	packetMapDisplaced        = "displaced"
 	packetMapEvents           = "events"
 	packetMapNames            = "names"
 	packetMapOpeners          = "openers"
@@ -187,13 +196,14 @@ type packetProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type packetMapSpecs struct {
-	Conns    *ebpf.MapSpec `ebpf:"conns"`
-	Counters *ebpf.MapSpec `ebpf:"counters"`
-	Events   *ebpf.MapSpec `ebpf:"events"`
-	Names    *ebpf.MapSpec `ebpf:"names"`
-	Openers  *ebpf.MapSpec `ebpf:"openers"`
-	Prefixes *ebpf.MapSpec `ebpf:"prefixes"`
-	Verdicts *ebpf.MapSpec `ebpf:"verdicts"`
+	Conns     *ebpf.MapSpec `ebpf:"conns"`
+	Counters  *ebpf.MapSpec `ebpf:"counters"`
+	Displaced *ebpf.MapSpec `ebpf:"displaced"`
+	Events    *ebpf.MapSpec `ebpf:"events"`
+	Names     *ebpf.MapSpec `ebpf:"names"`
+	Openers   *ebpf.MapSpec `ebpf:"openers"`
+	Prefixes  *ebpf.MapSpec `ebpf:"prefixes"`
+	Verdicts  *ebpf.MapSpec `ebpf:"verdicts"`
 }
 
 // packetVariableSpecs contains global variables before they are loaded into the kernel.
@@ -230,19 +240,21 @@ func (o *packetObjects) Close() error {
 //
 // It can be passed to loadPacketObjects or ebpf.CollectionSpec.LoadAndAssign.
 type packetMaps struct {
-	Conns    *ebpf.Map `ebpf:"conns"`
-	Counters *ebpf.Map `ebpf:"counters"`
-	Events   *ebpf.Map `ebpf:"events"`
-	Names    *ebpf.Map `ebpf:"names"`
-	Openers  *ebpf.Map `ebpf:"openers"`
-	Prefixes *ebpf.Map `ebpf:"prefixes"`
-	Verdicts *ebpf.Map `ebpf:"verdicts"`
+	Conns     *ebpf.Map `ebpf:"conns"`
+	Counters  *ebpf.Map `ebpf:"counters"`
+	Displaced *ebpf.Map `ebpf:"displaced"`
+	Events    *ebpf.Map `ebpf:"events"`
+	Names     *ebpf.Map `ebpf:"names"`
+	Openers   *ebpf.Map `ebpf:"openers"`
+	Prefixes  *ebpf.Map `ebpf:"prefixes"`
+	Verdicts  *ebpf.Map `ebpf:"verdicts"`
 }
 
 func (m *packetMaps) Close() error {
 	return _PacketClose(
 		m.Conns,
 		m.Counters,
+		m.Displaced,
 		m.Events,
 		m.Names,
 		m.Openers,

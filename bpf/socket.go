@@ -166,7 +166,7 @@ func (s *Socket) loadWith(connect, packet *ebpf.CollectionSpec, f kernelFields) 
 func (s *Socket) shared() map[string]*ebpf.Map {
 	return map[string]*ebpf.Map{
 		"conns": s.connect.Conns, "events": s.connect.Events, "counters": s.connect.Counters, "prefixes": s.connect.Prefixes,
-		"openers": s.connect.Openers,
+		"openers": s.connect.Openers, "displaced": s.connect.Displaced,
 	}
 }
 

@@ -24,21 +24,21 @@ func TestObjectsHoldWhatTheLoaderExpects(t *testing.T) {
 			"dynwatch_connect6": {ebpf.CGroupSockAddr, ebpf.AttachCGroupInet6Connect},
 		}, map[string]ebpf.MapType{
 			"conns": ebpf.SkStorage, "events": ebpf.RingBuf, "counters": ebpf.PerCPUArray, "prefixes": ebpf.ArrayOfMaps, ".rodata": ebpf.Array,
-			"openers": ebpf.LRUHash,
+			"openers": ebpf.Array, "displaced": ebpf.LRUHash,
 		}},
 		"packet": {loadPacket, map[string]program{
 			"dynwatch_egress":  {ebpf.CGroupSKB, ebpf.AttachCGroupInetEgress},
 			"dynwatch_ingress": {ebpf.CGroupSKB, ebpf.AttachCGroupInetIngress},
 		}, map[string]ebpf.MapType{
 			"conns": ebpf.SkStorage, "events": ebpf.RingBuf, "counters": ebpf.PerCPUArray, "prefixes": ebpf.ArrayOfMaps, ".rodata": ebpf.Array,
-			"openers": ebpf.LRUHash,
-			"names":   ebpf.Hash, "verdicts": ebpf.LRUHash,
+			"openers": ebpf.Array, "displaced": ebpf.LRUHash,
+			"names": ebpf.Hash, "verdicts": ebpf.LRUHash,
 		}},
 		"earlier": {loadEarlier, map[string]program{
 			"dynwatch_earlier": {ebpf.Tracing, ebpf.AttachTraceIter},
 		}, map[string]ebpf.MapType{
 			"conns": ebpf.SkStorage, "events": ebpf.RingBuf, "counters": ebpf.PerCPUArray, "prefixes": ebpf.ArrayOfMaps, ".rodata": ebpf.Array,
-			"openers": ebpf.LRUHash,
+			"openers": ebpf.Array, "displaced": ebpf.LRUHash,
 		}},
 	} {
 		spec, err := test.load()

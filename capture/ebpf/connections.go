@@ -13,10 +13,11 @@ const maxConnections = 1 << 15
 
 // connection is what is kept between the events of one.
 type connection struct {
-	opening *flow.Opening
-	tuple   flow.FiveTuple // from client to server, as the client asked
-	next    [2]uint32      // numbers of the next events, by direction
-	connect uint64
+	opening  *flow.Opening
+	tuple    flow.FiveTuple // from client to server, as the client asked
+	next     [2]uint32      // numbers of the next events, by direction
+	connect  uint64
+	answered bool // its SYN+ACK was given out
 }
 
 // connections remembers connections by socket cookie, in two generations: when the newer is full the older is dropped.

@@ -468,6 +468,57 @@ func TestServerThatSpeaksFirstIsLetGo(t *testing.T) {
 	}
 }
 
+// TestManyConnectionsMayWaitForTheirFirstBytes opens more of them than the table of openers has places.
+func TestManyConnectionsMayWaitForTheirFirstBytes(t *testing.T) {
+	const n = 5000
+	limit := syscall.Rlimit{Cur: 3 * n, Max: 3 * n}
+	var now syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &now); err != nil {
+		t.Fatal(err)
+	}
+	if now.Cur < limit.Cur {
+		limit.Max = max(limit.Max, now.Max)
+		if err := syscall.Setrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
+			t.Fatalf("raise the limit of %d open files: %v", now.Cur, err)
+		}
+		defer syscall.Setrlimit(syscall.RLIMIT_NOFILE, &now)
+	}
+	s := open(t, Options{LookAtOthers: true, BufferBytes: 32 << 20})
+	r := record(t, s)
+	ln, err := net.Listen("tcp", "127.0.7.22:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	clients := make(map[netip.AddrPort]net.Conn)
+	for range n {
+		c, err := net.Dial("tcp", ln.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		p, err := ln.Accept()
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer p.Close()
+		clients[c.LocalAddr().(*net.TCPAddr).AddrPort()] = c
+	}
+	for _, c := range clients {
+		if _, err := c.Write([]byte("POST / HTTP/1.1\r\nHost: dynamodb.us-east-1.amazonaws.com\r\n\r\n")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, seg := range with(r.stop(), ln.Addr().(*net.TCPAddr).AddrPort()) {
+		checkProcess(t, seg.Opening.Process)
+		delete(clients, seg.Src())
+	}
+	if len(clients) > 0 {
+		t.Errorf("%d of %d were not looked at", len(clients), n)
+	}
+	checkNoLoss(t, s)
+}
+
 func TestPortsAreFollowedAtAnyAddress(t *testing.T) {
 	addr := vacant(t, "127.0.7.7:0")
 	s := open(t, Options{Ports: []uint16{8111, addr.Port()}})

@@ -189,7 +189,7 @@ func TestFastOpenData(t *testing.T) {
 			unix.Read(p, make([]byte, 1000))
 			unix.Write(p, []byte("answer"))
 			unix.Read(fd, make([]byte, 1000))
-			segs := r.stop()
+			segs := with(r.stop(), netip.AddrPortFrom(netip.MustParseAddr("127.0.7.20"), uint16(port)))
 			checkOpening(t, segs)
 			if !segs[0].Flags.Has(flow.SYN) || string(segs[0].Payload) != request {
 				t.Errorf("the SYN carries %q", segs[0].Payload)

@@ -16,18 +16,23 @@ func (s *Source) announce() {
 	c, isNew := s.conns.find(e, &s.clock)
 	s.conn = c
 	s.gaps.Add(c.skipped(e))
-	if !isNew || e.Opener.Proto != flow.TCP || e.Flags.Has(flow.SYN) || e.Opener.Earlier {
+	if e.Opener.Proto != flow.TCP || e.Opener.Earlier {
 		return
 	}
+	o := &e.Opener
 	// The kernel held back the opening of a connection to an address that nobody named until its first bytes had told what it is; or
 	// the events of it were lost. Its storage has the numbers.
-	o := &e.Opener
-	if o.SYNTime != 0 {
+	if isNew && o.SYNTime != 0 && !(e.Flags.Has(flow.SYN) && !e.FromServer) {
 		s.pending = append(s.pending, flow.Segment{
 			FiveTuple: c.tuple, Time: s.clock.wall(o.SYNTime), Cookie: o.Cookie, Seq: o.SYN, Flags: flow.SYN, Opening: c.opening,
 		})
 	}
-	if o.SYNACKTime != 0 {
+	// The server's SYN is no event of its own: the next one that the connection has, of whatever direction, tells of it.
+	if !c.answered && o.SYNACKTime != 0 {
+		c.answered = true
+		if e.FromServer && e.Flags.Has(flow.SYN) { // unless it carries data
+			return
+		}
 		s.pending = append(s.pending, flow.Segment{
 			FiveTuple: c.tuple.Reverse(), Time: s.clock.wall(o.SYNACKTime), Cookie: o.Cookie, Seq: o.SYNACK, Ack: o.SYN + 1,
 			Flags: flow.SYN | flow.ACK, Opening: c.opening,
