@@ -16,9 +16,9 @@ func judged(s *session.Session) bool {
 	case session.VisibilityVisible, session.VisibilityDecrypted:
 		return true
 	case session.VisibilityEncrypted, session.VisibilityResumed:
-		// Not on this wire, but a library, a probe or the session that was resumed showed it.
+		// Not on this wire, but a library or the session that was resumed showed it. What a probe saw was another connection's.
 		switch s.Certificate.SeenBy {
-		case "library", "keylog", "probe", "resumption":
+		case "library", "keylog", "resumption":
 			return true
 		}
 	}

@@ -130,6 +130,10 @@ type Certificate struct {
 	ChainLength int
 	Key         string // "RSA 2048", "ECDSA P-256", "Ed25519", or the OID
 	Signature   string // "SHA256-RSA", or the OID
+	// SeenAt is when a probe saw it, and ProbeTrust how its chain was judged then; set only where SeenBy is "probe". Neither says anything
+	// of the session's own connection.
+	SeenAt     time.Time
+	ProbeTrust Trust
 	// Partial: only a part of the Certificate message was captured, so there is no chain to judge; the fields are those of the leaf that
 	// stand in that part.
 	Partial bool
