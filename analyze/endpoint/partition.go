@@ -153,3 +153,13 @@ func PartitionOf(region string) string {
 	}
 	return ""
 }
+
+// RegionalName is DynamoDB's public name in a region, "" for a region that fits no partition.
+func RegionalName(region string) string {
+	for i := range partitions {
+		if p := &partitions[i]; p.matchRegion(region) {
+			return DynamoDB + "." + region + "." + p.dns
+		}
+	}
+	return ""
+}
