@@ -164,6 +164,10 @@ type certificateJSON struct {
 	Signature     string   `json:"signature,omitempty"`
 	ChainLength   int      `json:"chain_length,omitempty"`
 	Partial       bool     `json:"partial,omitempty"`
+	// What a probe saw: when, how long before the session began (negative: after), and how it was judged.
+	SeenAt     string `json:"seen_at,omitempty"`
+	AgeSeconds *int64 `json:"age_seconds,omitempty"`
+	ProbeTrust string `json:"probe_trust,omitempty"`
 }
 
 type httpJSON struct {

@@ -27,9 +27,11 @@ func sessionObject(s *session.Session) *sessionJSON {
 		},
 		Verdict: string(s.Verdict), Findings: findings(s.Findings),
 	}
-	if s.Endpoint.Known() {
-		o.Endpoint = &endpointJSON{s.Endpoint.Service, s.Endpoint.Region, s.Endpoint.Partition, s.Endpoint.Kind, s.Endpoint.MatchedBy}
+	if c := s.Certificate; c != nil && !c.SeenAt.IsZero() && !s.Start.IsZero() {
+		age := int64(s.Start.Sub(c.SeenAt) / time.Second)
+		o.Certificate.AgeSeconds = &age
 	}
+	o.Endpoint = endpointObject(&s.Endpoint)
 	if d := s.DAX; d != nil {
 		o.DAX = &daxJSON{exposed(d.SignatureExposed || d.AccessKeyID != ""), d.AccessKeyID, exposed(d.SessionTokenExposed)}
 	}
@@ -40,6 +42,13 @@ func sessionObject(s *session.Session) *sessionJSON {
 		}
 	}
 	return o
+}
+
+func endpointObject(e *session.Endpoint) *endpointJSON {
+	if !e.Known() {
+		return nil
+	}
+	return &endpointJSON{e.Service, e.Region, e.Partition, e.Kind, e.MatchedBy}
 }
 
 func processObject(p *flow.Process) *processJSON {
@@ -132,7 +141,7 @@ func certificateObject(c *session.Certificate) *certificateJSON {
 	return &certificateJSON{
 		SeenBy: c.SeenBy, Subject: c.Subject, Issuer: c.Issuer, Serial: c.Serial, SHA256: c.SHA256, SPKISHA256: c.SPKISHA256,
 		NotBefore: date(c.NotBefore), NotAfter: date(c.NotAfter), Names: c.Names, Key: c.Key, Signature: c.Signature,
-		ChainLength: c.ChainLength, Partial: c.Partial,
+		ChainLength: c.ChainLength, Partial: c.Partial, SeenAt: date(c.SeenAt), ProbeTrust: string(c.ProbeTrust),
 	}
 }
 

@@ -3,6 +3,7 @@ package output
 import (
 	"bytes"
 	"encoding/json"
+	"maps"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -34,7 +35,8 @@ func full() *session.Session {
 			Sentinel: session.SentinelTLS12, ClientCertificateSent: true, KeyProof: session.KeyProofValid, ClientAppData: true, ServerAppData: true,
 			Alert: &alert, Alerts: []session.Alert{alert, {From: session.Server, Code: 0, Description: "close_notify"}}},
 		Certificate: &session.Certificate{SeenBy: "wire", Subject: "CN=a", Issuer: "CN=b", Serial: "01", SHA256: "aa", SPKISHA256: "bb",
-			NotBefore: at, NotAfter: at, Names: []string{"a"}, ChainLength: 3, Key: "RSA 2048", Signature: "SHA256-RSA"},
+			NotBefore: at, NotAfter: at, Names: []string{"a"}, ChainLength: 3, Key: "RSA 2048", Signature: "SHA256-RSA",
+			SeenAt: at.Add(-time.Hour), ProbeTrust: session.TrustPublic},
 		Visibility: session.VisibilityVisible, Trust: session.TrustAmazon,
 		HTTP: &session.HTTP{Method: "POST", Host: "h", Path: "/", Operation: "GetItem", Operations: []string{"GetItem"}, Requests: 1, UserAgent: "Boto3",
 			Tables: []string{"t"}, AccessKeyID: "AKIA…MPLE", SignatureExposed: true, SessionTokenExposed: true, H2C: true, ResponseOnly: true, Status: 200},
@@ -53,6 +55,7 @@ func TestOutputIsByTheSchema(t *testing.T) {
 		Certificate: &session.Certificate{SeenBy: "wire", Issuer: "CN=b", Partial: true}}
 	dns := &session.DNS{Source: "file", Client: partial.Client, Server: partial.Server, Question: "q", QueryType: "A", RCode: "NOERROR",
 		Names: []string{"q"}, Addrs: []netip.Addr{netip.MustParseAddr("192.0.2.1")}}
+	unanswered := &session.Probe{Start: full().Start, End: full().Start, Port: 443, Err: "resolve x: no such name"}
 	empty, whole := &Summary{Source: "file"}, &Summary{Source: "file", Loss: map[string]uint64{"a.b": 1}, Warnings: []string{"w"}, RangesDate: "2026-08-22T21:17:05Z"}
 	whole.Add(full())
 	for name, write := range map[string]func(*JSON) error{
@@ -60,6 +63,8 @@ func TestOutputIsByTheSchema(t *testing.T) {
 		"a session with few fields":  func(j *JSON) error { return j.Session(partial) },
 		"a DNS answer":               func(j *JSON) error { return j.DNS(dns) },
 		"a finding":                  func(j *JSON) error { return j.Finding(full(), full().Findings[0]) },
+		"a probe with every field":   func(j *JSON) error { return j.Probe(fullProbe()) },
+		"a probe of nothing":         func(j *JSON) error { return j.Probe(unanswered) },
 		"an empty summary":           func(j *JSON) error { return j.Summary(empty) },
 		"a summary with every field": func(j *JSON) error { return j.Summary(whole) },
 	} {
@@ -127,6 +132,24 @@ func TestEveryFieldOfTheSchemaIsWritten(t *testing.T) {
 	for _, name := range []string{"flow", "process", "endpoint", "tls", "certificate", "http", "dax", "proxy", "loss"} {
 		objects[name] = got[name]
 	}
+	b.Reset()
+	if err := NewJSON(&b).Probe(fullProbe()); err != nil {
+		t.Fatal(err)
+	}
+	var probed map[string]any
+	if err := json.Unmarshal(b.Bytes(), &probed); err != nil {
+		t.Fatal(err)
+	}
+	for name, key := range map[string]string{"probe": "", "resolution": "resolution", "prefix": "aws", "ocsp": "ocsp", "plaintext": "plaintext"} {
+		if objects[name] = probed[key]; key == "" {
+			objects[name] = probed
+		}
+	}
+	versions := make(map[string]any)
+	for _, v := range probed["versions"].([]any) {
+		maps.Copy(versions, v.(map[string]any))
+	}
+	objects["version"] = versions
 	// The two fields stand for a certificate that was captured in part, instead of the others.
 	partial := map[string]bool{"partial": true, "partial_issuer": true}
 	for name, object := range objects {
@@ -137,7 +160,7 @@ func TestEveryFieldOfTheSchemaIsWritten(t *testing.T) {
 		}
 		for key := range schema.Defs[name].Properties {
 			if _, ok := m[key]; !ok && !(name == "certificate" && partial[key]) {
-				t.Errorf("%s.%s is in the schema, but a full session has none", name, key)
+				t.Errorf("%s.%s is in the schema, but a full event has none", name, key)
 			}
 		}
 	}

@@ -167,6 +167,8 @@ func certificate(s *session.Session) string {
 		switch issuer := clean(c.Issuer); {
 		case c.Partial:
 			return "certificate incomplete, issuer=" + issuer
+		case c.ProbeTrust != "":
+			return fmt.Sprintf("certificate %s; a probe%s saw %s issuer=%s", s.Visibility, ago(s.Start, c.SeenAt), c.ProbeTrust, issuer)
 		case c.SeenBy != "wire":
 			return fmt.Sprintf("%s issuer=%s (%s)", s.Trust, issuer, c.SeenBy)
 		default:
@@ -177,6 +179,18 @@ func certificate(s *session.Session) string {
 		return "certificate " + string(s.Visibility)
 	}
 	return ""
+}
+
+// ago says how long before the session began a probe was made.
+func ago(start, seen time.Time) string {
+	switch d := start.Sub(seen).Round(time.Second); {
+	case start.IsZero() || seen.IsZero():
+		return ""
+	case d < 0:
+		return fmt.Sprintf(" %v later", -d)
+	default:
+		return fmt.Sprintf(" %v before", d)
+	}
 }
 
 // via names how a proxy was used; its address is the flow's.
