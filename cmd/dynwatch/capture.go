@@ -113,10 +113,8 @@ func (f *captureFlags) validate(cmd *cobra.Command, args []string) error {
 	if err := checkFormat(f.format); err != nil {
 		return err
 	}
-	switch f.colour {
-	case "auto", "always", "never":
-	default:
-		return usagef("--color %q: use auto, always or never", f.colour)
+	if err := checkColour(f.colour); err != nil {
+		return err
 	}
 	if f.count == 0 && cmd.Flags().Changed("count") {
 		return usagef("--count 0: use 1 or more, or leave it out to read all")
@@ -155,6 +153,15 @@ func checkFormat(format string) error {
 		return nil
 	}
 	return usagef("--output %q: use text or json", format)
+}
+
+// checkColour checks --color.
+func checkColour(when string) error {
+	switch when {
+	case "auto", "always", "never":
+		return nil
+	}
+	return usagef("--color %q: use auto, always or never", when)
 }
 
 // fileAmong gives the first argument that is a file's name, "" if none is.

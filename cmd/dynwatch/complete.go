@@ -37,14 +37,21 @@ func completePolicy(cmd *cobra.Command) {
 	for _, f := range []string{"pin", "allow-issuer", "allow-proxy", "endpoint"} {
 		words(cmd, f)
 	}
-	_ = cmd.RegisterFlagCompletionFunc("allow-region", func(*cobra.Command, []string, string) ([]cobra.Completion, cobra.ShellCompDirective) {
-		var regions []string
-		for _, p := range endpoint.Embedded().List("DYNAMODB") {
-			regions = append(regions, p.Region)
-		}
-		slices.Sort(regions)
-		return slices.Compact(regions), cobra.ShellCompDirectiveNoFileComp
-	})
+	_ = cmd.RegisterFlagCompletionFunc("allow-region", completeRegion)
+}
+
+func completeRegion(*cobra.Command, []string, string) ([]cobra.Completion, cobra.ShellCompDirective) {
+	return regions(), cobra.ShellCompDirectiveNoFileComp
+}
+
+// regions are those that AWS's ranges have addresses of DynamoDB for.
+func regions() []string {
+	var list []string
+	for _, p := range endpoint.Embedded().List("DYNAMODB") {
+		list = append(list, p.Region)
+	}
+	slices.Sort(list)
+	return slices.Compact(list)
 }
 
 // completeRule offers the rules, with their titles.
