@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -16,13 +15,14 @@ import (
 
 	"github.com/dynwatch/dynwatch/analyze/rules"
 	"github.com/dynwatch/dynwatch/analyze/session"
+	"github.com/dynwatch/dynwatch/internal/testenv"
 )
 
 // elsewhere starts a process in network and mount namespaces of its own, with TEST-NET addresses on loopback and its own resolver files.
 func elsewhere(t *testing.T, files map[string]string) *Namespace {
 	t.Helper()
-	needed(t, "unshare")
-	needed(t, "ip")
+	testenv.Root(t)
+	testenv.Tool(t, "ip")
 	dir := t.TempDir()
 	script := "set -e; ip link set lo up; ip addr add 192.0.2.7/32 dev lo; ip addr add 192.0.2.53/32 dev lo; mount --make-rprivate /\n"
 	for name, text := range files {
@@ -32,7 +32,7 @@ func elsewhere(t *testing.T, files map[string]string) *Namespace {
 		}
 		script += fmt.Sprintf("mount --bind %s %s\n", path, name)
 	}
-	cmd := exec.Command("unshare", "-n", "-m", "sh", "-c", script+"echo ready; exec sleep 600")
+	cmd := testenv.Command(t, "unshare", "-n", "-m", "sh", "-c", script+"echo ready; exec sleep 600")
 	var stderr strings.Builder
 	cmd.Stderr = &stderr
 	out, err := cmd.StdoutPipe()
@@ -46,10 +46,7 @@ func elsewhere(t *testing.T, files map[string]string) *Namespace {
 	line := make([]byte, 6)
 	if n, _ := out.Read(line); string(line[:n]) != "ready\n" {
 		cmd.Wait()
-		if os.Getenv("CI") == "true" {
-			t.Fatalf("no namespaces: %s", &stderr)
-		}
-		t.Skipf("needs CAP_SYS_ADMIN and CAP_NET_ADMIN for namespaces: %s", &stderr)
+		testenv.Lacks(t, "no namespaces here: %s", &stderr)
 	}
 	ns, err := OpenNamespace(strconv.Itoa(cmd.Process.Pid))
 	if err != nil {

@@ -6,7 +6,6 @@ import (
 	"net"
 	"net/netip"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -15,22 +14,8 @@ import (
 
 	"github.com/dynwatch/dynwatch/analyze/rules"
 	"github.com/dynwatch/dynwatch/analyze/session"
+	"github.com/dynwatch/dynwatch/internal/testenv"
 )
-
-// needed looks a program of scripts/packages.txt up; in CI it must be there.
-func needed(t *testing.T, program string) string {
-	t.Helper()
-	for _, path := range []string{program, "/usr/sbin/" + program} {
-		if found, err := exec.LookPath(path); err == nil {
-			return found
-		}
-	}
-	if os.Getenv("CI") == "true" {
-		t.Fatalf("%s is not installed (scripts/packages.txt)", program)
-	}
-	t.Skipf("%s is not installed (scripts/packages.txt)", program)
-	return ""
-}
 
 // freePorts gives ports that nobody listens on at the moment.
 func freePorts(t *testing.T, n int) []uint16 {
@@ -51,7 +36,7 @@ func freePorts(t *testing.T, n int) []uint16 {
 func start(t *testing.T, port uint16, program string, args ...string) netip.AddrPort {
 	t.Helper()
 	var out bytes.Buffer
-	cmd := exec.Command(program, args...)
+	cmd := testenv.Command(t, program, args...)
 	cmd.Stdout, cmd.Stderr = &out, &out
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
@@ -76,7 +61,7 @@ func start(t *testing.T, port uint16, program string, args ...string) netip.Addr
 	return at
 }
 
-// versionsOf says which versions a probe found, as "1.3 1.2".
+// taken says which versions a probe found, as "1.3 1.2".
 func taken(p *session.Probe) string {
 	var list []string
 	for _, v := range p.Versions {
@@ -89,7 +74,7 @@ func taken(p *session.Probe) string {
 
 // TestOpenSSL probes openssl s_server with every chain in every version.
 func TestOpenSSL(t *testing.T) {
-	openssl := needed(t, "openssl")
+	const openssl = "openssl"
 	versions := []string{"1.3", "1.2", "1.1", "1.0"}
 	flags := map[string]string{"1.3": "-tls1_3", "1.2": "-tls1_2", "1.1": "-tls1_1", "1.0": "-tls1"}
 	var all []string
@@ -151,7 +136,7 @@ func TestOpenSSL(t *testing.T) {
 
 // TestOpenSSLProtections probes what a server does besides: sentinel, fallback, weak suites, a stapled response.
 func TestOpenSSLProtections(t *testing.T) {
-	openssl := needed(t, "openssl")
+	const openssl = "openssl"
 	chain, key := makePKI().files(t, "good")
 	port := freePorts(t, 1)[0]
 	at := start(t, port, openssl, "s_server", "-accept", fmt.Sprintf("127.0.0.1:%d", port), "-cert", chain, "-key", key, "-quiet",
@@ -181,7 +166,7 @@ func TestOpenSSLProtections(t *testing.T) {
 
 // TestNginx probes nginx with the versions that operators give it.
 func TestNginx(t *testing.T) {
-	nginx := needed(t, "nginx")
+	const nginx = "/usr/sbin/nginx"
 	dir := t.TempDir()
 	sets := []string{"TLSv1.2 TLSv1.3", "TLSv1.3", "TLSv1 TLSv1.1 TLSv1.2"}
 	want := []string{"1.3 1.2", "1.3", "1.2 1.1 1.0"}
