@@ -18,7 +18,7 @@ type Process struct {
 	// StartTime is when the process started, in nanoseconds since boot (CLOCK_BOOTTIME): with PID it tells a process from a later one
 	// that was given the same number.
 	StartTime uint64
-	// Exited: the process was gone when its details were looked up, so only what the kernel knew at connect is here.
+	// Exited: the process was gone when its details were looked up, so little more than what the kernel knew at connect is here.
 	Exited bool
 	// SDK is a guess at the AWS SDK or HTTP library that made the connection, from the ClientHello or the User-Agent.
 	SDK string

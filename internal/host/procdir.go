@@ -72,6 +72,7 @@ const tick = 1_000_000_000 / ticksPerSecond
 // procStat is what is needed of /proc/PID/stat (proc_pid_stat(5)).
 type procStat struct {
 	comm   string
+	state  byte
 	parent int
 	// start is when the process started, in ticks since boot (field 22).
 	start uint64
@@ -83,11 +84,11 @@ func parseStat(b []byte) (procStat, error) {
 	if open < 0 || shut < open {
 		return procStat{}, errors.New("stat: no name in parentheses")
 	}
-	s := procStat{comm: string(b[open+1 : shut])}
 	fields := strings.Fields(string(b[shut+1:])) // from the third on
 	if len(fields) < 20 {
 		return procStat{}, fmt.Errorf("stat: %d fields, want at least 22", len(fields)+2)
 	}
+	s := procStat{comm: string(b[open+1 : shut]), state: fields[0][0]}
 	var err error
 	if s.parent, err = strconv.Atoi(fields[1]); err != nil {
 		return procStat{}, fmt.Errorf("stat: parent: %w", err)
@@ -97,6 +98,9 @@ func parseStat(b []byte) (procStat, error) {
 	}
 	return s, nil
 }
+
+// ended reports whether the process has ended, though its parent has not yet asked how: the number and name are left, but no program.
+func (s procStat) ended() bool { return s.state == 'Z' || s.state == 'X' }
 
 func (d procDir) stat() (procStat, error) {
 	b, err := d.read("stat", 4096)

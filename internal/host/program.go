@@ -20,6 +20,7 @@ type details struct {
 	netNS        uint64
 	identity     Identity
 	sdk          string
+	exited       bool // it had no program any more
 	// since is when it was read, and is set once by the reader.
 	since time.Time
 }
@@ -39,7 +40,10 @@ func readDetails(root string, pid int, dir procDir, stat procStat) (*details, er
 		return nil, err
 	}
 	d.identity = ParseCgroup(string(cgroup))
-	d.exe = dir.exe()
+	if d.exe = dir.exe(); d.exe == "" {
+		now, err := dir.stat()
+		d.exited = err != nil || now.ended()
+	}
 	if uid, err := dir.realUID(); err == nil {
 		d.uid, d.uidKnown = uid, true
 	}

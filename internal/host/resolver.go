@@ -137,7 +137,7 @@ func New(o Options) *Resolver {
 // kubelet had not yet made the directories of its pod, or the process took too long to be read.
 //
 // When the process is gone, or its pid belongs to another by now, and nothing was remembered of it, Exited is set, what p held stays, and
-// only what its cgroup and user id tell is added. Parents is shared with other look-ups and must not be changed.
+// only what its cgroup and user id tell is added. Of one that has ended and whose parent did not yet ask how, it is what /proc still tells. Parents is shared with other look-ups and must not be changed.
 func (r *Resolver) Lookup(p *flow.Process) (complete bool) {
 	d, err := r.details(p)
 	r.mu.Lock()
@@ -147,6 +147,7 @@ func (r *Resolver) Lookup(p *flow.Process) (complete bool) {
 	complete = true
 	switch {
 	case err == nil:
+		p.Exited = p.Exited || d != nil && d.exited
 	case errors.Is(err, errReused):
 		r.stats.Reused++
 		p.Exited = true
@@ -309,6 +310,9 @@ func (r *Resolver) loadProcess(key processKey) (*details, error) {
 	r.mu.Lock()
 	old, ok := r.processes.get(processKey{key.pid, stat.start})
 	r.mu.Unlock()
+	if ok && stat.ended() {
+		return old.details, nil
+	}
 	if ok && old.stat.comm == stat.comm && old.exe == dir.exe() && r.o.Now().Sub(old.since) < stale {
 		return old.details, nil
 	}

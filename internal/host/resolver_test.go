@@ -134,6 +134,46 @@ func TestLookupRemembersAProcessThatIsGone(t *testing.T) {
 	}
 }
 
+// TestLookupTellsAProcessThatNobodyWaitedFor: a zombie has a number and a name, but no program any more, and may become one while it is read.
+func TestLookupTellsAProcessThatNobodyWaitedFor(t *testing.T) {
+	h := newFakeHost(t)
+	zombie := func(pid int, state string) {
+		dir := fmt.Sprintf("proc/%d/", pid)
+		h.write(dir+"stat", fmt.Sprintf("%d (app) %s 1 1 1 0 -1 4194560 1 0 0 0 0 0 0 0 20 0 1 0 600 0 0", pid, state))
+		h.remove(dir + "exe")
+		h.write(dir+"cmdline", "")
+	}
+	for _, pid := range []int{60, 61, 62} {
+		h.process(pid, 1, 600, "app", "/bin/app", "app", "0::/system.slice/app.service")
+	}
+	r := h.resolver(Options{})
+	known := flow.Process{PID: 60, StartTime: 600 * tick}
+	r.Lookup(&known)
+	zombie(60, "Z")
+	zombie(61, "Z")
+	h.remove("proc/62/exe") // a kernel thread, say
+	h.now = h.now.Add(time.Hour)
+	for pid, want := range map[int]flow.Process{
+		60: known,
+		61: {PID: 61, StartTime: 600 * tick, Comm: "kernel's", Exited: true, UID: 1000, UIDKnown: true, User: "web", NetNS: 4026531840, Unit: "app.service"},
+	} {
+		p := flow.Process{PID: pid, StartTime: 600 * tick}
+		if pid == 61 {
+			p.Comm = "kernel's"
+		}
+		if r.Lookup(&p); !reflect.DeepEqual(p, want) {
+			t.Errorf("\n got %+v\nwant %+v", p, want)
+		}
+	}
+	p := flow.Process{PID: 62, StartTime: 600 * tick}
+	if r.Lookup(&p); p.Exited || p.Comm != "app" || p.Exe != "" {
+		t.Errorf("without a program, but alive: %+v", p)
+	}
+	if s := r.Stats(); s.Gone != 0 || s.Reused != 0 {
+		t.Errorf("stats %+v", s)
+	}
+}
+
 func TestLookupSeesExec(t *testing.T) {
 	h := newFakeHost(t)
 	h.process(60, 1, 600, "sh", "/bin/sh", "sh", "0::/")
@@ -426,7 +466,7 @@ func TestParseStat(t *testing.T) {
 	const tail = " S 7 1 1 0 -1 4194560 1 0 0 0 0 0 0 0 20 0 1 0 4242 0 0"
 	for _, comm := range []string{"a", "a b", "a) S 9 (b", "((", "))", ""} {
 		got, err := parseStat([]byte("12 (" + comm + ")" + tail))
-		if want := (procStat{comm, 7, 4242}); err != nil || got != want {
+		if want := (procStat{comm, 'S', 7, 4242}); err != nil || got != want {
 			t.Errorf("%q: %+v, %v", comm, got, err)
 		}
 	}
@@ -442,7 +482,7 @@ func FuzzParseStat(f *testing.F) {
 	f.Add("a) S 1 (b", 7, uint64(4242), []byte("12 (a) S 7"))
 	f.Fuzz(func(t *testing.T, comm string, parent int, start uint64, raw []byte) {
 		b := fmt.Appendf(nil, "12 (%s) S %d 1 1 0 -1 4194560 1 0 0 0 0 0 0 0 20 0 1 0 %d 0 0\n", comm, parent, start)
-		if got, err := parseStat(b); err != nil || got != (procStat{comm, parent, start}) {
+		if got, err := parseStat(b); err != nil || got != (procStat{comm, 'S', parent, start}) {
 			t.Errorf("%q: %+v, %v", b, got, err)
 		}
 		if got, err := parseStat(raw); err != nil && got != (procStat{}) {
