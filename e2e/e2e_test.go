@@ -209,7 +209,7 @@ func TestEveryNamespace(t *testing.T) {
 			}
 		}
 	}
-	for _, proxy := range []string{"tinyproxy", "mitmdump"} {
+	for _, proxy := range []string{"tinyproxy", "squid", "mitmdump"} {
 		if seen[proxy] == 0 {
 			t.Errorf("no session of %s in the other namespace: %v", proxy, seen)
 		}

@@ -188,9 +188,10 @@ func others() []*scenario {
 	return append(all, proxied()...)
 }
 
-// proxied are sessions through tinyproxy, which forwards, and mitmproxy, which intercepts. The proxies reach an origin of their own.
+// proxied are sessions through tinyproxy and squid, which forward, and mitmproxy, which intercepts. The proxies reach an origin of their own.
 func proxied() []*scenario {
-	tiny, connect, reverse := server{software: "tinyproxy"}, server{software: "mitm-connect"}, server{software: "mitm-reverse"}
+	tiny, squid := server{software: "tinyproxy"}, server{software: "squid"}
+	connect, reverse := server{software: "mitm-connect"}, server{software: "mitm-reverse"}
 	west := "us-west-2"
 	through := func(port string) []string {
 		return []string{"HTTPS_PROXY=http://@ADDR@:" + port, "HTTP_PROXY=http://@ADDR@:" + port}
@@ -232,6 +233,16 @@ func proxied() []*scenario {
 		{name: "boto3 http through tinyproxy", client: "boto3", server: tiny, at: unlisted, env: through("3128"), host: "unused.invalid",
 			options: map[string]any{"use_ssl": false}, want: plainWant().with(func(w *want) { w.endpoint, w.sessions, w.operation = regional("us-east-1"), 2, "*" })},
 		{name: "boto3 forged behind tinyproxy", client: "boto3", region: "eu-north-1", server: tiny, at: unlisted, env: through("3128"), host: "unused.invalid",
+			options: map[string]any{"verify": false},
+			want:    proxied(tlsWant(forged, "TLS 1.2", true), "cleartext-proxy:medium").with(func(w *want) { w.endpoint = regional("eu-north-1") })},
+
+		{name: "boto3 through squid, TLS 1.2", client: "boto3", region: west, server: squid, at: unlisted, env: through("8000"), host: "unused.invalid",
+			want: proxied(tlsWant(good, "TLS 1.2", false), "cleartext-proxy:medium").with(func(w *want) { w.endpoint = regional(west) })},
+		{name: "Go through squid, TLS 1.3", client: "go", server: squid, at: unlisted, env: through("8000"), host: "unused.invalid",
+			want: proxied(tlsWant(good, "TLS 1.3", false), "cleartext-proxy:medium").with(func(w *want) { w.endpoint = regional("us-east-1") })},
+		{name: "boto3 http through squid", client: "boto3", server: squid, at: unlisted, env: through("8000"), host: "unused.invalid",
+			options: map[string]any{"use_ssl": false}, want: plainWant().with(func(w *want) { w.endpoint = regional("us-east-1") })}, // it keeps the connection
+		{name: "boto3 forged behind squid", client: "boto3", region: "eu-north-1", server: squid, at: unlisted, env: through("8000"), host: "unused.invalid",
 			options: map[string]any{"verify": false},
 			want:    proxied(tlsWant(forged, "TLS 1.2", true), "cleartext-proxy:medium").with(func(w *want) { w.endpoint = regional("eu-north-1") })},
 

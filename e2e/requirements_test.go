@@ -28,6 +28,7 @@ var programs = []program{
 	{"curl", "curl"},
 	{"mitmdump", "mitmproxy"},
 	{"tinyproxy", "tinyproxy"},
+	{"squid", "squid"},
 	{"gunicorn", "gunicorn"},
 	{"node", "nodejs"},
 	{"/usr/bin/python3", "python3"},

@@ -70,7 +70,7 @@ func (n network) address(i int) netip.Addr {
 
 // server is what answers at a scenario's address.
 type server struct {
-	// software is openssl, tinyproxy, mitm-connect, mitm-reverse, or dynalite without anything before it; empty is nginx before dynalite.
+	// software is openssl, tinyproxy, squid, mitm-connect, mitm-reverse, or dynalite without anything before it; empty is nginx before dynalite.
 	software string
 	chain    chain
 	// versions as nginx's ssl_protocols takes them; empty is all from 1.2.

@@ -27,6 +27,11 @@ func (r *rig) startServers() error {
 	if err := os.WriteFile(tiny, []byte("Port 3128\nTimeout 60\nMaxClients 50\nLogLevel Warning\nConnectPort 443\n"), 0o644); err != nil {
 		return err
 	}
+	squid := filepath.Join(r.dir, "squid.conf")
+	if err := os.WriteFile(squid, []byte("http_port 8000\nhttp_access allow all\ncache deny all\naccess_log none\ncache_log /dev/null\n"+
+		"pid_filename none\nnetdb_filename none\npinger_enable off\nvisible_hostname squid.invalid\nshutdown_lifetime 0 seconds\n"), 0o644); err != nil {
+		return err
+	}
 	type service struct {
 		where     place
 		hosts     string
@@ -42,6 +47,7 @@ func (r *rig) startServers() error {
 		{there, farHosts, "mitm-reverse", append(mitm, "--mode", "reverse:https://"+regional("us-east-1")+"/", "--listen-port", "8443"),
 			origin + ":8443"},
 		{there, farHosts, "tinyproxy", []string{"tinyproxy", "-d", "-c", tiny}, origin + ":3128"},
+		{there, farHosts, "squid", []string{"squid", "-N", "-d", "1", "-f", squid}, origin + ":8000"},
 		{here, farHosts, "tinyproxy-loopback", []string{"tinyproxy", "-d", "-c", tiny}, "127.0.0.1:3128"},
 	}
 	for where, name := range map[place]string{here: "nginx-loopback", there: "nginx"} {
