@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"time"
 
@@ -189,7 +190,8 @@ func (r *Resolver) Lookup(p *flow.Process) (complete bool) {
 
 // fill adds what /proc told.
 func (d *details) fill(p *flow.Process) {
-	if p.Comm == "" {
+	// io_uring's threads connect for their process, but are not called like it.
+	if p.Comm == "" || strings.HasPrefix(p.Comm, "iou-sqp-") || strings.HasPrefix(p.Comm, "iou-wrk-") {
 		p.Comm = printable(d.stat.comm)
 	}
 	if p.StartTime == 0 {

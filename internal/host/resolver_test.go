@@ -134,6 +134,22 @@ func TestLookupRemembersAProcessThatIsGone(t *testing.T) {
 	}
 }
 
+func TestLookupNamesTheProcessOfAnIOURing(t *testing.T) {
+	h := newFakeHost(t)
+	h.process(60, 1, 600, "app", "/bin/app", "app", "0::/")
+	r := h.resolver(Options{})
+	for comm, want := range map[string]string{"iou-sqp-61": "app", "iou-wrk-61": "app", "": "app", "worker": "worker"} {
+		p := flow.Process{PID: 60, StartTime: 600 * tick, Comm: comm}
+		if r.Lookup(&p); p.Comm != want {
+			t.Errorf("%q: %q, want %q", comm, p.Comm, want)
+		}
+	}
+	p := flow.Process{PID: 61, StartTime: 600 * tick, Comm: "iou-sqp-62"}
+	if r.Lookup(&p); p.Comm != "iou-sqp-62" {
+		t.Errorf("of a process that is gone: %q", p.Comm)
+	}
+}
+
 // TestLookupTellsAProcessThatNobodyWaitedFor: a zombie has a number and a name, but no program any more, and may become one while it is read.
 func TestLookupTellsAProcessThatNobodyWaitedFor(t *testing.T) {
 	h := newFakeHost(t)
