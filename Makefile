@@ -56,7 +56,7 @@ generate: ## regenerate everything that is generated
 
 .PHONY: golden
 golden: ## rewrite golden files from the present output (look at the diff)
-	$(GO) test ./internal/output ./internal/metrics ./cmd/dynwatch ./analyze/rules -update
+	$(GO) test ./internal/output ./internal/metrics ./cmd/dynwatch ./analyze/rules ./dashboards -update
 
 .PHONY: man
 man: build ## write man pages to dist/man

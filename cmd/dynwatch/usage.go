@@ -38,16 +38,17 @@ func usage(cmd *cobra.Command) error {
 	if cmd.HasAvailableSubCommands() {
 		b.WriteString("\nCommands:\n")
 		for _, c := range cmd.Commands() {
-			if c.IsAvailableCommand() || c.Name() == "help" {
+			if c.IsAvailableCommand() {
 				fmt.Fprintf(&b, "  %-*s %s\n", cmd.NamePadding(), c.Name(), c.Short)
 			}
 		}
 	}
-	for _, s := range flagSections(cmd) {
-		fmt.Fprintf(&b, "\n%s:\n%s", s.title, s.flags.FlagUsagesWrapped(helpWidth))
-	}
-	if cmd.Parent() == nil {
+	if cmd.Parent() == nil { // on one screen, so without the two flags that everybody tries unasked
 		b.WriteString("\nEvery command explains itself: dynwatch COMMAND --help\n")
+	} else {
+		for _, s := range flagSections(cmd) {
+			fmt.Fprintf(&b, "\n%s:\n%s", s.title, s.flags.FlagUsagesWrapped(helpWidth))
+		}
 	}
 	_, err := fmt.Fprint(cmd.OutOrStderr(), b.String())
 	return err

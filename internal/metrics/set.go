@@ -124,9 +124,9 @@ func New(o Options) *Set {
 	if o.Workloads {
 		before := len(s.families)
 		s.workloadSessions = s.capped("workload_sessions_total", "DynamoDB sessions by workload: a pod's controller, a container, a unit or a program.",
-			maxWorkloadSessions, limited, Label{"namespace", nil}, Label{"workload", nil}, Label{"tls_version", versions})
+			maxWorkloadSessions, limited, Label{"workload_namespace", nil}, Label{"workload", nil}, Label{"tls_version", versions})
 		s.workloadFindings = s.capped("workload_findings_total", "Findings that are worth an alert, by workload.",
-			maxWorkloadFindings, limited, Label{"namespace", nil}, Label{"workload", nil}, rule)
+			maxWorkloadFindings, limited, Label{"workload_namespace", nil}, Label{"workload", nil}, rule)
 		for i := before; i < len(s.families); i++ {
 			s.families[i].OnRequest = true
 		}

@@ -1,0 +1,62 @@
+package dashboards
+
+// agent answers: does every agent see what it should, does it lose anything, and what does it cost?
+func agent() *dashboard {
+	g := new(grid)
+	bad := limits("green", 1.0, "red")
+	g.add(4, 4, stat("Agents", "Agents that Prometheus can ask.", "locale", limits("text"), query{`count(dynwatch_build_info{sel})`, "agents"}))
+	g.add(4, 4, stat("Not answering", "Targets of the chosen jobs that Prometheus cannot ask.", "locale", bad,
+		query{`count(up{sel} == 0) or vector(0)`, "agents"}))
+	g.add(4, 4, stat("Without a source", "Agents that run and see nothing. dynwatch doctor on the host says why.", "locale", bad,
+		query{`count(max by (instance) (dynwatch_source_up{sel}) == 0) or vector(0)`, "agents"}))
+	g.add(4, 4, stat("Events lost", "Share of what the sources delivered that was lost or cut before a verdict.", "percentunit", limits("green", 0.0001, "orange", 0.01, "red"),
+		query{`sum(increase(dynwatch_events_lost_total{sel}[$__range])) / (sum(increase(dynwatch_capture_packets_total{sel}[$__range])) > 0)`, "lost"}))
+	g.add(4, 4, stat("Wrong configurations", "Agents whose configuration file is wrong: an earlier state of it is in use.", "locale", bad,
+		query{`count(dynwatch_config_last_reload_successful{sel} == 0) or vector(0)`, "agents"}))
+	g.add(4, 4, stat("Only observing", "Agents that record findings and do not alert.", "locale", limits("green", 1.0, "orange"),
+		query{`sum(dynwatch_observe_mode{sel})`, "agents"}))
+
+	g.add(12, 8, series("Events lost by reason", "What was lost on the way from the kernel to a verdict. Loss never makes a finding, but it hides some.", "short",
+		query{`sum by (stage, reason) (increase(dynwatch_events_lost_total{sel}[$__rate_interval])) > 0`, "{{stage}}: {{reason}}"}).bars().empty("nothing was lost"))
+	g.add(12, 8, series("Bytes lost by reason", "Bytes of handshakes that were not seen, or came twice and different.", "bytes",
+		query{`sum by (stage, reason) (increase(dynwatch_bytes_lost_total{sel}[$__rate_interval])) > 0`, "{{stage}}: {{reason}}"}).bars().empty("nothing was lost"))
+
+	g.add(14, 9, table("Agents", "Each agent with its version. What is missing here cannot be asked.", `max by (instance, version, revision, goos, goarch) (dynwatch_build_info{sel})`,
+		column{field: "instance", title: "host"}, column{field: "version", title: "version"}, column{field: "revision", title: "revision"},
+		column{field: "goarch", title: "architecture", width: 110}, column{field: "goos", title: "system", width: 80}, column{field: "Value", title: "up", unit: "none", width: 60}).empty("no agent can be asked"))
+	g.add(10, 9, series("Agents by source", "How many agents have which source attached. ebpf sees every container; packet one network namespace.", "short",
+		query{`sum by (source) (dynwatch_source_up{sel})`, "{{source}}"}).stacked())
+
+	g.add(8, 8, series("Processor", "Processor time of an agent, in cores.", "none",
+		query{`sum by (instance) (rate(process_cpu_seconds_total{sel}[$__rate_interval]))`, "{{instance}}"}))
+	g.add(8, 8, series("Memory", "Resident memory of an agent.", "bytes",
+		query{`max by (instance) (process_resident_memory_bytes{sel})`, "{{instance}}"}))
+	g.add(8, 8, series("Behind the packets", "How long ago the loop that reads the source came round, the time since the last scrape included. It grows when the agent hangs.", "s",
+		query{`time() - min by (instance) (dynwatch_loop_heartbeat_timestamp_seconds{sel} > 0)`, "{{instance}}"}))
+
+	g.row("Inside the agents", true)
+	g.add(8, 8, series("Delivered by the sources", "Packets, or events of the kernel, that the source handed over.", "pps",
+		query{`sum by (instance, source) (rate(dynwatch_capture_packets_total{sel}[$__rate_interval])) > 0`, "{{instance}} {{source}}"}))
+	g.add(8, 8, series("Flows being read", "Flows whose beginning is being read now.", "short", query{`max by (instance) (dynwatch_flows_reading{sel})`, "{{instance}}"}))
+	g.add(8, 8, series("Memory of flows", "What the flows being read take, as a share of what they may take.", "percentunit",
+		query{`max by (instance) (dynwatch_flows_memory_bytes{sel} / dynwatch_flows_memory_limit_bytes{sel})`, "{{instance}}"}))
+	g.add(8, 8, series("Fill of caches", "Entries of each bounded memory, as a share of its capacity.", "percentunit",
+		query{`max by (cache) (dynwatch_cache_entries{sel} / dynwatch_cache_capacity{sel})`, "{{cache}}"}))
+	g.add(8, 8, series("Evictions", "Entries that made room for others.", "short",
+		query{`sum by (cache) (increase(dynwatch_cache_evictions_total{sel}[$__rate_interval]))`, "{{cache}}"}).bars())
+	g.add(8, 8, series("Look-ups of processes", "How the look-up of a connection's process went; gone is a process that had ended.", "ops",
+		query{`sum by (result) (rate(dynwatch_process_lookups_total{sel}[$__rate_interval]))`, "{{result}}"}).stacked())
+	g.add(8, 8, series("Streams that could not be read", "By what they began as.", "short",
+		query{`sum by (layer) (increase(dynwatch_parse_errors_total{sel}[$__rate_interval]))`, "{{layer}}"}).bars())
+	g.add(8, 8, series("Starts and failures of sources", "How often a source was opened, could not be opened, or broke off.", "short",
+		query{`sum by (instance) (increase(dynwatch_source_starts_total{sel}[$__rate_interval])) > 0`, "{{instance}} started"},
+		query{`sum by (instance) (increase(dynwatch_source_failures_total{sel}[$__rate_interval])) > 0`, "{{instance}} failed"}).bars().empty("none"))
+	g.add(8, 8, series("Age of AWS's address ranges", "How old the list of address ranges in use is. dynwatch ranges update replaces it.", "s",
+		query{`time() - min by (instance) (dynwatch_endpoint_data_timestamp_seconds{sel} > 0)`, "{{instance}}"}))
+	g.add(8, 8, series("Goroutines", "They should not grow over days.", "short", query{`max by (instance) (go_goroutines{sel})`, "{{instance}}"}))
+	g.add(8, 8, series("Open files", "They should not grow over days.", "short", query{`max by (instance) (process_open_fds{sel})`, "{{instance}}"}))
+	g.add(8, 8, series("Series that met their cap", "Times that something was counted as other because its metric had as many series as it may.", "short",
+		query{`sum by (metric) (increase(dynwatch_series_limited_total{sel}[$__rate_interval])) > 0`, "{{metric}}"}).bars().empty("none"))
+	return build("dynwatch-agent", "dynwatch / Agents",
+		"Whether the agents see what they should, what they lose, and what they cost.", g)
+}

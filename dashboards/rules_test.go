@@ -1,0 +1,191 @@
+package dashboards
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"go.yaml.in/yaml/v3"
+
+	"github.com/dynwatch/dynwatch/internal/testenv"
+)
+
+type ruleFile struct {
+	Groups []struct {
+		Name  string
+		Rules []rule
+	}
+}
+
+type rule struct {
+	Record, Alert, Expr string
+	For                 string
+	Labels, Annotations map[string]string
+}
+
+func rules(t *testing.T) (list []rule) {
+	t.Helper()
+	files, err := filepath.Glob("prometheus/*.rules.yml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range files {
+		data, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var f ruleFile
+		if err := yaml.Unmarshal(data, &f); err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		for _, g := range f.Groups {
+			list = append(list, g.Rules...)
+		}
+	}
+	if len(list) < 20 {
+		t.Fatalf("%d rules", len(list))
+	}
+	return list
+}
+
+func TestRulesNameWhatIsExported(t *testing.T) {
+	for _, r := range rules(t) {
+		checkExpr(t, r.Record+r.Alert, r.Expr)
+	}
+}
+
+func TestAlertsTellWhatToDo(t *testing.T) {
+	uids := make(map[string]bool)
+	for _, d := range all() {
+		uids[d.UID] = true
+	}
+	var names []string
+	for _, r := range rules(t) {
+		if r.Alert == "" {
+			continue
+		}
+		names = append(names, r.Alert)
+		if !strings.HasPrefix(r.Alert, "Dynwatch") || !slices.Contains([]string{"critical", "warning", "info"}, r.Labels["severity"]) {
+			t.Errorf("%s: %v", r.Alert, r.Labels)
+		}
+		if !strings.Contains(r.Annotations["summary"], "$labels.") || r.Annotations["description"] == "" {
+			t.Errorf("%s: %v", r.Alert, r.Annotations)
+		}
+		page := "../docs/runbooks/" + r.Alert + ".md"
+		if want := "https://github.com/dynwatch/dynwatch/blob/main/docs/runbooks/" + r.Alert + ".md"; r.Annotations["runbook_url"] != want {
+			t.Errorf("%s: runbook %q, want %q", r.Alert, r.Annotations["runbook_url"], want)
+		}
+		text, err := os.ReadFile(page)
+		if err != nil {
+			t.Error(err)
+		}
+		if !strings.HasPrefix(string(text), "# "+r.Alert+"\n\nSeverity: "+r.Labels["severity"]+".") {
+			t.Errorf("%s begins with another alert or severity", page)
+		}
+		if r.For != "" && !strings.Contains(string(text), "Fires after "+r.For+".") {
+			t.Errorf("%s: want after how long it fires: %s", page, r.For)
+		}
+		uid := regexp.MustCompile(`^/d/([a-z-]+)`).FindStringSubmatch(r.Annotations["dashboard_url"])
+		if uid == nil || !uids[uid[1]] {
+			t.Errorf("%s: dashboard %q", r.Alert, r.Annotations["dashboard_url"])
+		}
+	}
+	pages, err := filepath.Glob("../docs/runbooks/Dynwatch*.md")
+	if err != nil || len(pages) != len(names) {
+		t.Errorf("%d runbooks for %d alerts: %v", len(pages), len(names), err)
+	}
+	index, err := os.ReadFile("../docs/runbooks/README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, n := range names {
+		if !strings.Contains(string(index), "("+n+".md)") {
+			t.Errorf("docs/runbooks/README.md does not name %s", n)
+		}
+	}
+}
+
+type testFile struct {
+	Tests []struct {
+		AlertRuleTest []struct {
+			Alertname string `yaml:"alertname"`
+			ExpAlerts []any  `yaml:"exp_alerts"`
+		} `yaml:"alert_rule_test"`
+	}
+}
+
+var testFiles = []string{"testdata/alerts.test.yml", "testdata/alerts-slow.test.yml"}
+
+func TestEveryAlertIsSeenFiringAndNotFiring(t *testing.T) {
+	fires, rests := make(map[string]bool), make(map[string]bool)
+	for _, name := range testFiles {
+		data, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var f testFile
+		if err := yaml.Unmarshal(data, &f); err != nil {
+			t.Fatal(err)
+		}
+		for _, c := range f.Tests {
+			for _, a := range c.AlertRuleTest {
+				if len(a.ExpAlerts) > 0 {
+					fires[a.Alertname] = true
+				} else {
+					rests[a.Alertname] = true
+				}
+			}
+		}
+	}
+	for _, r := range rules(t) {
+		if r.Alert != "" && (!fires[r.Alert] || !rests[r.Alert]) {
+			t.Errorf("%s: tested firing %v, not firing %v", r.Alert, fires[r.Alert], rests[r.Alert])
+		}
+	}
+}
+
+func TestPromtoolRunsTheRules(t *testing.T) {
+	promtool := testenv.Tool(t, "promtool")
+	for _, args := range [][]string{
+		{"check", "rules", "prometheus/dynwatch-recording.rules.yml", "prometheus/dynwatch-alerts.rules.yml"},
+		append([]string{"test", "rules"}, testFiles...),
+	} {
+		if out, err := exec.Command(promtool, args...).CombinedOutput(); err != nil {
+			t.Errorf("promtool %v: %v\n%s", args, err, out)
+		}
+	}
+}
+
+// Every query of every panel is PromQL: promtool parses them as rules.
+func TestPromtoolParsesEveryPanel(t *testing.T) {
+	promtool := testenv.Tool(t, "promtool")
+	var b strings.Builder
+	b.WriteString("groups:\n  - name: panels\n    rules:\n")
+	n := 0
+	for _, d := range all() {
+		for _, p := range d.all() {
+			for _, q := range p.Targets {
+				n++
+				fmt.Fprintf(&b, "      - record: panel:query_%d\n        expr: %q\n", n, asChosen(q.Expr))
+			}
+		}
+	}
+	name := filepath.Join(t.TempDir(), "panels.rules.yml")
+	if err := os.WriteFile(name, []byte(b.String()), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := exec.Command(promtool, "check", "rules", name).CombinedOutput(); err != nil || !strings.Contains(string(out), fmt.Sprint(n, " rules found")) {
+		t.Errorf("%v\n%s", err, out)
+	}
+}
+
+// asChosen is a query with what Grafana puts in for its variables when everything is chosen.
+func asChosen(q string) string {
+	q = strings.NewReplacer("$__rate_interval", "1m", "$__range", "1h").Replace(q)
+	return regexp.MustCompile(`\$[a-z_]+`).ReplaceAllString(q, ".*")
+}
