@@ -19,6 +19,13 @@ type KeyLog struct {
 	order [][32]byte
 	next  int
 	stats KeyLogStats
+	own   KeyLogStream // of Write and Read
+}
+
+// KeyLogStream is one of several sources of a KeyLog: lines that arrive in pieces from one do not mix with another's. Its methods must be called
+// by one goroutine at a time.
+type KeyLogStream struct {
+	k *KeyLog
 	// line holds an unfinished line between two calls of Write; long: the rest of an over-long line is thrown away.
 	line []byte
 	long bool
@@ -48,8 +55,13 @@ func NewKeyLog(limit int) *KeyLog {
 	if limit <= 0 {
 		limit = DefaultKeyLogLimit
 	}
-	return &KeyLog{limit: limit, sessions: make(map[[32]byte]*SessionSecrets)}
+	k := &KeyLog{limit: limit, sessions: make(map[[32]byte]*SessionSecrets)}
+	k.own.k = k
+	return k
 }
+
+// Stream returns a new source for k.
+func (k *KeyLog) Stream() *KeyLogStream { return &KeyLogStream{k: k} }
 
 // Read takes everything that r has. It may be called again for what was appended in the meantime: a last line without line end
 // is used if it is whole, and goes on with the next Read or Write.
@@ -67,44 +79,55 @@ type keyLogWriter struct{ k *KeyLog }
 func (w keyLogWriter) Write(p []byte) (int, error) { return w.k.Write(p) }
 
 // Write takes the next bytes of a key log. It never fails.
-func (k *KeyLog) Write(p []byte) (int, error) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
+func (k *KeyLog) Write(p []byte) (int, error) { return k.own.Write(p) }
+
+// Flush takes an unfinished last line, if it is whole as it stands, without ending it.
+func (k *KeyLog) Flush() { k.own.Flush() }
+
+// Write takes the next bytes of this source. It never fails.
+func (s *KeyLogStream) Write(p []byte) (int, error) {
+	s.k.mu.Lock()
+	defer s.k.mu.Unlock()
 	n := len(p)
 	for {
 		i := bytes.IndexByte(p, '\n')
 		if i < 0 {
-			k.gather(p)
+			s.gather(p)
 			return n, nil
 		}
-		if k.long || len(k.line) > 0 {
-			k.gather(p[:i])
-			k.add(k.line, k.long)
+		if s.long || len(s.line) > 0 {
+			s.gather(p[:i])
+			s.k.add(s.line, s.long)
 		} else {
-			k.add(p[:i], i > maxKeyLogLine)
+			s.k.add(p[:i], i > maxKeyLogLine)
 		}
-		clear(k.line)
-		k.line, k.long = k.line[:0], false
+		s.Reset()
 		p = p[i+1:]
 	}
 }
 
 // gather appends to the unfinished line.
-func (k *KeyLog) gather(p []byte) {
-	if k.long || len(k.line)+len(p) > maxKeyLogLine {
-		k.long = k.long || len(p) > 0
+func (s *KeyLogStream) gather(p []byte) {
+	if s.long || len(s.line)+len(p) > maxKeyLogLine {
+		s.long = s.long || len(p) > 0
 		return
 	}
-	k.line = append(k.line, p...)
+	s.line = append(s.line, p...)
 }
 
 // Flush takes an unfinished last line, if it is whole as it stands, without ending it.
-func (k *KeyLog) Flush() {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	if label, random, secret, ok := parseKeyLogLine(k.line); ok && !k.long && label != labelNone {
-		k.put(label, random, secret)
+func (s *KeyLogStream) Flush() {
+	s.k.mu.Lock()
+	defer s.k.mu.Unlock()
+	if label, random, secret, ok := parseKeyLogLine(s.line); ok && !s.long && label != labelNone {
+		s.k.put(label, random, secret)
 	}
+}
+
+// Reset forgets an unfinished line: what comes next is another file.
+func (s *KeyLogStream) Reset() {
+	clear(s.line)
+	s.line, s.long = s.line[:0], false
 }
 
 // AddLine takes one line, without or with its line end.

@@ -89,8 +89,8 @@ func TestKeyLogIsBounded(t *testing.T) {
 	}
 	k.Write(bytes.Repeat([]byte("x"), 1<<20))
 	k.Write([]byte("\n"))
-	if cap(k.line) > 2*maxKeyLogLine || k.Stats().Malformed != 1 {
-		t.Errorf("line buffer %d, %+v", cap(k.line), k.Stats())
+	if cap(k.own.line) > 2*maxKeyLogLine || k.Stats().Malformed != 1 {
+		t.Errorf("line buffer %d, %+v", cap(k.own.line), k.Stats())
 	}
 }
 
@@ -145,4 +145,25 @@ func FuzzKeyLog(f *testing.F) {
 			}
 		}
 	})
+}
+
+func TestStreamsOfAKeyLogDoNotMix(t *testing.T) {
+	k := NewKeyLog(0)
+	a, b := k.Stream(), k.Stream()
+	lines := [2]string{
+		fmt.Sprintf("SERVER_HANDSHAKE_TRAFFIC_SECRET %064x %s\n", 1, secretHex),
+		fmt.Sprintf("SERVER_HANDSHAKE_TRAFFIC_SECRET %064x %s\n", 2, secretHex),
+	}
+	for i := range lines[0] {
+		a.Write([]byte{lines[0][i]})
+		b.Write([]byte{lines[1][i]})
+	}
+	a.Write([]byte("half a line"))
+	a.Reset()
+	a.Write([]byte(strings.Replace(lines[0], "1 ", "3 ", 1)))
+	b.Write([]byte(strings.Replace(strings.TrimSpace(lines[0]), "1 ", "4 ", 1)))
+	b.Flush() // the last line may lack its end
+	if s := k.Stats(); s.Sessions != 4 || s.Malformed != 0 {
+		t.Errorf("%+v", s)
+	}
 }
