@@ -97,6 +97,9 @@ type Stats struct {
 	Late uint64
 	// ResumptionsEvicted and ResolvedEvicted are entries that bounded memories dropped.
 	ResumptionsEvicted, ResolvedEvicted uint64
+	// SecretsMissing are TLS 1.3 sessions that were put out without their secrets, though some were given; of SecretsLate live ones the
+	// secrets came after that, and what they showed could only be told as findings.
+	SecretsMissing, SecretsLate uint64
 	// TruncatedPackets had payload cut off inside what had to be read.
 	TruncatedPackets uint64
 }
@@ -161,6 +164,9 @@ func New(o Options) *Analyzer {
 			a.judge(s, k)
 		}
 		a.stats.Sessions++
+		if a.o.Secrets != nil && s.Visibility == session.VisibilityEncrypted {
+			a.stats.SecretsMissing++
+		}
 		o.Emit(s)
 	}
 	return a

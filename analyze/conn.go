@@ -2,6 +2,7 @@ package analyze
 
 import (
 	"github.com/dynwatch/dynwatch/analyze/session"
+	"github.com/dynwatch/dynwatch/analyze/tlswire"
 	"github.com/dynwatch/dynwatch/internal/flow"
 )
 
@@ -76,6 +77,7 @@ type conn struct {
 	opening            *flow.Opening    // who opened it, where the source knows
 	cookie             uint64           // of the socket, where the source knows it
 	reported           *session.Session // what was put out while the flow went on
+	awaits             int64            // since when only the secrets of its handshake are missing, 0 if they are not
 	concluding         bool
 }
 
@@ -119,6 +121,14 @@ func guessClient(k *flowKey) uint8 {
 		return 0
 	}
 	return 1
+}
+
+// tls is the reader of the flow's TLS, that inside a tunnel if there are two; nil if there is none.
+func (c *conn) tls() *tlswire.Conn {
+	if c.inner.tls != nil {
+		return c.inner.tls
+	}
+	return c.outer.tls
 }
 
 func (c *conn) server() (flow.IP, uint16) {

@@ -25,8 +25,29 @@ func (a *Analyzer) reportLive(c *conn) {
 		return
 	}
 	a.putOut(c, s)
-	if s.TLS == nil || s.TLS.ClientAppData || c.endSeen {
-		a.ignore(c)
+	a.letGo(c, s)
+}
+
+// letGo ends the reading of a flow that was put out, unless more of it could matter: the end of a handshake that the client has not built upon
+// yet, or secrets that come late.
+func (a *Analyzer) letGo(c *conn, s *session.Session) {
+	if s.TLS != nil && (!s.TLS.ClientAppData && !c.endSeen || c.awaits != 0) {
+		return
+	}
+	a.ignore(c)
+}
+
+// lateSecrets looks whether the secrets of a session that was put out without them have come.
+func (a *Analyzer) lateSecrets(c *conn) {
+	if t := c.tls(); t != nil {
+		if t.Retry(); missesSecrets(t.Facts()) {
+			return
+		}
+	}
+	c.awaits = 0
+	if s := a.build(c); s != nil {
+		a.putOut(c, s)
+		a.letGo(c, s)
 	}
 }
 
@@ -61,6 +82,9 @@ func (a *Analyzer) putOut(c *conn, s *session.Session) {
 		a.order.emit(s, nil)
 		return
 	}
+	if before.Certificate == nil && s.Visibility == session.VisibilityDecrypted {
+		a.stats.SecretsLate++
+	}
 	a.resumed.settle(s, c.kin)
 	a.evaluate(s)
 	if a.o.EmitFinding == nil {
@@ -88,17 +112,25 @@ func (a *Analyzer) reportQuiet() {
 		return
 	}
 	for _, c := range a.conns {
-		if !c.inUse || c.reported != nil || !c.ours {
+		if !c.inUse || !c.ours && !(a.o.All && c.tls() != nil) {
+			continue
+		}
+		if c.reported != nil {
+			if c.awaits != 0 {
+				a.lateSecrets(c)
+			}
 			continue
 		}
 		limit := unsettledFor
 		if c.endSeen || c.handshakeDone != 0 || c.web != nil && c.web.Status != 0 {
 			limit = quietFor
 		}
-		if a.now-c.last < limit {
+		if a.now-c.last < limit && (c.awaits == 0 || a.now-c.awaits < secretsFor) {
 			continue
 		}
-		a.reportLive(c)
+		if !a.awaitsSecrets(c) {
+			a.reportLive(c)
+		}
 	}
 }
 

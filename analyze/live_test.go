@@ -1,10 +1,16 @@
 package analyze
 
 import (
+	"bytes"
+	"fmt"
+	"slices"
 	"testing"
+	"time"
 
 	"github.com/dynwatch/dynwatch/analyze/session"
+	"github.com/dynwatch/dynwatch/analyze/tlswire"
 	"github.com/dynwatch/dynwatch/internal/flow"
+	"github.com/dynwatch/dynwatch/internal/synth"
 )
 
 // live makes a change of Options for a live source, whose later findings go to found.
@@ -127,5 +133,94 @@ func TestFollowsUntilAFlowIsJudgedOrNoneOfOurs(t *testing.T) {
 				t.Errorf("cookie %d", s.Cookie)
 			}
 		})
+	}
+}
+
+// liveWith is live with a key log.
+func liveWith(found *[]string, keys *tlswire.KeyLog) func(*Options) {
+	return func(o *Options) {
+		live(found)(o)
+		o.Secrets = keys
+	}
+}
+
+// TestALiveSessionWaitsForItsSecrets: programs write them down before or after dynwatch has seen the handshake.
+func TestALiveSessionWaitsForItsSecrets(t *testing.T) {
+	var log bytes.Buffer
+	evil := handshake{max: 0x304, keylog: &log, certificate: &testPKI().evil}.dialogue(t)
+	for _, c := range []struct {
+		name       string
+		at         time.Duration // of the secrets, after the last packet
+		visibility session.Visibility
+		late       bool
+	}{
+		{"before the handshake", -1, session.VisibilityDecrypted, false},
+		{"right after it", 0, session.VisibilityDecrypted, false},
+		{"a second after it", time.Second, session.VisibilityDecrypted, false},
+		{"too late", 5 * time.Second, session.VisibilityEncrypted, true},
+		{"never", time.Hour, session.VisibilityEncrypted, false},
+	} {
+		for _, busy := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s, busy %v", c.name, busy), func(t *testing.T) {
+				keys := tlswire.NewKeyLog(0)
+				var found []string
+				r := newRun(t, liveWith(&found, keys))
+				if c.at < 0 {
+					keys.Write(log.Bytes())
+				}
+				w := newWire(clientAddr, dynamodbAddr).open().say(evil, 0)
+				r.feedOpen(w.segs)
+				end := w.now
+				for step := 50 * time.Millisecond; step < 8*time.Second; step += 50 * time.Millisecond {
+					if c.at >= 0 && step > c.at {
+						keys.Write(log.Bytes())
+					}
+					if busy { // a client that polls leaves no pause
+						n := len(w.segs)
+						w.now = end.Add(step)
+						for from := range 2 {
+							w.say(synth.Dialogue{{FromClient: from == 0, Data: append([]byte{23, 3, 3, 0, 200}, make([]byte, 200)...)}}, 0)
+						}
+						r.feedOpen(w.segs[n:])
+					}
+					r.Advance(end.Add(step).UnixNano())
+				}
+				s := r.only(t)
+				if s.Visibility != c.visibility {
+					t.Errorf("certificate %s, want %s", s.Visibility, c.visibility)
+				}
+				told := hasRule(s.Findings, "unexpected-issuer")
+				if told != (c.visibility == session.VisibilityDecrypted) {
+					t.Errorf("findings of the session %v", s.Findings)
+				}
+				if later := slices.Contains(found, "unexpected-issuer"); later != c.late {
+					t.Errorf("later findings %v", found)
+				}
+				missing := map[bool]uint64{true: 1}[c.visibility == session.VisibilityEncrypted]
+				if st := r.Stats(); st.SecretsMissing != missing || st.SecretsLate != map[bool]uint64{true: 1}[c.late] {
+					t.Errorf("missing %d, late %d", st.SecretsMissing, st.SecretsLate)
+				}
+				if s.Visibility == session.VisibilityDecrypted && (s.Certificate == nil || s.Certificate.SeenBy != "keylog") {
+					t.Errorf("certificate %+v", s.Certificate)
+				}
+			})
+		}
+	}
+}
+
+// TestASessionThatEndsAtOnceGetsItsSecrets: a short connection is over before its program has flushed what it writes.
+func TestASessionThatEndsAtOnceGetsItsSecrets(t *testing.T) {
+	var log bytes.Buffer
+	d := handshake{max: 0x304, keylog: &log}.dialogue(t)
+	keys := tlswire.NewKeyLog(0)
+	var found []string
+	r := newRun(t, liveWith(&found, keys))
+	w := newWire(clientAddr, dynamodbAddr).open().say(d, 0).close()
+	r.feedOpen(w.segs)
+	r.none(t)
+	keys.Write(log.Bytes())
+	r.Advance(w.now.UnixNano() + 2*quietFor)
+	if s := r.only(t); s.Visibility != session.VisibilityDecrypted {
+		t.Errorf("certificate %s", s.Visibility)
 	}
 }

@@ -26,6 +26,34 @@ func (a *Analyzer) putTLS(t *tlswire.Conn) {
 	}
 }
 
+// secretsFor is how long, in nanoseconds of packet time, a live session waits for secrets that the program has yet to write down: most do so before
+// they send their next packet, but into buffers.
+const secretsFor = int64(2e9)
+
+// missesSecrets reports whether secrets would show a certificate that nobody has seen.
+func missesSecrets(f *tlswire.Facts) bool {
+	state := f.Decryption.State[session.Server]
+	return f.Version.Is13() && f.Chain.State == tlswire.Absent && f.Resumed != session.Yes &&
+		(state == tlswire.DecryptWaiting || state == tlswire.DecryptReading)
+}
+
+// awaitsSecrets asks for the secrets of a live flow once more, and reports whether it is worth to wait for them.
+func (a *Analyzer) awaitsSecrets(c *conn) bool {
+	t := c.tls()
+	if a.o.Secrets == nil || t == nil {
+		return false
+	}
+	t.Retry()
+	if !missesSecrets(t.Facts()) {
+		c.awaits = 0
+		return false
+	}
+	if c.awaits == 0 {
+		c.awaits = a.now
+	}
+	return a.now-c.awaits < secretsFor
+}
+
 // secretsDone reports whether secrets that come late can show nothing more of a handshake.
 func secretsDone(f *tlswire.Facts) bool {
 	for _, s := range f.Decryption.State {
@@ -79,8 +107,10 @@ func (a *Analyzer) afterTLS(c *conn, l *layer) {
 	if !server && (l == &c.outer || c.tunnelled[1-c.client]) {
 		a.stopReading(c, 1-c.client)
 	}
-	if a.o.Live && c.decided && !client && !server {
-		a.reportLive(c)
+	if a.o.Live && c.decided && l.tls.Settled(session.Client) && l.tls.Settled(session.Server) {
+		if c.reported == nil && !a.awaitsSecrets(c) {
+			a.reportLive(c)
+		}
 		return
 	}
 	if !client && !server && c.decided && c.settled == nil && secretsDone(l.tls.Facts()) {

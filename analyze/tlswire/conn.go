@@ -142,6 +142,12 @@ func (c *Conn) Retry() { c.decrypt() }
 // Wanted reports whether more bytes of that direction could change the facts. Once false it stays false.
 func (c *Conn) Wanted(from session.Side) bool { return !c.sides[from&1].over() }
 
+// Settled reports whether more bytes of that direction could change the facts only by being decrypted. Once true it stays true.
+func (c *Conn) Settled(from session.Side) bool {
+	h := &c.sides[from&1]
+	return h.over() || h.settled
+}
+
 // Bytes estimates the memory that c holds, in bytes.
 func (c *Conn) Bytes() int {
 	n := connSize + cap(c.first.raw) + cap(c.hello.raw) + cap(c.chain.raw) + cap(c.kex.raw)

@@ -35,6 +35,8 @@ func fillSummary(s *output.Summary, src capture.Stats, a analyze.Stats, keys *tl
 		"analyze.sessions_out_of_order": a.Late,
 		"analyze.resumptions_evicted":   a.ResumptionsEvicted,
 		"analyze.resolved_evicted":      a.ResolvedEvicted,
+		"analyze.secrets_missing":       a.SecretsMissing,
+		"analyze.secrets_late":          a.SecretsLate,
 	} {
 		s.Loss[name] = n
 	}
