@@ -66,7 +66,7 @@ example); 2 usage; 3 findings at or above --fail-on.`,
 	fs := cmd.Flags()
 	fs.SortFlags = false
 	fs.StringArrayVarP(&f.read, "read", "r", nil, "capture `FILE` to read, - for standard input; if repeated, files are merged by time")
-	fs.StringArrayVar(&f.keylogs, "keylog", nil, "TLS secrets from `FILE` (NSS key log, SSLKEYLOGFILE), to read TLS 1.3 certificates (may be repeated)")
+	fs.StringArrayVar(&f.keylogs, "keylog", nil, "TLS secrets from `FILE` (NSS key log, SSLKEYLOGFILE), to read TLS 1.3 certificates; followed while live (may be repeated)")
 	fs.Uint64VarP(&f.count, "count", "c", 0, "stop after `N` packets that match the filter (eBPF: packets of the connections that are followed)")
 	fs.StringVarP(&f.filterFile, "filter-file", "F", "", "read the filter expression from `FILE`")
 	fs.BoolVarP(&f.dump, "dump-filter", "d", false, "print the compiled filter for Ethernet and stop")

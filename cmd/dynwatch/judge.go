@@ -48,9 +48,11 @@ func (f *captureFlags) run(cmd *cobra.Command, args []string) error {
 	if err != nil {
 		return err
 	}
-	secrets, err := f.readKeyLogs()
-	if err != nil {
-		return err
+	var secrets *tlswire.KeyLog
+	if len(f.read) > 0 { // live, they are followed
+		if secrets, err = f.readKeyLogs(); err != nil {
+			return err
+		}
 	}
 	stderr := cmd.ErrOrStderr()
 	for _, w := range f.policyFlags.warnings {
@@ -61,7 +63,7 @@ func (f *captureFlags) run(cmd *cobra.Command, args []string) error {
 		if err != nil {
 			return err
 		}
-		return f.runLive(cmd, flt, set, store, policy, secrets)
+		return f.runLive(cmd, flt, set, store, policy)
 	}
 
 	pass := &filePass{stdin: cmd.InOrStdin(), names: f.read, expr: expr, count: f.count}
@@ -211,8 +213,9 @@ func (f *captureFlags) readKeyLogs() (*tlswire.KeyLog, error) {
 		if err != nil {
 			return nil, &usageError{fmt.Errorf("--keylog: %w", err)}
 		}
-		before := k.Stats().Sessions
-		err = k.Read(file)
+		before, lines := k.Stats().Sessions, k.Stream()
+		_, err = io.Copy(lines, file)
+		lines.Flush()
 		file.Close()
 		if err != nil {
 			return nil, &usageError{fmt.Errorf("--keylog: %s: %w", name, err)}

@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -20,7 +21,6 @@ import (
 	"github.com/dynwatch/dynwatch/analyze/endpoint"
 	"github.com/dynwatch/dynwatch/analyze/rules"
 	"github.com/dynwatch/dynwatch/analyze/session"
-	"github.com/dynwatch/dynwatch/analyze/tlswire"
 	"github.com/dynwatch/dynwatch/analyze/trust"
 	"github.com/dynwatch/dynwatch/bpf"
 	"github.com/dynwatch/dynwatch/capture"
@@ -28,6 +28,7 @@ import (
 	"github.com/dynwatch/dynwatch/capture/filter"
 	"github.com/dynwatch/dynwatch/internal/flow"
 	"github.com/dynwatch/dynwatch/internal/host"
+	"github.com/dynwatch/dynwatch/internal/keylogfile"
 	"github.com/dynwatch/dynwatch/internal/live"
 	"github.com/dynwatch/dynwatch/internal/output"
 	"github.com/dynwatch/dynwatch/internal/privilege"
@@ -107,6 +108,7 @@ type liveRun struct {
 	resolver *host.Resolver
 	out      *report
 	copy     *liveCopy // nil without -w
+	secrets  *keylogfile.Files
 	summary  *output.Summary
 	stderr   io.Writer
 
@@ -118,11 +120,15 @@ type liveRun struct {
 // runLive watches this host until it is interrupted, the time is over, or enough packets were seen.
 //
 // flt is the user's filter for the packet source, nil without.
-func (f *captureFlags) runLive(cmd *cobra.Command, flt *filter.Filter, set *endpoint.Set, store *trust.Store, policy *rules.Policy, secrets *tlswire.KeyLog) error {
+func (f *captureFlags) runLive(cmd *cobra.Command, flt *filter.Filter, set *endpoint.Set, store *trust.Store, policy *rules.Policy) error {
 	r := &liveRun{
 		flags: f, set: set, stderr: cmd.ErrOrStderr(), resolver: host.New(host.Options{}),
 		summary: &output.Summary{RangesDate: set.Ranges().CreateDate.UTC().Format(time.RFC3339)},
 	}
+	if err := r.followKeyLogs(); err != nil {
+		return err
+	}
+	defer r.secrets.Close()
 	if err := r.open(flt); err != nil {
 		return err
 	}
@@ -190,12 +196,24 @@ func (f *captureFlags) runLive(cmd *cobra.Command, flt *filter.Filter, set *endp
 	if r.copy != nil {
 		r.copy.follows = r.analyzer.Follows
 	}
-	if secrets.Stats().Sessions > 0 {
-		r.analyzer.UseSecrets(secrets)
+	if len(f.keylogs) > 0 {
+		r.analyzer.UseSecrets(r.secrets)
 	}
 	err := r.pump()
 	r.analyzer.Flush()
-	return r.end(secrets, err)
+	return r.end(err)
+}
+
+// followKeyLogs begins to read the key logs, which programs may be about to write.
+func (r *liveRun) followKeyLogs() error {
+	var err error
+	if r.secrets, err = keylogfile.Follow(r.flags.keylogs, 0); err != nil {
+		return &usageError{fmt.Errorf("--keylog: %w", err)}
+	}
+	for _, name := range r.secrets.Absent() {
+		fmt.Fprintf(r.stderr, "dynwatch: note: --keylog %s: not there yet, waiting for it\n", name)
+	}
+	return nil
 }
 
 // open starts the source that was asked for; which one auto took, and why, is said on stderr.
@@ -313,7 +331,7 @@ func (r *liveRun) pump() error {
 		}
 		if r.show.Swap(false) {
 			s := *r.summary
-			fillSummary(&s, r.src.Stats(), r.analyzer.Stats(), tlswire.NewKeyLog(1), nil)
+			fillSummary(&s, r.src.Stats(), r.analyzer.Stats(), r.secrets.Log(), nil)
 			r.copy.fill(s.Loss)
 			if err := output.NewText(r.stderr, false).Summary(&s); err != nil {
 				return err
@@ -334,7 +352,7 @@ func (r *liveRun) answer(d *session.DNS) {
 }
 
 // end prints the summary and says how it went.
-func (r *liveRun) end(secrets *tlswire.KeyLog, failed error) error {
+func (r *liveRun) end(failed error) error {
 	var errs []error
 	if failed != nil {
 		errs = append(errs, failed)
@@ -346,9 +364,13 @@ func (r *liveRun) end(secrets *tlswire.KeyLog, failed error) error {
 	if err := r.copy.close(); err != nil && !errors.Is(err, syscall.EPIPE) {
 		errs = append(errs, err)
 	}
-	fillSummary(r.summary, stats, r.analyzer.Stats(), secrets, errs)
+	stats.Warnings = slices.Concat(stats.Warnings, r.secrets.Warnings())
+	fillSummary(r.summary, stats, r.analyzer.Stats(), r.secrets.Log(), errs)
 	r.copy.fill(r.summary.Loss)
 	r.out.summary(r.summary)
+	for _, w := range stats.Warnings {
+		fmt.Fprintf(r.stderr, "dynwatch: warning: %s\n", w)
+	}
 	for _, e := range errs {
 		fmt.Fprintf(r.stderr, "dynwatch: error: %v\n", e)
 	}
