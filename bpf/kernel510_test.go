@@ -32,7 +32,6 @@ var (
 		asm.FnProbeRead, asm.FnProbeReadStr, asm.FnProbeWriteUser, asm.FnGetCurrentPidTgid, asm.FnGetCurrentUidGid, asm.FnGetCurrentComm,
 		asm.FnPerfEventRead, asm.FnCurrentTaskUnderCgroup, asm.FnSendSignal, asm.FnSendSignalThread, asm.FnPerfEventReadValue,
 		asm.FnGetCurrentCgroupId, asm.FnGetNsCurrentPidTgid, asm.FnPerfEventOutput, asm.FnGetStackid, asm.FnGetStack, asm.FnGetTaskStack,
-		asm.FnCopyFromUser,
 	}
 	helpers510 = map[ebpf.ProgramType][]asm.BuiltinFunc{
 		ebpf.CGroupSockAddr: {

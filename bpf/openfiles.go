@@ -83,7 +83,7 @@ func (s *Socket) findByFiles(proc string) error {
 
 // adopt has the kernel follow a socket, as of now, and puts an event in line that tells of it.
 func (s *Socket) adopt(p *process, fd int, inode uint64, o openSocket) error {
-	comm, uid, err := p.owner()
+	owner, err := p.owner()
 	if err != nil {
 		return vanished(err)
 	}
@@ -109,8 +109,8 @@ func (s *Socket) adopt(p *process, fd int, inode uint64, o openSocket) error {
 	}
 	e := Event{
 		Opener: Opener{
-			Cookie: cookie, CgroupID: p.cgroupID(), NetNS: o.netns, Connected: uint64(now.Nano()),
-			PID: uint32(p.pid), TID: uint32(p.pid), UID: uid, Dst: flow.IPFrom(o.dst.Addr()), DstPort: o.dst.Port(),
+			Cookie: cookie, CgroupID: p.cgroupID(), NetNS: o.netns, Connected: uint64(now.Nano()), Started: owner.started,
+			PID: uint32(p.pid), TID: uint32(p.pid), UID: owner.uid, Dst: flow.IPFrom(o.dst.Addr()), DstPort: o.dst.Port(),
 			Proto: flow.TCP, Reason: o.reason, Earlier: true,
 		},
 		Tuple: flow.FiveTuple{
@@ -118,7 +118,7 @@ func (s *Socket) adopt(p *process, fd int, inode uint64, o openSocket) error {
 		},
 		Time: uint64(now.Nano()), Flags: flow.ACK,
 	}
-	copy(e.Opener.Comm[:len(e.Opener.Comm)-1], comm)
+	copy(e.Opener.Comm[:len(e.Opener.Comm)-1], owner.comm)
 	c := packetConn{Left: [2]uint32{earlierBudget, earlierBudget}, Number: [2]uint32{1, 0}, Tail: 1}
 	e.Opener.encode(&c.Opener)
 	err = s.connect.Conns.Update(int32(own), &c, ebpf.UpdateNoExist)
@@ -135,7 +135,7 @@ func (s *Socket) adopt(p *process, fd int, inode uint64, o openSocket) error {
 // encode is the reverse of what decode makes of an opener, for those that user space knows of first.
 func (o *Opener) encode(to *packetOpener) {
 	*to = packetOpener{
-		Cookie: o.Cookie, CgroupId: o.CgroupID, NetnsIno: uint32(o.NetNS), ConnectNs: o.Connected, Tgid: o.PID, Tid: o.TID, Uid: o.UID,
+		Cookie: o.Cookie, CgroupId: o.CgroupID, NetnsIno: uint32(o.NetNS), ConnectNs: o.Connected, StartNs: o.Started, Tgid: o.PID, Tid: o.TID, Uid: o.UID,
 		Daddr: o.Dst, Dport: bigEndian(o.DstPort), Proto: uint8(o.Proto), Reason: uint8(o.Reason),
 	}
 	for i, b := range o.Comm {
@@ -234,25 +234,58 @@ func inodeOf(kind, link string) (uint64, bool) {
 	return inode, err == nil
 }
 
-// owner is the name and the real user id of the process.
-func (p *process) owner() (comm string, uid uint32, err error) {
-	name, err := os.ReadFile(p.path("comm"))
+// owner is what identifies the process, as far as /proc has it: its times are in hundredths of a second.
+type owner struct {
+	comm    string
+	uid     uint32 // the real one
+	started uint64 // CLOCK_BOOTTIME nanoseconds
+}
+
+// nanosPerTick turns the times of /proc/PID/stat into nanoseconds.
+const nanosPerTick = 10_000_000
+
+// owner reads fields 2 and 22 of /proc/PID/stat and the real user id of /proc/PID/status (proc_pid_stat(5), proc_pid_status(5)).
+func (p *process) owner() (owner, error) {
+	stat, err := os.ReadFile(p.path("stat"))
 	if err != nil {
-		return "", 0, err
+		return owner{}, err
 	}
 	status, err := os.ReadFile(p.path("status"))
 	if err != nil {
-		return "", 0, err
+		return owner{}, err
 	}
-	for line := range bytes.Lines(status) {
-		if rest, ok := bytes.CutPrefix(line, []byte("Uid:")); ok {
-			if fields := bytes.Fields(rest); len(fields) > 0 {
-				n, err := strconv.ParseUint(string(fields[0]), 10, 32)
-				return strings.TrimSuffix(string(name), "\n"), uint32(n), err
+	o, err := parseOwner(stat, status)
+	if err != nil {
+		return owner{}, fmt.Errorf("%s: %w", p.path("stat"), err)
+	}
+	return o, nil
+}
+
+func parseOwner(stat, status []byte) (owner, error) {
+	open, shut := bytes.IndexByte(stat, '('), bytes.LastIndexByte(stat, ')') // the name may itself hold some
+	if open < 0 || shut < open {
+		return owner{}, errors.New("no name")
+	}
+	o := owner{comm: string(stat[open+1 : shut])}
+	fields := strings.Fields(string(stat[shut+1:])) // from the third on
+	if len(fields) < 20 {
+		return owner{}, errors.New("no start time")
+	}
+	ticks, err := strconv.ParseUint(fields[19], 10, 64)
+	if err != nil {
+		return owner{}, fmt.Errorf("start time: %w", err)
+	}
+	o.started = ticks * nanosPerTick
+	for line := range strings.Lines(string(status)) {
+		if rest, ok := strings.CutPrefix(line, "Uid:"); ok {
+			if ids := strings.Fields(rest); len(ids) > 0 {
+				uid, err := strconv.ParseUint(ids[0], 10, 32)
+				o.uid = uint32(uid)
+				return o, err
 			}
 		}
 	}
-	return "", 0, fmt.Errorf("%s: no user id", p.path("status"))
+	return owner{}, errors.New("no user id")
 }
 
 // cgroupID is the inode number of the cgroup2 directory of the process, 0 if unknown.

@@ -102,7 +102,7 @@ func TestEarlierConnectionsAreFoundWithAndWithoutTheIterator(t *testing.T) {
 				}
 				o := &e.Opener
 				if !o.Earlier || o.PID != uint32(os.Getpid()) || o.CommString()+"\n" != string(comm) || o.UID != uint32(os.Getuid()) ||
-					o.CgroupID == 0 || o.NetNS == 0 || o.Cookie == 0 || netip.AddrPortFrom(o.Dst.Addr(), o.DstPort) != asked {
+					o.CgroupID == 0 || o.NetNS == 0 || o.Started == 0 || o.Cookie == 0 || netip.AddrPortFrom(o.Dst.Addr(), o.DstPort) != asked {
 					t.Errorf("opener %+v", o)
 				}
 				if e.Tuple.Src() != client.LocalAddr().(*net.TCPAddr).AddrPort() || e.Tuple.Dst() != asked || len(e.Payload) != 0 || e.Number != 0 || e.Flags != flow.ACK {
@@ -138,6 +138,31 @@ func TestWhatCannotBeFollowedIsSaid(t *testing.T) {
 	}
 	if err := s.findByFiles(filepath.Join(t.TempDir(), "none")); err == nil {
 		t.Error("without /proc: no error")
+	}
+}
+
+func TestOwnersAreReadFromProc(t *testing.T) {
+	const status = "Name:\tx\nUmask:\t0022\nUid:\t1000\t0\t0\t0\n"
+	after := " S 1 42 42 0 -1 4194560 100 0 0 0 1 2 0 0 20 0 1 0 12345 1000000 200 18446744073709551615"
+	for name, c := range map[string]struct {
+		stat, status string
+		want         owner
+		fails        bool
+	}{
+		"a plain name":                   {"42 (nginx)" + after, status, owner{"nginx", 1000, 123450000000}, false},
+		"a name with parentheses":        {"42 (a) S 1 (b)" + after, status, owner{"a) S 1 (b", 1000, 123450000000}, false},
+		"no name":                        {"42 nginx" + after, status, owner{}, true},
+		"cut before the start time":      {"42 (nginx) S 1 42", status, owner{}, true},
+		"a start time that is no number": {"42 (nginx)" + strings.Replace(after, "12345", "x", 1), status, owner{}, true},
+		"no user id":                     {"42 (nginx)" + after, "Name:\tx\n", owner{}, true},
+		"nothing":                        {"", "", owner{}, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got, err := parseOwner([]byte(c.stat), []byte(c.status))
+			if got != c.want || (err != nil) != c.fails {
+				t.Errorf("%+v, %v", got, err)
+			}
+		})
 	}
 }
 

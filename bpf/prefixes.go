@@ -22,7 +22,7 @@ func (s *Socket) SetPrefixes(prefixes []netip.Prefix) error {
 	}
 	set, err := ebpf.NewMap(spec)
 	if err != nil {
-		return explain("create the set of prefixes", "Linux 5.10", err)
+		return withMemlock(explain("create the set of prefixes", "Linux 5.10", err), s.limited)
 	}
 	defer set.Close() // the outer map holds it
 	keys := make([]packetPrefix, 0, len(prefixes))

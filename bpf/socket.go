@@ -55,6 +55,7 @@ type Socket struct {
 	wanted        prefixSet // what is in place; guarded by prefixes
 	ports         [MaxPorts]uint16
 	cgroup        string  // as of Attach
+	limited       error   // why memory that may be locked is limited, nil if it is not
 	earlier       []Event // to be read before what is in the ring
 
 	// Limits says what works less than fully on this kernel.
@@ -78,10 +79,10 @@ func Load(c Config) (*Socket, error) {
 	if err := c.apply(s, connect, packet); err != nil {
 		return nil, err
 	}
-	limited := raiseMemlock()
+	s.limited = raiseMemlock()
 	if err := s.load(connect, packet); err != nil {
 		s.Close()
-		return nil, withMemlock(err, limited)
+		return nil, withMemlock(err, s.limited)
 	}
 	for _, name := range c.Names {
 		if err := s.packet.Names.Put(hashName(name), packetReasonBY_NAME); err != nil {
@@ -91,7 +92,7 @@ func Load(c Config) (*Socket, error) {
 	}
 	if err := s.SetPrefixes(nil); err != nil {
 		s.Close()
-		return nil, withMemlock(err, limited)
+		return nil, err
 	}
 	if s.reader, err = ringbuf.NewReader(s.connect.Events); err != nil {
 		s.Close()
