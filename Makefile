@@ -30,9 +30,13 @@ setup: ## install the Debian packages that tests use (scripts/packages.txt)
 	scripts/setup
 
 .PHONY: test
-test: setup lint build-all ## do all set-up, then run every test with the race detector
+test: setup lint check-generated build-all ## do all set-up, then run every test with the race detector
 	CGO_ENABLED=1 $(GO) test -race -timeout 20m ./...
 	CGO_ENABLED=0 $(GO) test ./internal/privilege
+
+.PHONY: test-kernels
+test-kernels: ## try dynwatch on other kernels, in an emulator (docs/kernels.md); not part of test
+	scripts/test-kernels $(KERNELS)
 
 .PHONY: lint
 lint: ## gofmt, go vet, staticcheck, and the project's own rules on words
@@ -53,6 +57,10 @@ bench: ## measure the ratios that README.md shows, beside tcpdump and tshark
 .PHONY: generate
 generate: ## regenerate everything that is generated
 	$(GO) generate ./...
+
+.PHONY: check-generated
+check-generated: ## fail if the committed eBPF objects are not what the pinned clang makes
+	scripts/check-generated
 
 .PHONY: golden
 golden: ## rewrite golden files from the present output (look at the diff)
