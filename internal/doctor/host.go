@@ -131,8 +131,8 @@ func (h host) lockdown() Check {
 	mode, _, _ := strings.Cut(rest, "]")
 	if c.Detail = mode; mode == "confidentiality" {
 		c.Status = Degraded
-		c.Detail += ": programs that read memory are refused"
-		c.Remedy = "boot without lockdown=confidentiality"
+		c.Detail += ": captures work; start times of processes come from /proc, and programs that read memory, such as probes in TLS libraries, are refused"
+		c.Remedy = "boot with lockdown=integrity, where that is enough"
 	}
 	return c
 }
@@ -188,7 +188,7 @@ func (h host) effective() (uint64, error) {
 	return 0, fmt.Errorf("%s: no CapEff", h.path("proc/self/status"))
 }
 
-// memlock: before 5.11 memory of maps counts against RLIMIT_MEMLOCK.
+// memlock: before 5.11 memory of maps counts against RLIMIT_MEMLOCK, which the source raises as far as it may.
 func (h host) memlock() Check {
 	c := Check{Name: "memlock", Source: "ebpf", Status: OK, Detail: "not counted by this kernel"}
 	if v, _, ok := h.release(); ok && v.atLeast(5, 11) {
@@ -200,13 +200,17 @@ func (h host) memlock() Check {
 		return c
 	}
 	effective, _ := h.effective()
-	const need = 64 << 20
-	c.Detail = fmt.Sprintf("%d bytes", limit.Cur)
-	if limit.Cur == unix.RLIM_INFINITY {
-		c.Detail = "unlimited"
-	}
-	if limit.Cur < need && effective&(1<<unix.CAP_SYS_RESOURCE) == 0 {
-		c.Status, c.Remedy = Missing, "ulimit -l unlimited, or LimitMEMLOCK=infinity in the unit"
+	const need = 16 << 20 // 12 MiB are enough on 5.10, as measured
+	switch {
+	case limit.Max == unix.RLIM_INFINITY:
+		c.Detail = "may be raised without limit"
+	case effective&(1<<unix.CAP_SYS_RESOURCE) != 0:
+		c.Detail = fmt.Sprintf("%d bytes, and may be raised (CAP_SYS_RESOURCE)", limit.Cur)
+	default:
+		c.Detail = fmt.Sprintf("%d bytes, and may be raised to %d", limit.Cur, limit.Max)
+		if limit.Max < need {
+			c.Status, c.Remedy = Missing, "ulimit -l unlimited, or LimitMEMLOCK=infinity in the unit"
+		}
 	}
 	return c
 }

@@ -1,0 +1,32 @@
+// Package report is what a guest of the kernel tests tells its host: one JSON object on the console, between two marks.
+package report
+
+// Marks around the object, each on a line of its own. What the kernel itself prints stands outside of them, or makes the object unreadable,
+// which the host then says.
+const (
+	Begin = "@@DYNWATCH-BEGIN"
+	End   = "@@DYNWATCH-END"
+)
+
+// Full, on the kernel's command line, asks for the tests of capture/ebpf as well, which take minutes under emulation.
+const Full = "dynwatch.full"
+
+// Report is all that one boot found out.
+type Report struct {
+	// Release and Lockdown are as the kernel itself names them.
+	Release, Lockdown string
+	Checks            []Check
+	// Doctor is what `dynwatch doctor` prints.
+	Doctor string
+	// Ceilings are the lines of bpf/testdata/verifier.txt for this kernel.
+	Ceilings string
+}
+
+// Check is one thing that was tried.
+type Check struct {
+	Name string
+	// Failed says what went wrong; "" is a pass.
+	Failed string
+	// Detail is for a person to read.
+	Detail string
+}
