@@ -28,7 +28,7 @@ func main() {
 	smp := flag.Int("smp", 2, "processors of each machine")
 	jobs := flag.Int("jobs", 2, "machines at a time")
 	full := flag.Bool("full", false, "also run the tests of capture/ebpf in each")
-	update := flag.Bool("update", false, "write the table of docs/kernels.md, and the ceilings of bpf/testdata/verifier.txt")
+	update := flag.Bool("update", false, "write the table of docs/kernels.md and the ceilings of bpf/testdata/verifier.txt, by the last results of all kernels")
 	show := flag.Bool("console", false, "show the console of each machine (best with -jobs 1)")
 	flag.Parse()
 	ok, err := run(*dir, *only, options{*smp, max(*jobs, 1), *full, *show}, *update)
@@ -90,7 +90,7 @@ func run(dir, only string, o options, update bool) (ok bool, err error) {
 			results = append(results, r)
 		}
 	}
-	if err := bootAll(results, o); err != nil {
+	if err := bootAll(dir, results, o); err != nil {
 		return false, err
 	}
 	if len(results) == 0 {
@@ -98,13 +98,13 @@ func run(dir, only string, o options, update bool) (ok bool, err error) {
 	}
 	fmt.Printf("\n%s", table(results))
 	if update {
-		err = write(results)
+		err = write(dir, kernels)
 	}
 	return !slices.ContainsFunc(results, func(r *result) bool { return !r.passed() }), err
 }
 
-// bootAll boots some at a time.
-func bootAll(results []*result, o options) error {
+// bootAll boots some at a time, and keeps each result.
+func bootAll(dir string, results []*result, o options) error {
 	var (
 		todo    = make(chan *result)
 		workers sync.WaitGroup
@@ -117,7 +117,7 @@ func bootAll(results []*result, o options) error {
 				fmt.Fprintf(os.Stderr, "booting %s\n", r.name())
 				err := r.boot(o)
 				mu.Lock()
-				failed = errors.Join(failed, err)
+				failed = errors.Join(failed, err, r.keep(dir))
 				r.print(os.Stdout)
 				mu.Unlock()
 			}

@@ -1,12 +1,17 @@
 package main
 
 import (
+	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/dynwatch/dynwatch/e2e/kernels/report"
 )
 
 // print says what happened, for a person who waits.
@@ -56,6 +61,7 @@ func table(results []*result) string {
 	row("---", func(*result) string { return "---" })
 	row("architecture", func(r *result) string { return r.kernel.arch })
 	row("lockdown", func(r *result) string { return r.mode })
+	row("tried on", func(r *result) string { return r.date })
 	row("boots that the emulator ended", func(r *result) string { return fmt.Sprint(len(r.crashes)) })
 	for _, name := range names {
 		row(name, func(r *result) string { return r.cell(name) })
@@ -92,8 +98,59 @@ const (
 	tableTo   = "<!-- end of table -->\n"
 )
 
-// write puts the results where they are kept.
-func write(results []*result) error {
+// kept is what is known of one kernel in one mode, in a file of its own, so that the table can be made after booting a few.
+type kept struct {
+	Kernel, Arch, Mode, Date string
+	Crashes                  []string
+	Report                   *report.Report
+}
+
+// file is where a result is kept.
+func (r *result) file(dir string) string {
+	return filepath.Join(dir, "results", strings.ReplaceAll(r.name(), " ", "-"))
+}
+
+func (r *result) keep(dir string) error {
+	b, err := json.Marshal(kept{r.kernel.name, r.kernel.arch, r.mode, r.date, r.crashes, r.report})
+	if err != nil {
+		return err
+	}
+	if err := os.MkdirAll(filepath.Dir(r.file(dir)), 0o755); err != nil {
+		return err
+	}
+	return os.WriteFile(r.file(dir), b, 0o644)
+}
+
+// recall gives the last results of all kernels, in the order of the kernels.
+func recall(dir string, kernels []kernel) ([]*result, error) {
+	var results []*result
+	for _, k := range kernels {
+		for _, m := range modes {
+			r := &result{kernel: k, mode: m.name}
+			b, err := os.ReadFile(r.file(dir))
+			if errors.Is(err, os.ErrNotExist) {
+				continue
+			}
+			if err != nil {
+				return nil, err
+			}
+			var was kept
+			if err := json.Unmarshal(b, &was); err != nil {
+				return nil, err
+			}
+			r.date, r.crashes, r.report = was.Date, was.Crashes, was.Report
+			results = append(results, r)
+		}
+	}
+	return results, nil
+}
+
+// write puts the last results of all kernels where they are read.
+func write(dir string, kernels []kernel) error {
+	results, err := recall(dir, kernels)
+	if err != nil {
+		return err
+	}
 	text, err := os.ReadFile(docs)
 	if err != nil {
 		return err

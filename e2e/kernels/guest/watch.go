@@ -170,7 +170,7 @@ func startCapture(source string) (*watching, error) {
 		return nil, err
 	}
 	go func() { w.ended <- w.cmd.Wait() }()
-	for range 600 {
+	for range 3000 { // five minutes: emulation on a busy machine is slow
 		if strings.Contains(w.stderr(), "dynwatch: watching") {
 			return w, nil
 		}
