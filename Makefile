@@ -25,6 +25,10 @@ build-all: ## build for linux/amd64 and linux/arm64 into dist/
 		GOOS=linux GOARCH=$$arch $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o dist/dynwatch-linux-$$arch ./cmd/dynwatch; \
 	done
 
+.PHONY: image
+image: ## build the container image of both architectures into dist/ (needs buildah)
+	scripts/image '$(VERSION)' dist
+
 .PHONY: setup
 setup: ## install the Debian packages that tests use (scripts/packages.txt)
 	scripts/setup
