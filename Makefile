@@ -25,6 +25,10 @@ build-all: ## build for linux/amd64 and linux/arm64 into dist/
 		GOOS=linux GOARCH=$$arch $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o dist/dynwatch-linux-$$arch ./cmd/dynwatch; \
 	done
 
+.PHONY: chart
+chart: ## rewrite the plain manifests in deploy/kubernetes from the Helm chart
+	cd deploy/charttest && $(GO) test ./... -update
+
 .PHONY: image
 image: ## build the container image of both architectures into dist/ (needs buildah)
 	scripts/image '$(VERSION)' dist
@@ -37,6 +41,7 @@ setup: ## install the Debian packages that tests use (scripts/packages.txt)
 test: setup lint check-generated build-all ## do all set-up, then run every test with the race detector
 	CGO_ENABLED=1 $(GO) test -race -timeout 20m ./...
 	CGO_ENABLED=0 $(GO) test ./internal/privilege
+	cd deploy/charttest && $(GO) test ./...
 
 .PHONY: test-kernels
 test-kernels: ## try dynwatch on other kernels, in an emulator (docs/kernels.md); not part of test
