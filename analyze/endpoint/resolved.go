@@ -54,6 +54,9 @@ func NewResolved(set *Set, max int) *Resolved {
 	return &Resolved{set: set, max: max, byAddr: make(map[flow.IP]*list.Element), recent: list.New()}
 }
 
+// Use has names judged by another set from now on; what was learned stays.
+func (r *Resolved) Use(set *Set) { r.set = set }
+
 // Learn notes that name has these addresses: for ttl, but at least ten minutes and at most a day from at. It reports whether name is
 // DynamoDB's, by AWS's naming or the operator's list (whatever its port); other names are not kept. For an answer with CNAMEs call it with the
 // question's name and with each target. name is copied.

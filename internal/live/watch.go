@@ -1,6 +1,7 @@
 package live
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -49,7 +50,7 @@ type Options struct {
 	Note func(string)
 }
 
-// Source is what a watch reads.
+// Source is what a watch reads. A Watch of another than Open makes is for tests.
 type Source interface {
 	capture.Source
 	capture.Framer
@@ -64,6 +65,7 @@ type Watch struct {
 
 	all      bool // every connection is followed
 	prefixes []netip.Prefix
+	names    []string
 	learned  map[netip.Addr]bool
 }
 
@@ -73,9 +75,10 @@ func Open(o Options) (*Watch, error) {
 	if note == nil {
 		note = func(string) {}
 	}
-	w := &Watch{learned: make(map[netip.Addr]bool)}
+	w := &Watch{}
 	var names []string
 	w.prefixes, names = places(o.Endpoints)
+	w.names = names
 	if o.Kind != Packet {
 		prefixes := w.prefixes
 		if o.All {
@@ -145,6 +148,9 @@ func (w *Watch) Follow(addrs []netip.Addr) error {
 		if known || w.learned[addr] || len(w.learned) >= MaxLearned {
 			continue
 		}
+		if w.learned == nil {
+			w.learned = make(map[netip.Addr]bool)
+		}
 		w.learned[addr] = true
 		changed = true
 	}
@@ -152,6 +158,22 @@ func (w *Watch) Follow(addrs []netip.Addr) error {
 		return nil
 	}
 	return w.apply()
+}
+
+// Retarget has the places of another set followed from now on, beside the addresses that were learned. Names of the operator's are looked for
+// as when the source was opened: the error says so where they differ.
+func (w *Watch) Retarget(set *endpoint.Set) error {
+	prefixes, names := places(set)
+	if !w.all {
+		w.prefixes = prefixes
+		if err := w.apply(); err != nil {
+			return err
+		}
+	}
+	if w.Kind == EBPF && !slices.Equal(names, w.names) {
+		return errors.New("names of endpoints are looked for from the next start on")
+	}
+	return nil
 }
 
 // apply gives the source the whole set.
