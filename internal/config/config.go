@@ -7,6 +7,8 @@ type Config struct {
 	Policy     Policy            `yaml:"policy" jsonschema_description:"What is demanded and allowed; each key is the flag of the same name."`
 	Severity   map[string]string `yaml:"severity" jsonschema_description:"Another severity for the findings of a rule: low, medium, high, critical, or none, which does not alert."`
 	Exceptions []Exception       `yaml:"exceptions" jsonschema_description:"Findings that are known and do not alert, each with a reason and an end."`
+	StateDir   string            `yaml:"state_dir" jsonschema:"default=/var/lib/dynwatch" jsonschema_description:"Folder for what outlives the agent: the inventory and the latest findings. Empty keeps them nowhere."`
+	History    History           `yaml:"history" jsonschema_description:"Bounds of the inventory and the findings that are kept."`
 	Web        Web               `yaml:"web" jsonschema_description:"Where metrics and health are served."`
 	Metrics    Metrics           `yaml:"metrics" jsonschema_description:"What is counted."`
 	Log        Log               `yaml:"log" jsonschema_description:"The agent's own log, on standard error."`
@@ -44,6 +46,13 @@ type Exception struct {
 	Expires   string   `yaml:"expires" jsonschema:"required" jsonschema_description:"Last day on which it applies (2027-01-31, UTC), or the moment at which it ends (2027-01-31T12:00:00Z)."`
 }
 
+// History bounds what is kept in the state folder, in memory and about as much on disk.
+type History struct {
+	MaxEntries  int `yaml:"max_entries" jsonschema:"minimum=100,maximum=1000000,default=10000" jsonschema_description:"Entries of the inventory: a workload, endpoint, version, cipher, issuer and verdict each."`
+	MaxFindings int `yaml:"max_findings" jsonschema:"minimum=10,maximum=100000,default=2000" jsonschema_description:"Latest findings."`
+	MaxMiB      int `yaml:"max_mib" jsonschema:"minimum=1,maximum=1024,default=16" jsonschema_description:"What both take together, in MiB."`
+}
+
 // Web says where metrics and health are served.
 type Web struct {
 	Listen     string `yaml:"listen" jsonschema:"default=127.0.0.1:9464" jsonschema_description:"Address and port."`
@@ -70,8 +79,9 @@ type Limits struct {
 // Default is the configuration without a file.
 func Default() *Config {
 	return &Config{
-		Source: Source{Kind: "auto"},
-		Policy: Policy{MinVersion: "1.2"},
+		Source:   Source{Kind: "auto"},
+		Policy:   Policy{MinVersion: "1.2"},
+		StateDir: "/var/lib/dynwatch", History: History{MaxEntries: 10_000, MaxFindings: 2_000, MaxMiB: 16},
 		Web:    Web{Listen: "127.0.0.1:9464"},
 		Log:    Log{Level: "info", Format: "json"},
 		Limits: Limits{Flows: 65536, MemoryMiB: 24},

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"flag"
+	"fmt"
 	"os"
 	"reflect"
 	"strings"
@@ -102,6 +104,8 @@ func TestWhatIsWrong(t *testing.T) {
 		{"a port that is none", "web: {listen: 'localhost:http'}\n", `web.listen: "http" is no port`},
 		{"everywhere by leaving the address out", "web: {listen: ':9464'}\n", "web.listen: \":9464\" listens everywhere: say so"},
 		{"a level that is none", "log: {level: loud}\n", `log.level: "loud": use debug, info, warn, error`},
+		{"a folder that hangs on where the agent is started", "state_dir: state\n", `state_dir: "state": use a whole path`},
+		{"no findings", "history: {max_findings: 0}\n", "history.max_findings: 0: use a number from 10"},
 		{"too few flows", "limits: {flows: 3}\n", "limits.flows: 3: use a number from 1024 to"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -343,6 +347,7 @@ func TestTheSchemaHasTheDefaults(t *testing.T) {
 		Properties map[string]struct {
 			Ref         string `json:"$ref"`
 			Description string
+			Type        string
 		}
 	}
 	if err := json.Unmarshal(data, &schema); err != nil {
@@ -393,4 +398,58 @@ func FuzzParse(f *testing.F) {
 			file.Validate()
 		}
 	})
+}
+
+var update = flag.Bool("update", false, "rewrite the table of keys in docs/agent.md")
+
+// TestTheDocumentListsEveryKey holds the table to the structs.
+func TestTheDocumentListsEveryKey(t *testing.T) {
+	const name, begin, end = "../../docs/agent.md", "-update -->\n", "<!-- /keys -->"
+	data, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	head, rest, ok := strings.Cut(string(data), begin)
+	table, tail, ok2 := strings.Cut(rest, end)
+	if !ok || !ok2 {
+		t.Fatal("the marks are gone")
+	}
+	flags := map[string]string{}
+	for _, s := range settings {
+		flags[s.path] = "`--" + s.flag + "`"
+	}
+	var want strings.Builder
+	want.WriteString("| key | default | flag | |\n|---|---|---|---|\n")
+	var list func(reflect.Type, string)
+	list = func(typ reflect.Type, prefix string) {
+		for i := range typ.NumField() {
+			f := typ.Field(i)
+			key := prefix + keyOf(f)
+			if f.Type.Kind() == reflect.Struct {
+				list(f.Type, key+".")
+				continue
+			}
+			standard := ""
+			for part := range strings.SplitSeq(f.Tag.Get("jsonschema"), ",") {
+				if d, ok := strings.CutPrefix(part, "default="); ok {
+					standard = "`" + d + "`"
+				}
+			}
+			fmt.Fprintf(&want, "| `%s` | %s | %s | %s |\n", key, standard, flags[key], strings.ReplaceAll(f.Tag.Get("jsonschema_description"), "|", "\\|"))
+			if f.Type.Kind() == reflect.Slice && f.Type.Elem().Kind() == reflect.Struct {
+				list(f.Type.Elem(), key+"[].")
+			}
+		}
+	}
+	list(reflect.TypeFor[Config](), "")
+	if table == want.String() {
+		return
+	}
+	if *update {
+		if err := os.WriteFile(name, []byte(head+begin+want.String()+end+tail), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
+	t.Errorf("docs/agent.md does not list the keys as they are: go test ./internal/config -update")
 }

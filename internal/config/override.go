@@ -29,6 +29,7 @@ var settings = []setting{
 	{"allow-kind", "", "policy.allow_kind", "`KIND` of endpoint that clients may use (may be repeated)", func(c *Config) any { return &c.Policy.AllowKind }},
 	{"endpoint", "", "policy.endpoint", "`NAME[:PORT]` is DynamoDB's too; CIDR[:PORT]: a DynamoDB name may live there (may be repeated)", func(c *Config) any { return &c.Policy.Endpoint }},
 	{"ranges", "", "policy.ranges", "AWS's ip-ranges.json from `FILE`", func(c *Config) any { return &c.Policy.Ranges }},
+	{"state-dir", "", "state_dir", "keep inventory and findings in `DIR`", func(c *Config) any { return &c.StateDir }},
 	{"listen", "", "web.listen", "serve metrics and health on `ADDRESS:PORT`", func(c *Config) any { return &c.Web.Listen }},
 	{"web-config", "", "web.config_file", "exporter-toolkit's `FILE` for TLS and passwords", func(c *Config) any { return &c.Web.ConfigFile }},
 	{"workloads", "", "metrics.workloads", "count by workload too", func(c *Config) any { return &c.Metrics.Workloads }},
@@ -120,6 +121,8 @@ func NeedsRestart(old, new *Config) (keys []string) {
 	}
 	note("source.kind", old.Source.Kind != new.Source.Kind)
 	note("source.interfaces", !slices.Equal(old.Source.Interfaces, new.Source.Interfaces))
+	note("state_dir", old.StateDir != new.StateDir)
+	note("history", old.History != new.History)
 	note("web.listen", old.Web.Listen != new.Web.Listen)
 	note("web.config_file", old.Web.ConfigFile != new.Web.ConfigFile)
 	note("metrics.workloads", old.Metrics.Workloads != new.Metrics.Workloads)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"path"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -86,6 +87,12 @@ func check(c *Config) Problems {
 	}
 	for i := range c.Exceptions {
 		v.exception(fmt.Sprintf("exceptions[%d]", i), &c.Exceptions[i])
+	}
+	v.between("history.max_entries", c.History.MaxEntries, 100, 1_000_000)
+	v.between("history.max_findings", c.History.MaxFindings, 10, 100_000)
+	v.between("history.max_mib", c.History.MaxMiB, 1, 1024)
+	if c.StateDir != "" && !filepath.IsAbs(c.StateDir) {
+		v.wrong("state_dir", "%q: use a whole path, as /var/lib/dynwatch", c.StateDir)
 	}
 	v.listen("web.listen", c.Web.Listen)
 	v.oneOf("log.level", c.Log.Level, "debug", "info", "warn", "error")

@@ -23,6 +23,7 @@ import (
 	"github.com/dynwatch/dynwatch/analyze/session"
 	"github.com/dynwatch/dynwatch/capture"
 	"github.com/dynwatch/dynwatch/internal/flow"
+	"github.com/dynwatch/dynwatch/internal/history"
 	"github.com/dynwatch/dynwatch/internal/host"
 )
 
@@ -117,6 +118,7 @@ func used() *Set {
 		Analyze: analyze.Stats{Flows: 4, HalfOpen: 1, GapBytes: 20, EvictedActive: 1, ProtocolErrors: 1}, Host: host.Stats{Lookups: 5, Gone: 2, Evicted: 1},
 	})
 	s.Hold(Held{Usage: analyze.Usage{Flows: 3, Reading: 1, Memory: 5000, Buffered: 100}, MaxFlows: 100, MaxMemory: 1 << 20, Addresses: 1, MaxAddresses: 1024})
+	s.History(history.Stats{Entries: 4, MaxEntries: 100, Findings: 2, MaxFindings: 10, EvictedEntries: 1, WriteErrors: 1, FileBytes: 4096})
 	return s
 }
 
@@ -220,6 +222,7 @@ func flood(s *Set) {
 	s.Exceptions(1, 1)
 	s.Hold(Held{})
 	s.SourceClosed()
+	s.History(history.Stats{})
 }
 
 func TestSeriesStayUnderTheirCapWhateverIsSent(t *testing.T) {

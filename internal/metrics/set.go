@@ -9,6 +9,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
 	"github.com/dynwatch/dynwatch/analyze/session"
+	"github.com/dynwatch/dynwatch/internal/history"
 )
 
 // Bounds of a Set, Go's own and the process's metrics included.
@@ -72,10 +73,12 @@ type Set struct {
 	sourceUp, sourceLimits, heartbeat, rangesDate    *prometheus.GaugeVec
 	sourceStarts, sourceFailures                     *prometheus.CounterVec
 	observing, exceptions, reloadOK, reloadTime      *prometheus.GaugeVec
-	reloads                                          *prometheus.CounterVec
+	reloads, historyErrors                           *prometheus.CounterVec
+	historyBytes                                     *prometheus.GaugeVec
 
-	mu   sync.Mutex
-	last Progress // guarded by mu: what Update added up to
+	mu      sync.Mutex
+	last    Progress      // guarded by mu: what Update added up to
+	history history.Stats // guarded by mu: what History added up to
 }
 
 // New returns a Set whose counters are 0.

@@ -7,6 +7,7 @@ import (
 
 	"github.com/dynwatch/dynwatch/analyze"
 	"github.com/dynwatch/dynwatch/capture"
+	"github.com/dynwatch/dynwatch/internal/history"
 	"github.com/dynwatch/dynwatch/internal/host"
 )
 
@@ -77,6 +78,8 @@ const (
 	cacheResolved    = "resolved"
 	cacheHost        = "host"
 	cacheAddresses   = "addresses" // that DNS answers gave, which the source follows
+	cacheInventory   = "inventory"
+	cacheFindings    = "findings"
 )
 
 // stages registers what Update and Hold fill.
@@ -111,9 +114,11 @@ func (s *Set) stages(source Label) {
 	s.bytesLost = loss("bytes_lost_total", "Bytes that were lost on the way to a verdict, by stage.", true)
 	s.parseErrors = s.counter("parse_errors_total", "Streams and answers that could not be read to their end, by what they began as.", Label{"layer", []string{"tls", "http", "dns"}})
 	s.evictions = s.counter("cache_evictions_total", "Entries that made room for others.",
-		Label{"cache", []string{cacheFlows, cacheResumptions, cacheResolved, cacheHost}})
-	s.cacheEntries = s.gauge("cache_entries", "Entries of a bounded memory.", Label{"cache", []string{cacheFlows, cacheAddresses}})
-	s.cacheCapacity = s.gauge("cache_capacity", "The most entries that a bounded memory holds.", Label{"cache", []string{cacheFlows, cacheAddresses}})
+		Label{"cache", []string{cacheFlows, cacheResumptions, cacheResolved, cacheHost, cacheInventory, cacheFindings}})
+	s.cacheEntries = s.gauge("cache_entries", "Entries of a bounded memory.", Label{"cache", []string{cacheFlows, cacheAddresses, cacheInventory, cacheFindings}})
+	s.cacheCapacity = s.gauge("cache_capacity", "The most entries that a bounded memory holds.", Label{"cache", []string{cacheFlows, cacheAddresses, cacheInventory, cacheFindings}})
+	s.historyErrors = s.counter("history_write_errors_total", "Writes of the inventory and the findings to disk that failed; they are tried again.")
+	s.historyBytes = s.gauge("history_file_bytes", "Size of the file with the inventory and the findings.")
 	s.lookups = s.counter("process_lookups_total", "Look-ups of a connection's process, by how they went; gone is a process that had ended.", Label{"result", lookups})
 	s.reading = s.gauge("flows_reading", "Flows that are being read now: the rest of the table waits, is over, or is none of DynamoDB's.")
 	s.memory = s.gauge("flows_memory_bytes", "What the flows take that are being read, about.")
@@ -207,4 +212,20 @@ func (s *Set) Hold(h Held) {
 	s.memory.WithLabelValues().Set(float64(h.Memory))
 	s.memoryLimit.WithLabelValues().Set(float64(h.MaxMemory))
 	s.buffered.WithLabelValues().Set(float64(h.Buffered))
+}
+
+// History shows how the inventory and the findings are kept.
+func (s *Set) History(h history.Stats) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	was := s.history
+	s.history = h
+	s.cacheEntries.WithLabelValues(cacheInventory).Set(float64(h.Entries))
+	s.cacheCapacity.WithLabelValues(cacheInventory).Set(float64(h.MaxEntries))
+	s.cacheEntries.WithLabelValues(cacheFindings).Set(float64(h.Findings))
+	s.cacheCapacity.WithLabelValues(cacheFindings).Set(float64(h.MaxFindings))
+	s.evictions.WithLabelValues(cacheInventory).Add(grown(h.EvictedEntries, was.EvictedEntries))
+	s.evictions.WithLabelValues(cacheFindings).Add(grown(h.EvictedFindings+h.DroppedFindings, was.EvictedFindings+was.DroppedFindings))
+	s.historyErrors.WithLabelValues().Add(grown(h.WriteErrors, was.WriteErrors))
+	s.historyBytes.WithLabelValues().Set(float64(h.FileBytes))
 }
