@@ -43,7 +43,7 @@ func TestHelpFitsIntoATerminal(t *testing.T) {
 			}
 		}
 		if c.Parent() == nil {
-			if n := strings.Count(out, "\n"); n > 30 {
+			if n := strings.Count(out, "\n"); n > 36 {
 				t.Errorf("dynwatch --help has %d lines, a screen has less", n)
 			}
 			if n := strings.Count(out, "\n  dynwatch "); n != 4 { // the usage line, and three examples

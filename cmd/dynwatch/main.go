@@ -142,7 +142,10 @@ certificates that Amazon did not sign, and clients that do not check them.`,
 	root.SetErr(stderr)
 	root.SetUsageFunc(usage)
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &usageError{err} })
-	root.AddCommand(captureCommand(), dashboardsCommand(), doctorCommand(), explainCommand(), findingsCommand(), inventoryCommand(), probeCommand(), rangesCommand(), versionCommand(), manCommand())
+	root.AddCommand(
+		agentCommand(), captureCommand(), configCommand(), dashboardsCommand(), doctorCommand(), explainCommand(), findingsCommand(),
+		inventoryCommand(), probeCommand(), rangesCommand(), versionCommand(), manCommand(),
+	)
 	root.SetHelpCommand(helpCommand())
 	root.InitDefaultHelpCmd()
 	root.InitDefaultCompletionCmd()
