@@ -409,7 +409,7 @@ func TestEveryCounterOfTheAnalysisIsTold(t *testing.T) {
 	elsewhere := []string{
 		"Segments", "Datagrams", "PayloadBytes", // the source counts them
 		"Sessions", "DNSAnswers", // counted one by one
-		"Late",            // of files only
+		"Late", "SecretsMissing", "SecretsLate", // of files and key logs only
 		"EvictedFinished", // no loss; with the others in cache_evictions_total
 	}
 	typ := reflect.TypeFor[analyze.Stats]()
