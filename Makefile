@@ -59,6 +59,10 @@ fmt: ## format the code
 fuzz: ## run every fuzz target for FUZZTIME each (default 1m)
 	scripts/fuzz '$(FUZZTIME)'
 
+.PHONY: soak
+soak: ## kill -9 a sender of alerts a hundred times: what was taken over arrives
+	DYNWATCH_CHAOS_ROUNDS=100 $(GO) test -count=1 -timeout 30m -v -run TestKilledWhileFindingsArrive ./internal/alert
+
 .PHONY: bench
 bench: ## measure the ratios that README.md shows, beside tcpdump and tshark
 	scripts/bench

@@ -1,0 +1,190 @@
+package alert
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"time"
+)
+
+// maxKinds bounds the kinds of finding that are folded at a time; beyond it findings count as limited.
+const maxKinds = 4096
+
+// limitedEvery is how often what the rate limit held back is told.
+const limitedEvery = time.Minute
+
+// fold is one kind of finding within its window.
+type fold struct {
+	// Alert is the latest told or to be told, its times and finding those of the latest finding.
+	Alert Alert `json:"alert"`
+	// Until is the window's end. Told is set once an alert of the kind was made.
+	Until time.Time `json:"until"`
+	Told  bool      `json:"told,omitempty"`
+	// Untold findings have not been told; the first of them was at UntoldSince.
+	Untold      uint64    `json:"untold,omitempty"`
+	UntoldSince time.Time `json:"untold_since,omitzero"`
+
+	dirty bool // not in the journal as it is
+}
+
+// folder decides which findings become alerts. It has no clock.
+type folder struct {
+	window, hold time.Duration
+	folds        map[string]*fold
+	// The rate limit: a bucket of tokens, full at the start.
+	perSecond, burst, tokens float64
+	filledAt                 time.Time
+
+	folded, limited uint64
+	// changed are folds to be written, gone those to be removed.
+	changed []*fold
+	gone    []string
+}
+
+// add takes a finding in and returns the alert that is due at once, or nil.
+func (f *folder) add(a *Alert, now time.Time) *Alert {
+	k, ok := f.folds[a.Fingerprint]
+	if ok && now.Before(k.Until) {
+		worse := a.severity() > k.Alert.severity()
+		k.Untold++
+		if k.Untold == 1 {
+			k.UntoldSince = a.First
+		}
+		k.take(a)
+		f.change(k)
+		if worse && k.Told && !a.Limited {
+			return f.tell(k, now)
+		}
+		f.folded++
+		return nil
+	}
+	if ok { // the window is over, and nobody has looked since
+		due := f.close(k, now)
+		if due != nil {
+			k.Untold, k.UntoldSince = 1, a.First
+			k.take(a)
+			f.change(k)
+			f.folded++
+			return due
+		}
+	}
+	if len(f.folds) >= maxKinds || !f.token(now) {
+		f.limit(a, now)
+		return nil
+	}
+	k = &fold{Alert: *a, Until: now.Add(f.window), Untold: 1, UntoldSince: a.First}
+	f.folds[a.Fingerprint] = k
+	return f.tell(k, now)
+}
+
+// take moves a fold's facts to those of the latest finding.
+func (k *fold) take(a *Alert) {
+	severity := k.Alert.Severity
+	if a.severity() > k.Alert.severity() {
+		severity = a.Severity
+	}
+	first, last := k.Alert.First, k.Alert.Last
+	k.Alert = *a
+	k.Alert.Severity, k.Alert.First = severity, first
+	if a.Last.Before(last) {
+		k.Alert.Last = last
+	}
+}
+
+// tell makes the alert of what was not told yet.
+func (f *folder) tell(k *fold, now time.Time) *Alert {
+	a := k.Alert
+	a.ID, a.Count, a.First, a.Repeat = newID(), k.Untold, k.UntoldSince, k.Told
+	k.Told, k.Untold, k.UntoldSince = true, 0, time.Time{}
+	f.change(k)
+	return &a
+}
+
+// limit counts a finding under its rule alone.
+func (f *folder) limit(a *Alert, now time.Time) {
+	f.limited++
+	key := fingerprint("limited", a.Rule)
+	k, ok := f.folds[key]
+	if !ok {
+		k = &fold{Alert: Alert{Fingerprint: key, Rule: a.Rule, Severity: a.Severity, Limited: true, First: a.First, Last: a.Last}, Until: now.Add(limitedEvery)}
+		f.folds[key] = k
+	}
+	if k.Untold++; k.Untold == 1 {
+		k.UntoldSince = a.First
+	}
+	if a.severity() > k.Alert.severity() {
+		k.Alert.Severity = a.Severity
+	}
+	if a.Last.After(k.Alert.Last) {
+		k.Alert.Last = a.Last
+	}
+	f.change(k)
+}
+
+// due returns the alerts of windows that are over, and forgets kinds that did not come again.
+func (f *folder) due(now time.Time) []*Alert {
+	var list []*Alert
+	for _, k := range f.folds {
+		if now.Before(k.Until) {
+			continue
+		}
+		if a := f.close(k, now); a != nil {
+			list = append(list, a)
+		}
+	}
+	slices.SortFunc(list, func(a, b *Alert) int {
+		return cmp.Or(a.First.Compare(b.First), cmp.Compare(a.Fingerprint, b.Fingerprint))
+	})
+	return list
+}
+
+// close ends a window: what was folded is told and a new window begins, or the kind is forgotten.
+func (f *folder) close(k *fold, now time.Time) *Alert {
+	if k.Untold == 0 {
+		delete(f.folds, k.Alert.Fingerprint)
+		f.gone = append(f.gone, k.Alert.Fingerprint)
+		return nil
+	}
+	k.Until = now.Add(f.window)
+	if k.Alert.Limited {
+		k.Until = now.Add(limitedEvery)
+		k.Alert.Message = fmt.Sprintf("%d findings were held back by the rate limit: dynwatch findings --rule %s lists the latest", k.Untold, k.Alert.Rule)
+	}
+	return f.tell(k, now)
+}
+
+// active are the kinds that were told and may still go on, for receivers that ask to be reminded.
+func (f *folder) active(now time.Time) []*Alert {
+	var list []*Alert
+	for _, k := range f.folds {
+		if k.Told && now.Before(k.Alert.Last.Add(f.hold)) {
+			a := k.Alert
+			list = append(list, &a)
+		}
+	}
+	slices.SortFunc(list, func(a, b *Alert) int { return cmp.Compare(a.Fingerprint, b.Fingerprint) })
+	return list
+}
+
+func (f *folder) change(k *fold) {
+	if !k.dirty {
+		k.dirty = true
+		f.changed = append(f.changed, k)
+	}
+}
+
+// token takes one from the bucket.
+func (f *folder) token(now time.Time) bool {
+	if f.filledAt.IsZero() {
+		f.filledAt, f.tokens = now, f.burst
+	}
+	if d := now.Sub(f.filledAt); d > 0 {
+		f.tokens = min(f.burst, f.tokens+d.Seconds()*f.perSecond)
+		f.filledAt = now
+	}
+	if f.tokens < 1 {
+		return false
+	}
+	f.tokens--
+	return true
+}

@@ -1,0 +1,625 @@
+package alert
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/dynwatch/dynwatch/analyze/session"
+	"github.com/dynwatch/dynwatch/internal/journal"
+)
+
+// FileName is the name of the journal in the agent's state folder.
+const FileName = "alerts.journal"
+
+const (
+	journalKind   = "alerts"
+	journalSchema = 1
+	// reserve is what stays writable on a disk that others filled: some hundred alerts.
+	reserve = 1 << 20
+	// diskRetry is how long a disk is left alone after an error.
+	diskRetry = time.Second
+)
+
+// Options are what a Manager works with. Path is required; the rest has defaults.
+type Options struct {
+	Path string
+	// Host names this host in alerts.
+	Host string
+	// Window is how long findings of one kind are folded (default one hour).
+	Window time.Duration
+	// Hold is how long after its latest finding an alert counts as going on, for Alertmanager (15 minutes).
+	Hold time.Duration
+	// PerMinute and Burst are the rate limit (60 and 120).
+	PerMinute, Burst int
+	// MaxQueued and MaxBytes bound the alerts that wait (10,000 and 16 MiB); the oldest give way.
+	MaxQueued int
+	MaxBytes  int64
+	Sinks     []SinkOptions
+	// Drain is how long, once Run's context ends, what waits is still sent to receivers that take it (5 s).
+	Drain time.Duration
+	// Log takes what an operator should know; nil is silent.
+	Log *slog.Logger
+}
+
+// SinkOptions are one receiver.
+type SinkOptions struct {
+	// Name is the sink's in logs, statistics and the journal; empty is its kind. It is no secret, and stays the same over restarts.
+	Name string
+	Sink Sink
+	// MinSeverity keeps milder alerts from this sink.
+	MinSeverity session.Severity
+}
+
+// Defaults of Options.
+const (
+	DefaultWindow    = time.Hour
+	DefaultHold      = 15 * time.Minute
+	DefaultPerMinute = 60
+	DefaultBurst     = 120
+	DefaultMaxQueued = 10_000
+	DefaultMaxBytes  = 16 << 20
+	DefaultDrain     = 5 * time.Second
+)
+
+// Stats count what a Manager did. What has no other comment only goes up, from the start of the process.
+type Stats struct {
+	// Findings came in: each became an alert, was Folded into one, or Limited by the rate. Unusable could not be encoded.
+	Findings, Folded, Limited, Unusable uint64
+	// Alerts were made, of all kinds.
+	Alerts uint64
+	// Dropped were given up because the queue was full, before every sink had taken them.
+	Dropped uint64
+	// Queued alerts wait now, QueuedBytes is what they take, Oldest when the oldest was made (zero if none waits); Unsaved of them are not on
+	// disk. Kinds are folded now.
+	Queued, MaxQueued     int
+	QueuedBytes, MaxBytes int64
+	Unsaved, Kinds        int
+	Oldest                time.Time
+	// WriteErrors count; Failing holds from an error of the disk to the next success.
+	WriteErrors    uint64
+	Failing        bool
+	FileBytes      int64
+	DamagedRecords int
+	Sinks          []SinkStats
+}
+
+// SinkStats are of one sink.
+type SinkStats struct {
+	Name, Kind string
+	// Sent alerts were acknowledged, Failed attempts were not, Refused alerts were given up because the receiver will not take them,
+	// Dropped ones because the queue was full.
+	Sent, Failed, Refused, Dropped uint64
+	// Queued alerts wait now. Failing holds while the latest attempt failed; LastSuccess is when one did not.
+	Queued      int
+	Failing     bool
+	LastSuccess time.Time
+}
+
+// Manager takes findings in and tells receivers. Add, AddDNS, Sync and Stats may be called by any goroutine; Run by one.
+type Manager struct {
+	o     Options
+	log   *slog.Logger
+	sinks []*worker
+	wake  chan struct{} // alerts wait to be written
+
+	mu    sync.Mutex // guards what follows
+	fold  folder
+	items map[uint64]*item
+	last  uint64 // number of the latest item
+	bytes int64
+	// fresh items are not in the journal, acked says what it does not know of sinks that are done.
+	fresh []*item
+	acked []ackRecord
+	stats Stats
+	maxed bool // the queue is full, and that was said
+
+	io sync.Mutex // guards what follows; taken before mu
+	j  *journal.Journal
+	// After an error the disk is left alone for a while: each attempt costs what all waiting alerts weigh.
+	retryAt time.Time
+	lastErr error
+
+	now func() time.Time
+}
+
+// item is an alert that waits for some sinks.
+type item struct {
+	n       uint64
+	made    time.Time
+	alert   *Alert
+	waiting map[*worker]bool
+	saved   bool // in the journal
+	written bool // or it was tried
+}
+
+// record is one line of the journal; one field is set.
+type record struct {
+	Alert *alertRecord `json:"alert,omitempty"`
+	Ack   *ackRecord   `json:"ack,omitempty"`
+	Fold  *fold        `json:"fold,omitempty"`
+	Gone  []string     `json:"gone,omitempty"`
+}
+
+type alertRecord struct {
+	N     uint64    `json:"n"`
+	Made  time.Time `json:"made"`
+	Sinks []string  `json:"sinks"`
+	Alert *Alert    `json:"alert"`
+}
+
+// ackRecord says that a sink is done with alerts.
+type ackRecord struct {
+	Sink string   `json:"sink"`
+	N    []uint64 `json:"n"`
+}
+
+// Open opens or makes the journal and takes up what it holds.
+func Open(o Options) (*Manager, error) {
+	o.Window = cmp.Or(o.Window, DefaultWindow)
+	o.Hold = cmp.Or(o.Hold, DefaultHold)
+	o.PerMinute = cmp.Or(o.PerMinute, DefaultPerMinute)
+	o.Burst = cmp.Or(o.Burst, DefaultBurst)
+	o.MaxQueued = cmp.Or(o.MaxQueued, DefaultMaxQueued)
+	o.MaxBytes = cmp.Or(o.MaxBytes, DefaultMaxBytes)
+	o.Drain = cmp.Or(o.Drain, DefaultDrain)
+	m := &Manager{
+		o: o, log: o.Log, wake: make(chan struct{}, 1), items: make(map[uint64]*item), now: time.Now,
+		fold: folder{window: o.Window, hold: o.Hold, folds: make(map[string]*fold), perSecond: float64(o.PerMinute) / 60, burst: float64(o.Burst)},
+	}
+	if m.log == nil {
+		m.log = slog.New(slog.DiscardHandler)
+	}
+	byName := make(map[string]*worker)
+	for _, so := range o.Sinks {
+		w := &worker{m: m, sink: so.Sink, name: cmp.Or(so.Name, so.Sink.Kind()), min: so.MinSeverity, wake: make(chan struct{}, 1)}
+		if byName[w.name] != nil {
+			return nil, fmt.Errorf("alerts: two sinks are named %q", w.name)
+		}
+		byName[w.name] = w
+		m.sinks = append(m.sinks, w)
+	}
+	foreign := make(map[string]int)
+	j, rec, err := journal.Open(o.Path, journal.Options{Kind: journalKind, Schema: journalSchema, Reserve: reserve},
+		func(r []byte) error { return m.replay(r, byName, foreign) })
+	if err != nil {
+		return nil, fmt.Errorf("alerts: %w", err)
+	}
+	m.j = j
+	m.stats.DamagedRecords = rec.Damaged
+	if rec.SetAside != "" {
+		m.log.Warn("alerts: the journal could not be read whole; what could is kept", "reason", rec.Reason, "set_aside", rec.SetAside, "records", rec.Records)
+	}
+	m.takeUp(foreign)
+	return m, nil
+}
+
+// replay takes a record of the journal in.
+func (m *Manager) replay(data []byte, byName map[string]*worker, foreign map[string]int) error {
+	var r record
+	if err := json.Unmarshal(data, &r); err != nil {
+		return err
+	}
+	switch {
+	case r.Alert != nil:
+		if r.Alert.Alert == nil || m.items[r.Alert.N] != nil {
+			return fmt.Errorf("alert %d is empty, or there twice", r.Alert.N)
+		}
+		it := &item{n: r.Alert.N, made: r.Alert.Made, alert: r.Alert.Alert, waiting: make(map[*worker]bool), saved: true, written: true}
+		m.last = max(m.last, it.n)
+		for _, name := range r.Alert.Sinks {
+			if w := byName[name]; w != nil {
+				it.waiting[w] = true
+			} else {
+				foreign[name]++
+			}
+		}
+		m.hold(it)
+	case r.Ack != nil:
+		if w := byName[r.Ack.Sink]; w != nil {
+			for _, n := range r.Ack.N {
+				if it := m.items[n]; it != nil {
+					delete(it.waiting, w)
+				}
+			}
+		} else {
+			foreign[r.Ack.Sink] -= len(r.Ack.N)
+		}
+	case r.Fold != nil:
+		m.fold.folds[r.Fold.Alert.Fingerprint] = r.Fold
+	case len(r.Gone) > 0:
+		for _, fp := range r.Gone {
+			delete(m.fold.folds, fp)
+		}
+	default:
+		return errors.New("a record of no known kind")
+	}
+	return nil
+}
+
+// takeUp has what was read wait for its sinks.
+func (m *Manager) takeUp(foreign map[string]int) {
+	for name, n := range foreign {
+		if n > 0 {
+			m.log.Warn("alerts: a sink is no longer configured, and what waited for it is dropped", "sink", name, "alerts", n)
+		}
+	}
+	for _, it := range m.ordered() {
+		if len(it.waiting) == 0 {
+			m.forget(it)
+			continue
+		}
+		for w := range it.waiting {
+			w.queue = append(w.queue, it)
+		}
+	}
+	m.bound()
+	if n := len(m.items); n > 0 {
+		m.log.Info("alerts: alerts of before wait to be sent", "alerts", n)
+	}
+}
+
+// ordered are the items by their number.
+func (m *Manager) ordered() []*item {
+	list := make([]*item, 0, len(m.items))
+	for _, it := range m.items {
+		list = append(list, it)
+	}
+	slices.SortFunc(list, func(a, b *item) int { return cmp.Compare(a.n, b.n) })
+	return list
+}
+
+// Add takes a finding of a session in. It does not wait for the disk. Nothing of the session is kept by reference.
+func (m *Manager) Add(s *session.Session, f session.Finding) {
+	a, err := ofSession(s, f)
+	m.add(a, err)
+}
+
+// AddDNS takes the findings of a DNS answer in.
+func (m *Manager) AddDNS(d *session.DNS) {
+	for _, f := range d.Findings {
+		a, err := ofDNS(d, f)
+		m.add(a, err)
+	}
+}
+
+func (m *Manager) add(a *Alert, err error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.stats.Findings++
+	if err != nil {
+		m.stats.Unusable++
+		return
+	}
+	a.Host = m.o.Host
+	if a.First.IsZero() {
+		a.First, a.Last = m.now(), m.now()
+	}
+	if due := m.fold.add(a, m.now()); due != nil {
+		m.enqueue(due)
+	}
+}
+
+// enqueue has an alert written and sent. It is called with mu held.
+func (m *Manager) enqueue(a *Alert) {
+	a.Host = m.o.Host
+	m.stats.Alerts++
+	m.last++
+	it := &item{n: m.last, made: m.now(), alert: a, waiting: make(map[*worker]bool)}
+	for _, w := range m.sinks {
+		if a.severity() >= w.min {
+			it.waiting[w] = true
+		}
+	}
+	if len(it.waiting) == 0 {
+		return
+	}
+	m.hold(it)
+	m.fresh = append(m.fresh, it)
+	m.bound()
+	select {
+	case m.wake <- struct{}{}:
+	default:
+	}
+}
+
+// hold counts an item in, forget out. Both are called with mu held.
+func (m *Manager) hold(it *item) {
+	m.items[it.n] = it
+	m.bytes += int64(it.alert.size())
+}
+
+func (m *Manager) forget(it *item) {
+	delete(m.items, it.n)
+	m.bytes -= int64(it.alert.size())
+}
+
+// bound keeps the queue's bounds: the oldest alerts go. It is called with mu held.
+func (m *Manager) bound() {
+	if len(m.items) <= m.o.MaxQueued && m.bytes <= m.o.MaxBytes {
+		if m.maxed && len(m.items) < m.o.MaxQueued*9/10 && m.bytes < m.o.MaxBytes*9/10 {
+			m.maxed = false
+		}
+		return
+	}
+	if !m.maxed {
+		m.maxed = true
+		m.log.Error("alerts: the queue is full, and the oldest alerts are dropped; a receiver is down or too slow", "alerts", len(m.items), "bytes", m.bytes)
+	}
+	// Room for a tenth is made at once: finding the oldest costs a sort.
+	for _, it := range m.ordered() {
+		if len(m.items) <= m.o.MaxQueued-m.o.MaxQueued/10 && m.bytes <= m.o.MaxBytes-m.o.MaxBytes/10 {
+			break
+		}
+		m.stats.Dropped++
+		for w := range it.waiting {
+			w.stats.Dropped++
+			m.done(w, it)
+		}
+		m.forget(it)
+	}
+	for _, w := range m.sinks {
+		w.queue = slices.DeleteFunc(w.queue, func(it *item) bool { return !it.waiting[w] })
+	}
+	m.fresh = slices.DeleteFunc(m.fresh, func(it *item) bool { return len(it.waiting) == 0 })
+}
+
+// done notes that a sink has no more to do with an alert; the journal learns of it with the next write. It is called with mu held.
+func (m *Manager) done(w *worker, it *item) {
+	delete(it.waiting, w)
+	if !it.saved {
+		return
+	}
+	if n := len(m.acked); n > 0 && m.acked[n-1].Sink == w.name {
+		m.acked[n-1].N = append(m.acked[n-1].N, it.n)
+		return
+	}
+	m.acked = append(m.acked, ackRecord{w.name, []uint64{it.n}})
+}
+
+// Run writes alerts to disk and sends them until ctx ends, then for a moment what still waits. Its error is that of the last write.
+func (m *Manager) Run(ctx context.Context) error {
+	var sinks sync.WaitGroup
+	stopped, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
+	for _, w := range m.sinks {
+		sinks.Go(func() { w.run(ctx, stopped) })
+	}
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	m.closeWindows() // some ended while nobody ran
+	for ctx.Err() == nil {
+		select {
+		case <-ctx.Done():
+		case <-m.wake:
+		case <-tick.C:
+			m.closeWindows()
+		}
+		_ = m.write(false) // counted and logged; the next one tries again
+	}
+	// What was added up to now goes out like all else.
+	drain := time.AfterFunc(m.o.Drain, stop)
+	defer drain.Stop()
+	sinks.Wait()
+	err := m.write(true)
+	for _, w := range m.sinks {
+		if cerr := w.sink.Close(); err == nil {
+			err = cerr
+		}
+	}
+	return err
+}
+
+// closeWindows makes alerts of what was folded in windows that are over.
+func (m *Manager) closeWindows() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, a := range m.fold.due(m.now()) {
+		m.enqueue(a)
+	}
+}
+
+// Sync returns once everything that was added before is on the disk, or the error of the disk.
+func (m *Manager) Sync() error { return m.write(true) }
+
+// Close gives the journal back. Whoever called Run waits for its end first.
+func (m *Manager) Close() error {
+	m.io.Lock()
+	defer m.io.Unlock()
+	return m.j.Close()
+}
+
+// write puts what is new on the disk and then hands new alerts to the sinks: also when the disk did not take them, for an alert that is told
+// and may be told twice is better than one that is not. Unless now is set, a disk that failed a moment ago is not tried again.
+func (m *Manager) write(now bool) error {
+	m.io.Lock()
+	defer m.io.Unlock()
+	if m.lastErr != nil && !now && m.now().Before(m.retryAt) {
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		m.hand(m.fresh)
+		return m.lastErr
+	}
+	m.mu.Lock()
+	var records [][]byte
+	var firstErr error
+	add := func(r record) {
+		b, err := json.Marshal(r)
+		if err != nil && firstErr == nil {
+			firstErr = err
+		}
+		records = append(records, b)
+	}
+	fresh := m.fresh
+	slices.SortFunc(fresh, func(a, b *item) int { return cmp.Compare(a.n, b.n) })
+	var unsaved []*item
+	for _, it := range fresh {
+		if len(it.waiting) > 0 { // else it was sent from memory
+			add(it.record())
+			unsaved = append(unsaved, it)
+		}
+	}
+	acked, changed, gone := m.acked, m.fold.changed, m.fold.gone
+	for i := range acked {
+		add(record{Ack: &acked[i]})
+	}
+	for _, k := range changed {
+		k.dirty = false
+		if m.fold.folds[k.Alert.Fingerprint] == k {
+			add(record{Fold: k})
+		}
+	}
+	if gone := slices.DeleteFunc(slices.Clone(gone), func(fp string) bool { return m.fold.folds[fp] != nil }); len(gone) > 0 {
+		add(record{Gone: gone})
+	}
+	m.fresh, m.acked, m.fold.changed, m.fold.gone = nil, nil, nil, nil
+	m.mu.Unlock()
+
+	err := firstErr
+	if err == nil && len(records) > 0 {
+		err = m.append(records)
+	}
+
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.stats.FileBytes = m.j.Size()
+	for _, it := range unsaved {
+		if err != nil {
+			if len(it.waiting) > 0 {
+				m.fresh = append(m.fresh, it)
+			}
+			continue
+		}
+		it.saved = true
+		// Sinks that were done with it while it was written are told of in the next write.
+		for _, w := range m.sinks {
+			if it.was(w) && !it.waiting[w] {
+				m.done(w, it)
+			}
+		}
+	}
+	m.hand(fresh)
+	m.lastErr = err
+	if err != nil {
+		m.retryAt = m.now().Add(diskRetry)
+		m.acked = append(acked, m.acked...)
+		for _, k := range changed {
+			if m.fold.folds[k.Alert.Fingerprint] == k {
+				m.fold.change(k)
+			}
+		}
+		m.fold.gone = append(gone, m.fold.gone...)
+		m.stats.WriteErrors++
+		if !m.stats.Failing {
+			m.stats.Failing = true
+			m.log.Error("alerts: cannot write the journal; alerts are sent from memory and would not survive a restart", "error", err)
+		}
+		m.lastErr = fmt.Errorf("alerts: %w", err)
+		return m.lastErr
+	}
+	if len(records) > 0 && m.stats.Failing {
+		m.stats.Failing = false
+		m.log.Info("alerts: the journal is written again")
+	}
+	return nil
+}
+
+// hand has sinks send what was written, or could not be. It is called with mu held.
+func (m *Manager) hand(list []*item) {
+	for _, it := range list {
+		if it.written {
+			continue
+		}
+		it.written = true
+		for _, w := range m.sinks {
+			if it.waiting[w] {
+				w.queue = append(w.queue, it)
+				w.poke()
+			}
+		}
+	}
+}
+
+// was reports whether the alert was ever for a sink.
+func (it *item) was(w *worker) bool { return it.alert.severity() >= w.min }
+
+// record is an item in the journal.
+func (it *item) record() record {
+	r := &alertRecord{N: it.n, Made: it.made, Alert: it.alert, Sinks: []string{}}
+	for w := range it.waiting {
+		r.Sinks = append(r.Sinks, w.name)
+	}
+	slices.Sort(r.Sinks)
+	return record{Alert: r}
+}
+
+// append adds to the journal, which is written anew when it has grown, or when only that may help. It is called with io held.
+func (m *Manager) append(records [][]byte) error {
+	err := m.j.Append(records...)
+	m.mu.Lock()
+	worth := m.bytes + 1000*int64(len(m.fold.folds))
+	m.mu.Unlock()
+	if err == nil && m.j.Size() < 2*worth+256<<10 {
+		return nil
+	}
+	if rerr := m.rewrite(records); rerr != nil {
+		return err // if it was appended, all is well but the length
+	}
+	return nil
+}
+
+// rewrite writes the journal anew from what waits. The batch that is being written stands behind it: what of it is in the state already is
+// replaced by the same.
+func (m *Manager) rewrite(records [][]byte) error {
+	m.mu.Lock()
+	var list [][]byte
+	add := func(r record) error {
+		b, err := json.Marshal(r)
+		list = append(list, b)
+		return err
+	}
+	var err error
+	for _, it := range m.ordered() {
+		if it.saved && len(it.waiting) > 0 {
+			err = errors.Join(err, add(it.record()))
+		}
+	}
+	for _, k := range m.fold.folds {
+		err = errors.Join(err, add(record{Fold: k}))
+	}
+	m.mu.Unlock()
+	if err != nil {
+		return err
+	}
+	return m.j.Rewrite(slices.Values(append(list, records...)))
+}
+
+// Stats returns the counters.
+func (m *Manager) Stats() Stats {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	s := m.stats
+	s.Folded, s.Limited = m.fold.folded, m.fold.limited
+	s.Queued, s.MaxQueued, s.QueuedBytes, s.MaxBytes = len(m.items), m.o.MaxQueued, m.bytes, m.o.MaxBytes
+	s.Kinds = len(m.fold.folds)
+	for _, it := range m.items {
+		if !it.saved {
+			s.Unsaved++
+		}
+		if s.Oldest.IsZero() || it.made.Before(s.Oldest) {
+			s.Oldest = it.made
+		}
+	}
+	for _, w := range m.sinks {
+		ws := w.stats
+		ws.Name, ws.Kind, ws.Queued = w.name, w.sink.Kind(), len(w.queue)
+		s.Sinks = append(s.Sinks, ws)
+	}
+	return s
+}
