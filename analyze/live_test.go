@@ -2,6 +2,7 @@ package analyze
 
 import (
 	"bytes"
+	"crypto/tls"
 	"fmt"
 	"slices"
 	"testing"
@@ -38,6 +39,52 @@ func TestALiveSessionComesOnceItIsSettled(t *testing.T) {
 	r.only(t)
 	if len(found) != 0 {
 		t.Errorf("findings %v", found)
+	}
+}
+
+func TestALiveSessionDoesNotWaitForTheAnswer(t *testing.T) {
+	for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
+		t.Run(tls.VersionName(version), func(t *testing.T) {
+			d := handshake{max: version}.dialogue(t)
+			request := 4 // after hello, flight, key exchange and Finished, Finished
+			if version == tls.VersionTLS13 {
+				request = 3 // after hello, flight, Finished
+			}
+			r := newRun(t, live(new([]string)))
+			w := newWire(clientAddr, dynamodbAddr).open().say(d[:request], 0)
+			r.feedOpen(w.segs)
+			r.none(t)
+			n := len(w.segs)
+			r.feedOpen(w.say(d[request:request+1], 0).segs[n:])
+			s := r.only(t)
+			if s.TLS.Version != session.Version(version) || s.TLS.Established != session.Yes || !s.TLS.ClientAppData || len(s.Findings) > 0 {
+				t.Errorf("%+v, findings %v", *s.TLS, ruleIDs(s))
+			}
+		})
+	}
+}
+
+func TestALiveSocketsSessionComesWithItsEnd(t *testing.T) {
+	for name, test := range map[string]struct {
+		cookie uint64
+		want   int
+	}{"socket": {77, 1}, "packets, which may come in another order": {0, 0}} {
+		t.Run(name, func(t *testing.T) {
+			d := handshake{max: tls.VersionTLS12}.dialogue(t)
+			r := newRun(t, live(new([]string)))
+			w := newWire(clientAddr, dynamodbAddr).open().say(d[:4], 0).close()
+			for i := range w.segs {
+				w.segs[i].Cookie = test.cookie
+			}
+			r.feedOpen(w.segs)
+			if len(r.sessions) != test.want {
+				t.Fatalf("%d sessions, want %d", len(r.sessions), test.want)
+			}
+			r.Advance(w.now.UnixNano() + 2*lingering)
+			if s := r.only(t); s.TLS.Established != session.Yes || !s.Ended.FIN || s.Ended.By != session.Client {
+				t.Errorf("%+v, ended %+v", *s.TLS, s.Ended)
+			}
+		})
 	}
 }
 

@@ -96,8 +96,17 @@ func (a *Analyzer) end(c *conn, dir uint8, seg *flow.Segment) {
 		}
 	}
 	if c.deadline == 0 && (rst || c.streams[0].finSeen && c.streams[1].finSeen) {
+		if !rst && a.o.Live && a.o.Secrets == nil && c.cookie != 0 && c.streams[0].ended() && c.streams[1].ended() {
+			a.finish(c) // a socket's packets: nothing lies between them and the socket that could have changed their order
+			return
+		}
 		a.linger(c)
 	}
+}
+
+// ended reports whether the stream has come to its FIN: nothing more of it can follow.
+func (s *stream) ended() bool {
+	return s.finSeen && s.synced && s.distance(s.finSeq) <= 0 && len(s.pending) == 0
 }
 
 // outlived takes an RST back whose supposed sender goes on behind it: somebody else sent it.

@@ -107,7 +107,7 @@ func (a *Analyzer) afterTLS(c *conn, l *layer) {
 	if !server && (l == &c.outer || c.tunnelled[1-c.client]) {
 		a.stopReading(c, 1-c.client)
 	}
-	if a.o.Live && c.decided && l.tls.Settled(session.Client) && l.tls.Settled(session.Server) {
+	if a.o.Live && c.decided && (l.tls.Settled(session.Client) && l.tls.Settled(session.Server) || a.settledLive(l)) {
 		if c.reported == nil && !a.awaitsSecrets(c) {
 			a.reportLive(c)
 		}
@@ -119,6 +119,13 @@ func (a *Analyzer) afterTLS(c *conn, l *layer) {
 		a.putTLS(l.tls)
 		l.tls, l.phase = nil, phaseOpaque
 	}
+}
+
+// settledLive reports whether nothing of what follows can change what the rules say, though more of it could tell the reader something: lengths of TLS
+// 1.3 records, say, or that the server answered. Who watches live does not wait for those; secrets may tell more.
+func (a *Analyzer) settledLive(l *layer) bool {
+	f := l.tls.Facts()
+	return a.o.Secrets == nil && f.Established == session.Yes && f.ClientAppData
 }
 
 // decideTLS says whether a TLS session is ours, as soon as the name, or its absence, allows. Without a name the certificate may still
