@@ -53,7 +53,7 @@ struct {
 /* One ring for all CPUs: events come out in the order in which they were reserved. The loader sets its size. */
 struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
-	__uint(max_entries, 4 << 20);
+	__uint(max_entries, 8 << 20);
 } events SEC(".maps");
 
 struct {

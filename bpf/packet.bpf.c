@@ -219,8 +219,12 @@ static __noinline int send_last(struct __sk_buff *skb, struct conn *c, const str
 {
 	if (p->n == 0)
 		send(skb, c, p, 0);
+	else if (p->n <= 128)
+		send(skb, c, p, 128);
 	else if (p->n <= 512)
 		send(skb, c, p, 512);
+	else if (p->n <= 1024)
+		send(skb, c, p, 1024);
 	else if (p->n <= 2048)
 		send(skb, c, p, 2048);
 	else

@@ -14,9 +14,9 @@ import (
 	"github.com/cilium/ebpf/ringbuf"
 )
 
-// DefaultRing is the size of the ring buffer in bytes. At its worst, a storm of connections to DynamoDB, an event is some 2 KB and the
-// reader comes every few milliseconds: it holds about 2,000 of them.
-const DefaultRing = 4 << 20
+// DefaultRing is the size of the ring buffer in bytes. A TLS session fills some 8 KB of it: it holds what 1,000 new connections to DynamoDB
+// bring, so that at 5,000 a second the reader may be kept from the processor for 200 ms.
+const DefaultRing = 8 << 20
 
 // Bounds of a Config.
 const (
