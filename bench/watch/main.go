@@ -14,6 +14,7 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"runtime"
 	"strings"
 	"time"
 )
@@ -36,6 +37,8 @@ func main() {
 		}
 		return
 	}
+	// The players are in system calls nearly all the time: with one for each processor nobody would be left to read what dynwatch says.
+	runtime.GOMAXPROCS(runtime.NumCPU() + 4)
 	var o options
 	only := flag.String("only", "loss,latency,memory", "what to measure")
 	flag.StringVar(&o.dynwatch, "dynwatch", "bin/dynwatch", "the program")

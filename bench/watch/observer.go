@@ -10,11 +10,14 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"sync"
 	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // line is what is wanted of a line that dynwatch prints.
@@ -63,10 +66,15 @@ func watch(o *options, rec *recordings) (*observer, error) {
 	if o.source == "packet" {
 		w.cmd.Args = append(w.cmd.Args, "-i", "lo")
 	}
-	// A pipe of the kernel's, so that a line is read when it is written.
-	out, err := w.cmd.StdoutPipe()
+	out, in, err := os.Pipe()
 	if err != nil {
 		return nil, errors.Join(err, os.RemoveAll(dir))
+	}
+	defer in.Close()
+	w.cmd.Stdout = in
+	// Room for some 500 lines: this program may be kept from reading for a while, which is not to keep dynwatch from its work.
+	if _, err := unix.FcntlInt(in.Fd(), unix.F_SETPIPE_SZ, 1<<20); err != nil {
+		return nil, errors.Join(fmt.Errorf("make the pipe larger: %w", err), os.RemoveAll(dir))
 	}
 	messages, err := w.cmd.StderrPipe()
 	if err != nil {
@@ -79,6 +87,7 @@ func watch(o *options, rec *recordings) (*observer, error) {
 	go func() { w.listen(messages); close(said) }()
 	go func() {
 		err := w.read(out)
+		out.Close()
 		<-said
 		w.done <- errors.Join(err, w.cmd.Wait())
 	}()
@@ -106,6 +115,8 @@ func (w *observer) listen(r io.Reader) {
 
 // read keeps the lines and when they came; they are understood later.
 func (w *observer) read(r io.Reader) error {
+	runtime.LockOSThread() // no player's goroutine shares it
+	defer runtime.UnlockOSThread()
 	s := bufio.NewScanner(r)
 	s.Buffer(make([]byte, 1<<20), 1<<20)
 	for s.Scan() {
