@@ -129,6 +129,7 @@ type Analyzer struct {
 	concern   func(name []byte) bool // mayConcern
 	resumed   resumptions
 	touched   int64 // keeps Segments from being optimised
+	libraries libraries
 
 	// tap takes all bytes and gaps in place of recognition; for tests of reassembly.
 	tap func(dir uint8, data []byte, gap int)

@@ -225,6 +225,7 @@ func (a *Analyzer) readTLS(c *conn, l *layer) *session.Session {
 	}
 	s.TLS.HandshakeDone = wallTime(c.handshakeDone)
 	a.readChain(c, f, s)
+	a.readLibrary(c, f, s)
 	if c.ours {
 		c.kin = kinOf(f, a.query(c, f.ClientHello.SNI).Name)
 	}

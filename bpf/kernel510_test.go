@@ -46,7 +46,8 @@ var (
 			asm.FnSkRelease, asm.FnTcpSock, asm.FnGetListenerSock, asm.FnSkbEcnSetCe, asm.FnSkbLoadBytes, asm.FnSkbLoadBytesRelative,
 			asm.FnGetSocketCookie, asm.FnGetSocketUid,
 		},
-		ebpf.Kprobe: tracing510,
+		ebpf.Kprobe:        tracing510,
+		ebpf.RawTracepoint: tracing510,
 		ebpf.Tracing: append([]asm.BuiltinFunc{
 			asm.FnSkbOutput, asm.FnXdpOutput, asm.FnSeqPrintf, asm.FnSeqWrite, asm.FnSeqPrintfBtf, asm.FnDPath,
 			asm.FnSkcToTcp6Sock, asm.FnSkcToTcpSock, asm.FnSkcToTcpTimewaitSock, asm.FnSkcToTcpRequestSock, asm.FnSkcToUdp6Sock,
@@ -61,9 +62,10 @@ var (
 			ebpf.AttachCGroupInet4Connect, ebpf.AttachCGroupInet6Connect, ebpf.AttachCGroupUDP4Sendmsg, ebpf.AttachCGroupUDP6Sendmsg,
 			ebpf.AttachCGroupUDP4Recvmsg, ebpf.AttachCGroupUDP6Recvmsg, ebpf.AttachCgroupInet4GetPeername, ebpf.AttachCgroupInet6GetPeername,
 		},
-		ebpf.CGroupSKB: {ebpf.AttachCGroupInetEgress, ebpf.AttachCGroupInetIngress},
-		ebpf.Kprobe:    {ebpf.AttachNone},
-		ebpf.Tracing:   {ebpf.AttachTraceIter},
+		ebpf.CGroupSKB:     {ebpf.AttachCGroupInetEgress, ebpf.AttachCGroupInetIngress},
+		ebpf.Kprobe:        {ebpf.AttachNone},
+		ebpf.RawTracepoint: {ebpf.AttachNone},
+		ebpf.Tracing:       {ebpf.AttachTraceIter},
 	}
 )
 

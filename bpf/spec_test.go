@@ -121,3 +121,47 @@ func TestConfigIsChecked(t *testing.T) {
 		}
 	}
 }
+
+func TestLibraryObjectsHoldWhatTheLoaderExpects(t *testing.T) {
+	for _, name := range []string{"library_x86_bpfel.o", "library_arm64_bpfel.o"} {
+		spec, err := ebpf.LoadCollectionSpec(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, p := range probes {
+			prog := spec.Programs[p.Program]
+			if prog == nil || prog.Type != ebpf.Kprobe {
+				t.Fatalf("%s: program %s: %+v", name, p.Program, prog)
+			}
+		}
+		if exec := spec.Programs["dynwatch_exec"]; exec == nil || exec.Type != ebpf.RawTracepoint || len(spec.Programs) != len(probes)+1 {
+			t.Errorf("%s: %d programs, dynwatch_exec is %+v", name, len(spec.Programs), exec)
+		}
+		if err := (SSLOffsets{1, 2, 3, 4, 5, 6}).apply(spec); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+func TestGoReadsLibraryEventsAsTheKernelWritesThem(t *testing.T) {
+	words := make([]uint64, (libraryEventSize+64)/8)
+	b := unsafe.Slice((*byte)(unsafe.Pointer(&words[0])), libraryEventSize+64)
+	r := (*libraryLibraryEvent)(unsafe.Pointer(&words[0]))
+	r.Tgid, r.Tid, r.Strand, r.Value, r.Kind, r.Flags = 7, 8, 9, -1, libraryLibraryKindLIBRARY_ASKED, uint8(LibraryValueKnown|LibraryCallback)
+	r.Captured, r.Length, r.Random[31] = 3, 5, 0xff
+	copy(b[libraryEventSize:], "abc")
+	var e LibraryEvent
+	if err := e.decode(b); err != nil {
+		t.Fatal(err)
+	}
+	want := LibraryEvent{Strand: 9, PID: 7, TID: 8, Kind: LibraryAsked, Flags: LibraryValueKnown | LibraryCallback, Value: -1, Length: 5, Data: []byte("abc")}
+	want.Random[31] = 0xff
+	if !reflect.DeepEqual(e, want) {
+		t.Errorf("%+v", e)
+	}
+	for name, short := range map[string][]byte{"shorter than the header": b[:libraryEventSize-1], "shorter than it says": b[:libraryEventSize+2]} {
+		if err := e.decode(short); err == nil {
+			t.Errorf("%s: no error", name)
+		}
+	}
+}

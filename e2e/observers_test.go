@@ -19,7 +19,7 @@ import (
 
 // observer is dynwatch with one source.
 type observer struct {
-	source string // file, file+keys, packet or ebpf
+	source string // file, file+keys, packet, ebpf (without library probes) or library (eBPF with them)
 	// output is what it printed, in JSON lines; stderr its messages.
 	output, stderr []byte
 	sessions       []*seen
@@ -76,6 +76,13 @@ type seen struct {
 		Issuer string
 		SeenBy string `json:"seen_by"`
 	}
+	Library *struct {
+		Name, Path  string
+		Verifies    *bool
+		VerifiesBy  string `json:"verifies_by"`
+		NameChecked bool   `json:"name_checked"`
+		CheckedName string `json:"checked_name"`
+	}
 	Loss struct {
 		ClientGap int64 `json:"client_gap_bytes"`
 		ServerGap int64 `json:"server_gap_bytes"`
@@ -127,11 +134,12 @@ func (r *rig) run() (map[string]*observer, error) {
 		return nil, err
 	}
 	live := map[string]*process{}
-	for _, source := range liveSources {
-		arguments := r.captureCommand("--source", source)
-		if source == "packet" {
-			arguments = append(arguments, "-i", "any")
-		}
+	for source, how := range map[string][]string{
+		"packet":  {"--source", "packet", "-i", "any"},
+		"ebpf":    {"--source", "ebpf", "--library-probes", "off"},
+		"library": {"--source", "ebpf"},
+	} {
+		arguments := r.captureCommand(how...)
 		// Standard output and error have files of their own.
 		arguments = append([]string{"/bin/sh", "-c", `exec "$@" >"$0"`, r.outputOf(source)}, arguments...)
 		p, err := r.startIn(here, "", source, arguments, nil)
@@ -166,10 +174,10 @@ func (r *rig) run() (map[string]*observer, error) {
 			return nil, err
 		}
 		if !p.end(syscall.SIGINT, 20*time.Second) {
-			return nil, fmt.Errorf("dynwatch --source %s did not end on SIGINT", source)
+			return nil, fmt.Errorf("dynwatch as %s did not end on SIGINT", source)
 		}
 		if code := p.ProcessState.ExitCode(); code != 0 {
-			return nil, fmt.Errorf("dynwatch --source %s: exit status %d\n%s", source, code, tail(p.log))
+			return nil, fmt.Errorf("dynwatch as %s: exit status %d\n%s", source, code, tail(p.log))
 		}
 		if observers[source], err = readObserver(source, r.outputOf(source), p.log); err != nil {
 			return nil, err

@@ -34,6 +34,9 @@ type scenario struct {
 	// beyondPackets: neither address nor port are among those that the packet source looks at.
 	beyondPackets bool
 
+	// blind: the client does not verify, and nobody can know it as long as the chain is good.
+	blind bool
+
 	want want
 	// withKeys is what the capture file with the client's TLS secrets must give; nil where there are none.
 	withKeys *want

@@ -20,13 +20,14 @@ var verificationDisabledRule = &Rule{
 	Citation: "CWE-295 (improper certificate validation); RFC 5280, Section 6; RFC 9525",
 	Summary: "The client sent application data over a chain that no verifying client could have accepted: the leaf was out of its validity by " +
 		"more than an hour, or did not bear the server name that the client itself sent, or, in a chain that bears Amazon's names, the " +
-		"issuer that was sent along did not sign, and no path leads to a known root. Or the client's TLS library says that it does not verify.",
+		"issuer that was sent along did not sign, and no path leads to a known root. Or the client sent application data and its own TLS library " +
+		"tells that it does not verify (library probes, live): the evidence names the library and what told it.",
 	Why: "verify=False and its relatives accept any certificate: whoever gets into the path reads and changes everything, now or later. " +
 		"It is the usual answer to a company's inspection proxy, and it ships to production.",
 	Limits: "A self-signed certificate, a private CA or a forged issuer alone is no evidence: the client may have been told to trust it " +
 		"(AWS_CA_BUNDLE). certificate-replayed does not count either: libraries check that proof even with verification off. Clients " +
-		"that do not verify look like all others until a bad chain comes, and TLS 1.3 hides the chain from the wire, so the absence of " +
-		"this finding says nothing. A client that was built to accept one pinned certificate whatever its name and date is found too.",
+		"that do not verify look like all others on the wire until a bad chain comes, and TLS 1.3 hides the chain, so without library probes " +
+		"the absence of this finding says nothing. A client that was built to accept one pinned certificate whatever its name and date is found too.",
 	Fix: Remediation{
 		Steps: []string{
 			"Find the switch in the process of the evidence: verify=False, --no-verify-ssl, InsecureSkipVerify, " +
@@ -42,12 +43,8 @@ grep -rnE 'rejectUnauthorized: *false|NODE_TLS_REJECT_UNAUTHORIZED|TRUST_ALL_CER
 	Applies: hasTLS,
 	Check: func(in *Input) *session.Finding {
 		s := in.Session
-		if s.TLS.ClientVerifies == session.No {
-			return &session.Finding{
-				Rule: VerificationDisabled, Severity: session.Critical,
-				Message:  fmt.Sprintf("the client of %s accepts any certificate, its TLS library says", peer(s)),
-				Evidence: certificateEvidence(s).text("signal", "library"),
-			}
+		if s.TLS.ClientVerifies == session.No && s.TLS.ClientAppData {
+			return saidByLibrary(s)
 		}
 		faults := unacceptable(s)
 		if len(faults) == 0 {
@@ -60,6 +57,25 @@ grep -rnE 'rejectUnauthorized: *false|NODE_TLS_REJECT_UNAUTHORIZED|TRUST_ALL_CER
 			Evidence: certificateEvidence(s).text("signal", "wire").list("faults", faults),
 		}
 	},
+}
+
+// saidByLibrary is the finding where the client's own TLS library tells that it does not verify, whatever it was shown.
+func saidByLibrary(s *session.Session) *session.Finding {
+	e := certificateEvidence(s).text("signal", "library")
+	who := "its TLS library"
+	if l := s.Library; l != nil {
+		e.text("library", l.Name).text("library_path", l.Path).text("source", l.VerificationBy)
+		if l.Name != "" {
+			who = l.Name
+		}
+		if l.VerificationBy != "" {
+			who += ": " + l.VerificationBy
+		}
+	}
+	return &session.Finding{
+		Rule: VerificationDisabled, Severity: session.Critical, Evidence: e,
+		Message: fmt.Sprintf("the client of %s accepts any certificate, says %s", peer(s), who),
+	}
 }
 
 // unacceptable lists what a verifying client could not have accepted in a chain over which this client sent data. It is empty wherever

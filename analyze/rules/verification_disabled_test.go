@@ -29,6 +29,13 @@ func TestVerificationDisabled(t *testing.T) {
 		{name: "data over another name's leaf", s: misnamed(), want: session.Critical, says: []string{"not for the name " + name}},
 		{name: "data over a chain that does not hold together", s: broken(), want: session.Critical},
 		{name: "the library says so", s: change(good13(), func(s *session.Session) { s.TLS.ClientVerifies = session.No }), want: session.Critical, says: []string{"library"}},
+		{name: "the library says how it knows", s: change(good13(), func(s *session.Session) {
+			s.TLS.ClientVerifies = session.No
+			s.Library = &session.Library{Name: "OpenSSL 3.0.19", VerificationBy: "SSL_VERIFY_NONE"}
+		}), want: session.Critical, says: []string{"OpenSSL 3.0.19", "SSL_VERIFY_NONE"}},
+		{name: "the library says so, and no data went", s: change(good13(), func(s *session.Session) {
+			s.TLS.ClientVerifies, s.TLS.ClientAppData = session.No, false
+		})},
 		{name: "decrypted TLS 1.3", s: change(good13(), func(s *session.Session) {
 			g := misnamed()
 			s.Certificate, s.Chain, s.Trust, s.Visibility = g.Certificate, g.Chain, g.Trust, session.VisibilityDecrypted

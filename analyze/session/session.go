@@ -36,6 +36,8 @@ type Session struct {
 	Visibility Visibility
 	// Trust is the judgement of the chain; TrustUnseen when there was none to judge, empty for a session without TLS.
 	Trust Trust
+	// Library is what the client's TLS library told of the handshake; nil if nobody asked it.
+	Library *Library
 	// Chain is what the verification found beyond the one word; nil when no chain was seen.
 	Chain *Chain
 	// HTTP is set when cleartext HTTP was seen in this flow (inside a CONNECT tunnel it is the request inside).

@@ -139,6 +139,19 @@ type Certificate struct {
 	Partial bool
 }
 
+// Library is what probes in the client's TLS library told, beside the certificate and TLS.ClientVerifies.
+type Library struct {
+	// Name is the library in words, such as "OpenSSL 3.0.19", Path its file as the client's mount namespace names it; "" if unknown.
+	Name, Path string
+	// VerificationBy is what told TLS.ClientVerifies, in words; "" if that is unknown.
+	VerificationBy string
+	// HostChecked: the library compared the certificate with Host. Where it did not, the program may have, out of sight.
+	HostChecked bool
+	Host        string
+	// TID is the thread that made the handshake.
+	TID int
+}
+
 // Chain is the detail of a chain's verification.
 type Chain struct {
 	// LeadsToAllowed: valid signatures lead from the leaf to an allowed root or pin, dates and names left aside.

@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/dynwatch/dynwatch/capture/ebpf"
+	"github.com/dynwatch/dynwatch/capture/library"
 	"github.com/dynwatch/dynwatch/internal/doctor"
 )
 
@@ -59,6 +60,10 @@ func hooks() []doctor.Hook {
 		{
 			Name: "first bytes of other connections, DNS", Try: try(ebpf.Options{LookAtOthers: true, DNS: true}), Optional: true,
 			Remedy: "a newer kernel; without it DynamoDB's names at foreign addresses are not seen",
+		},
+		{
+			Name: "library probes", Try: library.Try, Optional: true,
+			Remedy: "Linux 5.10 without lockdown=confidentiality, and CAP_PERFMON; without them the certificates of TLS 1.3 are not seen",
 		},
 	}
 }

@@ -26,6 +26,7 @@ import (
 	"github.com/dynwatch/dynwatch/capture"
 	"github.com/dynwatch/dynwatch/capture/afpacket"
 	"github.com/dynwatch/dynwatch/capture/filter"
+	"github.com/dynwatch/dynwatch/capture/library"
 	"github.com/dynwatch/dynwatch/internal/flow"
 	"github.com/dynwatch/dynwatch/internal/host"
 	"github.com/dynwatch/dynwatch/internal/keylogfile"
@@ -40,6 +41,7 @@ type liveFlags struct {
 	interfaces []string
 	list       bool
 	duration   time.Duration
+	probes     string
 	// command is what stands behind --: the program that is run and judged.
 	command []string
 }
@@ -48,6 +50,7 @@ func (l *liveFlags) register(fs *pflag.FlagSet) {
 	fs.StringVar(&l.source, "source", "auto", "live source `KIND`: ebpf (every container and network namespace), packet (interfaces), auto: ebpf if it works, else packet")
 	fs.StringArrayVarP(&l.interfaces, "interface", "i", nil, "watch packets of this `IFACE`, any for all; implies --source packet (may be repeated)")
 	fs.BoolVarP(&l.list, "list-interfaces", "D", false, "list the interfaces that -i takes, and stop")
+	fs.StringVar(&l.probes, "library-probes", "auto", "look inside TLS libraries for certificates and checks that are off, of `WHOM`: auto: processes that talk to DynamoDB, with --source ebpf; all; off")
 	fs.DurationVar(&l.duration, "duration", 0, "watch for so `LONG` (30s, 5m), then end")
 }
 
@@ -69,6 +72,11 @@ func (l *liveFlags) validate(write string) error {
 	}
 	if len(l.command) > 0 && l.source == "packet" {
 		return usagef("a command is judged by --source ebpf: packets do not tell its connections from the rest of the host's")
+	}
+	switch l.probes {
+	case "auto", "off", "all":
+	default:
+		return usagef("--library-probes %q: use auto, all or off", l.probes)
 	}
 	if l.duration < 0 {
 		return usagef("--duration %v: use a time above zero", l.duration)
@@ -105,6 +113,7 @@ type liveRun struct {
 	set      *endpoint.Set
 	src      *live.Watch
 	analyzer *analyze.Analyzer
+	library  *library.Source // nil: no probes
 	resolver *host.Resolver
 	out      *report
 	copy     *liveCopy // nil without -w
@@ -113,6 +122,9 @@ type liveRun struct {
 	stderr   io.Writer
 
 	command *watched // nil: the whole host
+	// uncaptured sessions: see notCaptured. libraryFailed: a failure of the probes was told.
+	uncaptured    uint64
+	libraryFailed bool
 	// show is set by SIGUSR1: the summary so far is wanted.
 	show atomic.Bool
 }
@@ -133,6 +145,12 @@ func (f *captureFlags) runLive(cmd *cobra.Command, flt *filter.Filter, set *endp
 		return err
 	}
 	defer r.src.Close()
+	if err := r.openLibrary(); err != nil {
+		return err
+	}
+	if r.library != nil {
+		defer r.library.Release()
+	}
 	report := cmd.OutOrStdout()
 	if f.write != "" {
 		to, err := (&filePass{}).createCopy(f.write, report)
@@ -181,6 +199,7 @@ func (f *captureFlags) runLive(cmd *cobra.Command, flt *filter.Filter, set *endp
 			}
 			r.summary.Add(s)
 			r.copy.session(s)
+			r.notCaptured(s)
 			r.out.session(s)
 		},
 		EmitFinding: func(s *session.Session, x session.Finding) {
@@ -200,6 +219,7 @@ func (f *captureFlags) runLive(cmd *cobra.Command, flt *filter.Filter, set *endp
 		r.analyzer.UseSecrets(r.secrets)
 	}
 	err := r.pump()
+	r.pollLibrary(nil)
 	r.analyzer.Flush()
 	return r.end(err)
 }
@@ -237,8 +257,11 @@ func (r *liveRun) open(flt *filter.Filter) error {
 // dropRights gives up what is not needed once the hooks are attached.
 func (r *liveRun) dropRights() {
 	var also privilege.Set
+	if r.library != nil {
+		also = probeRights
+	}
 	if r.command != nil {
-		also = privilege.SetOf(unix.CAP_DAC_OVERRIDE) // to remove its cgroup: the root of the hierarchy is read-only even to its owner
+		also |= privilege.SetOf(unix.CAP_DAC_OVERRIDE) // to remove its cgroup: the root of the hierarchy is read-only even to its owner
 	}
 	kept, err := r.src.DropRights(also)
 	if err != nil {
@@ -310,6 +333,7 @@ func (r *liveRun) pump() error {
 		err := r.src.Next(&seg)
 		switch {
 		case err == nil:
+			r.pollLibrary(&seg)
 			r.analyzer.Segment(&seg)
 			r.copy.segment(&seg)
 			if seg.Time-last > advanceEvery {
@@ -318,6 +342,7 @@ func (r *liveRun) pump() error {
 				r.copy.tick(last)
 			}
 		case errors.Is(err, capture.ErrIdle):
+			r.pollLibrary(nil)
 			last = time.Now().UnixNano()
 			r.analyzer.Advance(last)
 			r.copy.tick(last)
@@ -333,6 +358,7 @@ func (r *liveRun) pump() error {
 			s := *r.summary
 			fillSummary(&s, r.src.Stats(), r.analyzer.Stats(), r.secrets.Log(), nil)
 			r.copy.fill(s.Loss)
+			s.Warnings = r.libraryLoss(s.Loss, s.Warnings)
 			if err := output.NewText(r.stderr, false).Summary(&s); err != nil {
 				return err
 			}
@@ -367,6 +393,7 @@ func (r *liveRun) end(failed error) error {
 	stats.Warnings = slices.Concat(stats.Warnings, r.secrets.Warnings())
 	fillSummary(r.summary, stats, r.analyzer.Stats(), r.secrets.Log(), errs)
 	r.copy.fill(r.summary.Loss)
+	r.summary.Warnings = r.libraryLoss(r.summary.Loss, r.summary.Warnings)
 	r.out.summary(r.summary)
 	for _, w := range stats.Warnings {
 		fmt.Fprintf(r.stderr, "dynwatch: warning: %s\n", w)

@@ -170,6 +170,16 @@ type certificateJSON struct {
 	ProbeTrust string `json:"probe_trust,omitempty"`
 }
 
+type libraryJSON struct {
+	Name        string `json:"name,omitempty"`
+	Path        string `json:"path,omitempty"`
+	TID         int    `json:"tid,omitempty"`
+	Verifies    *bool  `json:"verifies,omitempty"`
+	VerifiesBy  string `json:"verifies_by,omitempty"`
+	NameChecked bool   `json:"name_checked,omitempty"`
+	CheckedName string `json:"checked_name,omitempty"`
+}
+
 type httpJSON struct {
 	Method       string   `json:"method,omitempty"`
 	Host         string   `json:"host,omitempty"`
@@ -229,6 +239,7 @@ type sessionJSON struct {
 	Endpoint    *endpointJSON    `json:"endpoint,omitempty"`
 	Transport   string           `json:"transport"`
 	TLS         *tlsJSON         `json:"tls,omitempty"`
+	Library     *libraryJSON     `json:"library,omitempty"`
 	Certificate *certificateJSON `json:"certificate,omitempty"`
 	Visibility  string           `json:"certificate_visibility,omitempty"`
 	Trust       string           `json:"trust,omitempty"`

@@ -18,7 +18,7 @@ func sessionObject(s *session.Session) *sessionJSON {
 			ServerIP: s.Server.Addr().String(), ServerPort: s.Server.Port(), RedirectedTo: addrPort(s.RedirectedTo),
 		},
 		Process: processObject(s.Process), Transport: string(s.Transport),
-		TLS: tlsObject(s.TLS), Certificate: certificateObject(s.Certificate), Visibility: string(s.Visibility), Trust: string(s.Trust),
+		TLS: tlsObject(s.TLS), Library: libraryObject(s), Certificate: certificateObject(s.Certificate), Visibility: string(s.Visibility), Trust: string(s.Trust),
 		HTTP: httpObject(s.HTTP),
 		Loss: lossJSON{
 			ClientGapBytes: s.Loss.GapBytes[session.Client], ServerGapBytes: s.Loss.GapBytes[session.Server],
@@ -119,6 +119,18 @@ func tlsObject(t *session.TLS) *tlsJSON {
 		for _, a := range t.Alerts {
 			o.Alerts = append(o.Alerts, alertObject(a))
 		}
+	}
+	return o
+}
+
+func libraryObject(s *session.Session) *libraryJSON {
+	l := s.Library
+	if l == nil {
+		return nil
+	}
+	o := &libraryJSON{Name: l.Name, Path: l.Path, TID: l.TID, VerifiesBy: l.VerificationBy, NameChecked: l.HostChecked, CheckedName: l.Host}
+	if s.TLS != nil {
+		o.Verifies = tri(s.TLS.ClientVerifies)
 	}
 	return o
 }

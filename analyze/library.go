@@ -1,0 +1,61 @@
+package analyze
+
+import (
+	"github.com/dynwatch/dynwatch/internal/flow"
+
+	"github.com/dynwatch/dynwatch/analyze/session"
+	"github.com/dynwatch/dynwatch/analyze/tlswire"
+)
+
+// maxLibraries is how many handshakes that libraries told of each of two generations holds. One is needed until its session is put out.
+const maxLibraries = 4096
+
+// libraries remembers what TLS libraries told, by the random of the ClientHello.
+type libraries struct {
+	newer, older map[[32]byte]*flow.Library
+}
+
+func (l *libraries) put(x *flow.Library) {
+	if len(l.newer) >= maxLibraries || l.newer == nil {
+		l.older, l.newer = l.newer, make(map[[32]byte]*flow.Library)
+	}
+	l.newer[x.Random] = x
+}
+
+func (l *libraries) find(random [32]byte) *flow.Library {
+	if x := l.newer[random]; x != nil {
+		return x
+	}
+	return l.older[random]
+}
+
+// Library takes what a client's TLS library told of a handshake, or more of the same. What was told before the client sent something is to be
+// given before the segment that carries that.
+func (a *Analyzer) Library(l *flow.Library) { a.libraries.put(l) }
+
+// readLibrary adds what the client's TLS library told of this handshake. Only that which bears the random of the very ClientHello, and comes from the
+// process that opened the connection, is of this handshake.
+func (a *Analyzer) readLibrary(c *conn, f *tlswire.Facts, s *session.Session) {
+	if !f.ClientHello.RandomKnown {
+		return
+	}
+	l := a.libraries.find(f.ClientHello.Random)
+	if l == nil || c.opening != nil && c.opening.Process.PID != 0 && c.opening.Process.PID != l.PID {
+		return
+	}
+	s.Library = &session.Library{Name: l.Name, Path: l.Path, HostChecked: l.HostChecked, Host: l.Host, TID: l.TID}
+	switch {
+	case l.Verification == flow.VerificationOn:
+		s.TLS.ClientVerifies, s.Library.VerificationBy = session.Yes, l.VerificationBy
+	case l.Verification == flow.VerificationOff && s.TLS.ClientAppData && !s.TLS.EarlyData: // early data goes out before the chain is seen
+		s.TLS.ClientVerifies, s.Library.VerificationBy = session.No, l.VerificationBy
+	}
+	if s.Certificate != nil || s.Visibility != session.VisibilityEncrypted || len(l.Chain) == 0 {
+		return
+	}
+	r := a.o.Trust.Judge(l.Chain, a.query(c, f.ClientHello.SNI))
+	s.Trust, s.Chain, s.Certificate = r.Trust, &r.Chain, r.Certificate
+	if s.Certificate != nil {
+		s.Certificate.SeenBy, s.Certificate.ChainLength = "library", len(l.Chain)
+	}
+}

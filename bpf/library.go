@@ -1,0 +1,328 @@
+package bpf
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"os"
+	"time"
+	"unsafe"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/link"
+	"github.com/cilium/ebpf/ringbuf"
+)
+
+// LibraryKind is what an event of a library probe tells.
+type LibraryKind uint32
+
+// The kinds, as in library.h.
+const (
+	LibraryCertificate = LibraryKind(libraryLibraryKindLIBRARY_CERTIFICATE) // Data is a certificate of the peer's, in DER
+	LibraryHandshake   = LibraryKind(libraryLibraryKindLIBRARY_HANDSHAKE)   // the chain that came before is about to be judged; Value is how
+	LibraryVerified    = LibraryKind(libraryLibraryKindLIBRARY_VERIFIED)    // what the library's own judgement returned
+	LibraryHost        = LibraryKind(libraryLibraryKindLIBRARY_HOST)        // the leaf is compared with the host name in Data
+	LibraryAsked       = LibraryKind(libraryLibraryKindLIBRARY_ASKED)       // the program asks for the judgement, which is Value
+	LibraryInspected   = LibraryKind(libraryLibraryKindLIBRARY_INSPECTED)   // the program looks at a certificate by itself
+)
+
+// LibraryFlags are bits of an event of a library probe.
+type LibraryFlags uint8
+
+// The flags, as in library.h.
+const (
+	LibraryRandomKnown LibraryFlags = 1 << iota // Random holds
+	LibraryValueKnown                           // Value holds
+	LibraryCallback                             // the program has a function of its own that judges
+	LibraryServer                               // this end is the server
+	LibraryFirst                                // the first certificate of a message
+)
+
+// LibraryEvent is what a probe saw.
+type LibraryEvent struct {
+	// Time is CLOCK_MONOTONIC nanoseconds.
+	Time uint64
+	// Strand is what runs the handshake, unique within its process at that time: a thread or a goroutine.
+	Strand   uint64
+	PID, TID uint32
+	Kind     LibraryKind
+	Flags    LibraryFlags
+	Value    int64
+	// Random is the ClientHello's.
+	Random [32]byte
+	// Length is that of the data in the process; Data what was copied of it, valid until the next Read.
+	Length int
+	Data   []byte
+}
+
+// SSLOffsets are where a library keeps what its exported getters give, in bytes from the start of its connection object; 0 is unknown.
+type SSLOffsets struct {
+	VerifyMode, VerifyCallback, VerifyResult, Server, ClientRandom uint32
+	// ClientRandomIn is the offset of a pointer to what ClientRandom lies in; 0: the object itself.
+	ClientRandomIn uint32
+}
+
+// Probe is a program that can be attached to a function of a library.
+type Probe struct {
+	// Program is its name in library.bpf.c; Return has it run when the function returns.
+	Program string
+	Return  bool
+	// Offsets: the program reads the connection object.
+	Offsets bool
+}
+
+// The probes.
+var (
+	OpenSSLCertificate = Probe{Program: "dynwatch_openssl_certificate"}
+	OpenSSLHandshake   = Probe{Program: "dynwatch_openssl_handshake", Offsets: true}
+	OpenSSLVerified    = Probe{Program: "dynwatch_openssl_verified", Return: true}
+	OpenSSLHost        = Probe{Program: "dynwatch_openssl_host"}
+	OpenSSLAsked       = Probe{Program: "dynwatch_openssl_asked", Offsets: true}
+	OpenSSLInspected   = Probe{Program: "dynwatch_openssl_inspected"}
+)
+
+// probes are all of them.
+var probes = []Probe{OpenSSLCertificate, OpenSSLHandshake, OpenSSLVerified, OpenSSLHost, OpenSSLAsked, OpenSSLInspected}
+
+// execProgram tells of started programs.
+const execProgram = "dynwatch_exec"
+
+// needsLibrary is what uprobes ask of the kernel.
+const needsLibrary = "Linux 5.10 with CONFIG_UPROBE_EVENTS, and not lockdown=confidentiality"
+
+// Library is the kernel side of the library probes. Attach may be called by one goroutine while another calls Read; the other methods by any.
+type Library struct {
+	maps     libraryMaps
+	variants map[SSLOffsets]*ebpf.Collection
+	events   *ringbuf.Reader
+	execs    *ringbuf.Reader
+	exec     link.Link
+	record   ringbuf.Record
+	started  ringbuf.Record
+}
+
+// LoadLibrary loads the programs. Nothing is watched until Attach.
+func LoadLibrary() (*Library, error) {
+	limited := raiseMemlock()
+	l := &Library{variants: make(map[SSLOffsets]*ebpf.Collection)}
+	if err := l.load(); err != nil {
+		return nil, errors.Join(withMemlock(err, limited), l.Close())
+	}
+	return l, nil
+}
+
+func (l *Library) load() error {
+	spec, err := loadLibrary()
+	if err != nil {
+		return err
+	}
+	coll, err := ebpf.NewCollection(spec)
+	if err != nil {
+		return explain("load the library probes", needsLibrary, err)
+	}
+	l.variants[SSLOffsets{}] = coll
+	if err := coll.Assign(&l.maps); err != nil {
+		return err
+	}
+	// Assign hands the maps over: they are closed with l.maps.
+	if l.events, err = ringbuf.NewReader(l.maps.LibraryEvents); err != nil {
+		return explain("read the ring buffer", needsLibrary, err)
+	}
+	if l.execs, err = ringbuf.NewReader(l.maps.LibraryExecs); err != nil {
+		return explain("read the ring buffer", needsLibrary, err)
+	}
+	return nil
+}
+
+// program gives the program of a probe, for a library's offsets.
+func (l *Library) program(p Probe, o SSLOffsets) (*ebpf.Program, error) {
+	if !p.Offsets {
+		o = SSLOffsets{}
+	}
+	coll := l.variants[o]
+	if coll == nil {
+		spec, err := loadLibrary()
+		if err != nil {
+			return nil, err
+		}
+		for _, other := range probes {
+			if !other.Offsets {
+				delete(spec.Programs, other.Program)
+			}
+		}
+		delete(spec.Programs, execProgram)
+		if err := o.apply(spec); err != nil {
+			return nil, err
+		}
+		if coll, err = ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{MapReplacements: l.shared()}); err != nil {
+			return nil, explain("load the library probes", needsLibrary, err)
+		}
+		l.variants[o] = coll
+	}
+	prog := coll.Programs[p.Program]
+	if prog == nil {
+		return nil, fmt.Errorf("no program %s", p.Program)
+	}
+	return prog, nil
+}
+
+func (o SSLOffsets) apply(spec *ebpf.CollectionSpec) error {
+	return errors.Join(
+		spec.Variables["ssl_verify_mode"].Set(o.VerifyMode),
+		spec.Variables["ssl_verify_callback"].Set(o.VerifyCallback),
+		spec.Variables["ssl_verify_result"].Set(o.VerifyResult),
+		spec.Variables["ssl_server"].Set(o.Server),
+		spec.Variables["ssl_client_random"].Set(o.ClientRandom),
+		spec.Variables["ssl_client_random_in"].Set(o.ClientRandomIn),
+	)
+}
+
+func (l *Library) shared() map[string]*ebpf.Map {
+	return map[string]*ebpf.Map{
+		"strands": l.maps.Strands, "ignored": l.maps.Ignored, "library_events": l.maps.LibraryEvents,
+		"library_execs": l.maps.LibraryExecs, "library_counters": l.maps.LibraryCounters,
+	}
+}
+
+// Attach attaches a probe at an offset of a file, for every process that maps it now or later. Closing what is returned detaches it.
+func (l *Library) Attach(file *os.File, p Probe, offset uint64, o SSLOffsets) (link.Link, error) {
+	prog, err := l.program(p, o)
+	if err != nil {
+		return nil, err
+	}
+	// By the open file: its name may mean another one in this mount namespace, or be gone.
+	ex, err := link.OpenExecutable(fmt.Sprintf("/proc/self/fd/%d", file.Fd()))
+	if err != nil {
+		return nil, err
+	}
+	attach := ex.Uprobe
+	if p.Return {
+		attach = ex.Uretprobe
+	}
+	at, err := attach("", prog, &link.UprobeOptions{Address: offset})
+	return at, explain("attach "+p.Program, needsLibrary, err)
+}
+
+// WatchExec begins to tell of programs that are started, by ReadExec.
+func (l *Library) WatchExec() error {
+	var err error
+	l.exec, err = link.AttachRawTracepoint(link.RawTracepointOptions{
+		Name: "sched_process_exec", Program: l.variants[SSLOffsets{}].Programs[execProgram],
+	})
+	return explain("attach to sched_process_exec", needsLibrary, err)
+}
+
+// ReadExec waits until deadline for a program to be started, and returns its process id. ErrDeadline: there was none; ErrClosed: after Close.
+func (l *Library) ReadExec(deadline time.Time) (pid int, err error) {
+	l.execs.SetDeadline(deadline)
+	if err := l.execs.ReadInto(&l.started); err != nil {
+		return 0, err
+	}
+	if len(l.started.RawSample) < 8 {
+		return 0, ErrMalformed
+	}
+	return int(binary.NativeEndian.Uint64(l.started.RawSample)), nil
+}
+
+// Read fills e with the next event, if there is one. It never waits.
+func (l *Library) Read(e *LibraryEvent) (bool, error) {
+	if l.events.AvailableBytes() == 0 {
+		return false, nil
+	}
+	l.events.SetDeadline(time.Unix(1, 0))
+	if err := l.events.ReadInto(&l.record); err != nil {
+		if errors.Is(err, ErrDeadline) {
+			return false, nil
+		}
+		return false, err
+	}
+	return true, e.decode(l.record.RawSample)
+}
+
+const libraryEventSize = int(unsafe.Sizeof(libraryLibraryEvent{}))
+
+// decode reads a record of the ring buffer. b must be aligned to 8 bytes.
+func (e *LibraryEvent) decode(b []byte) error {
+	if len(b) < libraryEventSize {
+		return fmt.Errorf("%w: %d bytes, its header has %d", ErrMalformed, len(b), libraryEventSize)
+	}
+	r := (*libraryLibraryEvent)(unsafe.Pointer(unsafe.SliceData(b)))
+	if int(r.Captured) > len(b)-libraryEventSize {
+		return fmt.Errorf("%w: %d captured bytes in %d", ErrMalformed, r.Captured, len(b)-libraryEventSize)
+	}
+	*e = LibraryEvent{
+		Time: r.TsNs, Strand: r.Strand, PID: r.Tgid, TID: r.Tid, Kind: LibraryKind(r.Kind), Flags: LibraryFlags(r.Flags), Value: r.Value,
+		Random: r.Random, Length: int(r.Length), Data: b[libraryEventSize : libraryEventSize+int(r.Captured)],
+	}
+	return nil
+}
+
+// Ignore has the kernel pass over what a process does, or not any more.
+func (l *Library) Ignore(pid int, ignore bool) error {
+	if ignore {
+		return l.maps.Ignored.Put(uint32(pid), uint8(1))
+	}
+	if err := l.maps.Ignored.Delete(uint32(pid)); !errors.Is(err, ebpf.ErrKeyNotExist) {
+		return err
+	}
+	return nil
+}
+
+// LibraryCounters are the kernel's own counts.
+type LibraryCounters struct {
+	// Events that found no room in the ring buffer; certificates that were too large; events whose memory could not be read; started
+	// programs that were not told.
+	RingFull, TooLarge, Unreadable, ExecsLost uint64
+	// PassedOver are handshakes of ignored processes: no loss.
+	PassedOver uint64
+}
+
+// Counters reads the counters.
+func (l *Library) Counters() (LibraryCounters, error) {
+	var c LibraryCounters
+	for _, w := range []struct {
+		which libraryLibraryCounter
+		to    *uint64
+	}{
+		{libraryLibraryCounterLIBRARY_LOST_RING, &c.RingFull},
+		{libraryLibraryCounterLIBRARY_LOST_LARGE, &c.TooLarge},
+		{libraryLibraryCounterLIBRARY_LOST_READ, &c.Unreadable},
+		{libraryLibraryCounterLIBRARY_LOST_EXEC, &c.ExecsLost},
+		{libraryLibraryCounterLIBRARY_PASSED_OVER, &c.PassedOver},
+	} {
+		var perCPU []uint64
+		if err := l.maps.LibraryCounters.Lookup(uint32(w.which), &perCPU); err != nil {
+			return LibraryCounters{}, fmt.Errorf("counter %d: %w", w.which, err)
+		}
+		for _, n := range perCPU {
+			*w.to += n
+		}
+	}
+	return c, nil
+}
+
+// CloseExec ends ReadExec.
+func (l *Library) CloseExec() error {
+	var errs []error
+	if l.exec != nil {
+		errs = append(errs, l.exec.Close())
+		l.exec = nil
+	}
+	if l.execs != nil {
+		errs = append(errs, l.execs.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// Close gives everything back but what Attach returned, which is to be closed before. No other method may be called after it, but Close.
+func (l *Library) Close() error {
+	errs := []error{l.CloseExec()}
+	if l.events != nil {
+		errs = append(errs, l.events.Close())
+	}
+	for _, c := range l.variants {
+		c.Close()
+	}
+	errs = append(errs, l.maps.Close())
+	return errors.Join(errs...)
+}

@@ -1,0 +1,209 @@
+package library
+
+import (
+	"bytes"
+	"debug/elf"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"regexp"
+
+	"github.com/dynwatch/dynwatch/bpf"
+)
+
+// Bounds of what is read of a file that somebody else wrote.
+const (
+	maxFile    = 1 << 30
+	maxSymbols = 64 << 20 // bytes of a symbol table and its strings
+	maxGetter  = 512      // bytes of a getter's code
+)
+
+// place is a probe and where in the file it goes.
+type place struct {
+	probe  bpf.Probe
+	offset uint64
+}
+
+// contents is what an ELF file has that is worth a probe.
+type contents struct {
+	// name is the library in words.
+	name string
+	// crypto and ssl are the two halves of OpenSSL, which a program that has it linked in has both of.
+	crypto, ssl []place
+	// offsets hold for objects that ssl makes, also where crypto's functions get them.
+	offsets bpf.SSLOffsets
+	// others need nobody's offsets.
+	others []place
+}
+
+func (c *contents) empty() bool { return len(c.crypto)+len(c.ssl)+len(c.others) == 0 }
+
+// errNothing: the file is none that probes are known for.
+var errNothing = errors.New("nothing to probe")
+
+// examine finds out what a file has. The file is not trusted.
+func examine(f *os.File) (c *contents, err error) {
+	// Package debug/elf was not made for hostile files.
+	defer func() {
+		if r := recover(); r != nil {
+			c, err = nil, fmt.Errorf("read ELF: %v", r)
+		}
+	}()
+	if st, err := f.Stat(); err != nil || !st.Mode().IsRegular() || st.Size() > maxFile {
+		return nil, errNothing
+	}
+	file, err := elf.NewFile(f)
+	if err != nil {
+		return nil, errNothing
+	}
+	if file.Machine != machine || file.Class != elf.ELFCLASS64 || file.Type != elf.ET_DYN && file.Type != elf.ET_EXEC {
+		return nil, errNothing
+	}
+	for _, s := range file.Sections {
+		if (s.Type == elf.SHT_DYNSYM || s.Type == elf.SHT_STRTAB) && s.Size > maxSymbols {
+			return nil, fmt.Errorf("a symbol table of %d bytes", s.Size)
+		}
+	}
+	c = &contents{}
+	if err := c.openSSL(file); err != nil {
+		return nil, err
+	}
+	if c.empty() {
+		return nil, errNothing
+	}
+	return c, nil
+}
+
+// symbols are the functions that a file exports.
+type symbols map[string]elf.Symbol
+
+func exported(file *elf.File) symbols {
+	list, err := file.DynamicSymbols()
+	if err != nil {
+		return nil // none
+	}
+	s := symbols{}
+	for _, x := range list {
+		if elf.ST_TYPE(x.Info) == elf.STT_FUNC && x.Section != elf.SHN_UNDEF && x.Value != 0 {
+			s[x.Name] = x
+		}
+	}
+	return s
+}
+
+// offsetOf is where in the file a virtual address is, in an executable segment.
+func offsetOf(file *elf.File, address uint64) (uint64, bool) {
+	for _, p := range file.Progs {
+		if p.Type == elf.PT_LOAD && p.Flags&elf.PF_X != 0 && address >= p.Vaddr && address-p.Vaddr < p.Filesz {
+			return address - p.Vaddr + p.Off, true
+		}
+	}
+	return 0, false
+}
+
+// places finds functions that are there; missing are those that are not.
+func (s symbols) places(file *elf.File, wanted []wanted) (list []place, missing bool) {
+	for _, w := range wanted {
+		x, ok := s[w.function]
+		if ok {
+			var at uint64
+			if at, ok = offsetOf(file, x.Value); ok {
+				list = append(list, place{w.probe, at})
+			}
+		}
+		missing = missing || !ok && w.must
+	}
+	return list, missing
+}
+
+// code is a function's machine code.
+func (s symbols) code(file *elf.File, function string) []byte {
+	x, ok := s[function]
+	if !ok || x.Size == 0 || x.Size > maxGetter {
+		return nil
+	}
+	for _, p := range file.Progs {
+		if p.Type == elf.PT_LOAD && p.Flags&elf.PF_X != 0 && x.Value >= p.Vaddr && x.Value-p.Vaddr+x.Size <= p.Filesz {
+			b := make([]byte, x.Size)
+			if _, err := p.ReadAt(b, int64(x.Value-p.Vaddr)); err == nil {
+				return b
+			}
+		}
+	}
+	return nil
+}
+
+type wanted struct {
+	function string
+	probe    bpf.Probe
+	must     bool
+}
+
+var (
+	wantedCrypto = []wanted{
+		{"d2i_X509", bpf.OpenSSLCertificate, true},
+		{"X509_STORE_CTX_set_ex_data", bpf.OpenSSLHandshake, true},
+		{"X509_verify_cert", bpf.OpenSSLVerified, true},
+		{"X509_check_host", bpf.OpenSSLHost, false},
+		{"i2d_X509", bpf.OpenSSLInspected, false},
+		{"i2d_X509_PUBKEY", bpf.OpenSSLInspected, false},
+		{"i2d_PUBKEY", bpf.OpenSSLInspected, false},
+		{"X509_digest", bpf.OpenSSLInspected, false},
+		{"X509_pubkey_digest", bpf.OpenSSLInspected, false},
+	}
+	wantedSSL = []wanted{{"SSL_get_verify_result", bpf.OpenSSLAsked, true}}
+)
+
+// openSSL looks for OpenSSL's halves.
+func (c *contents) openSSL(file *elf.File) error {
+	s := exported(file)
+	var incomplete bool
+	if c.crypto, incomplete = s.places(file, wantedCrypto); incomplete {
+		c.crypto = nil
+	}
+	if c.ssl, incomplete = s.places(file, wantedSSL); incomplete {
+		c.ssl = nil
+	}
+	if len(c.ssl) > 0 {
+		o := &c.offsets
+		o.VerifyMode = field(machine, s.code(file, "SSL_get_verify_mode"))
+		o.VerifyCallback = field(machine, s.code(file, "SSL_get_verify_callback"))
+		o.VerifyResult = field(machine, s.code(file, "SSL_get_verify_result"))
+		o.Server = field(machine, s.code(file, "SSL_is_server"))
+		o.ClientRandom, o.ClientRandomIn = randomField(machine, s.code(file, "SSL_get_client_random"))
+		if o.ClientRandom == 0 {
+			return errors.New("where OpenSSL keeps the ClientHello's random is not plain from SSL_get_client_random")
+		}
+	}
+	if len(c.crypto)+len(c.ssl) > 0 {
+		c.name = versionText(file)
+	}
+	return nil
+}
+
+// versionPattern is OpenSSL's name and version, as it stands among its constants.
+var versionPattern = regexp.MustCompile(`(OpenSSL|LibreSSL) [0-9]+\.[0-9]+\.[0-9]+[0-9a-z.-]*`)
+
+// versionText finds the version among a file's constants; "OpenSSL" if it is not there.
+func versionText(file *elf.File) string {
+	const piece, overlap = 1 << 20, 64
+	s := file.Section(".rodata")
+	if s == nil {
+		return "OpenSSL"
+	}
+	r := s.Open()
+	b := make([]byte, 0, piece+overlap)
+	for {
+		n, err := io.ReadFull(r, b[len(b):cap(b)])
+		b = b[:len(b)+n]
+		// The version is followed by the date; without it, the match may be cut.
+		if m := versionPattern.Find(b); m != nil && !bytes.HasSuffix(b, m) {
+			return string(m)
+		}
+		if err != nil {
+			return "OpenSSL"
+		}
+		b = b[:copy(b, b[len(b)-overlap:])]
+	}
+}

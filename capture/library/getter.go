@@ -1,0 +1,172 @@
+package library
+
+import (
+	"debug/elf"
+	"encoding/binary"
+
+	"golang.org/x/arch/x86/x86asm"
+)
+
+// access is an instruction that reads from, or makes the address of, a place at an offset from the function's first argument.
+type access struct {
+	offset  int64
+	address bool // its address is made; else it is read
+	wide    bool // a pointer's size
+	to      int  // register that gets it, as accessesThrough takes it
+}
+
+// minField is the least offset that is taken for a field's: libraries put a type or a vtable before all else, and look at that first.
+const minField = 0x10
+
+// accesses lists what a function's code does to the object of its first argument. The code is read straight through: what it jumps over
+// it mostly does to the same object.
+func accesses(machine elf.Machine, code []byte) []access {
+	return accessesThrough(machine, code, firstArgument(machine))
+}
+
+func firstArgument(m elf.Machine) int {
+	if m == elf.EM_AARCH64 {
+		return 0 // X0
+	}
+	return int(x86asm.RDI)
+}
+
+func accessesThrough(machine elf.Machine, code []byte, base int) []access {
+	if machine == elf.EM_AARCH64 {
+		return accessesARM64(code, base)
+	}
+	return accessesAMD64(code, x86asm.Reg(base))
+}
+
+func accessesAMD64(code []byte, base x86asm.Reg) []access {
+	var list []access
+	for len(code) > 0 {
+		if len(code) >= 4 && code[0] == 0xf3 && code[1] == 0x0f && code[2] == 0x1e && code[3] == 0xfa { // endbr64
+			code = code[4:]
+			continue
+		}
+		in, err := x86asm.Decode(code, 64)
+		if err != nil || in.Len == 0 {
+			return list
+		}
+		code = code[in.Len:]
+		switch in.Op {
+		case x86asm.MOV, x86asm.MOVZX, x86asm.MOVSXD, x86asm.LEA:
+			to, isReg := in.Args[0].(x86asm.Reg)
+			m, isMem := in.Args[1].(x86asm.Mem)
+			if isReg && isMem && m.Base == base && m.Index == 0 {
+				list = append(list, access{m.Disp, in.Op == x86asm.LEA, in.MemBytes == 8, int(to)})
+			}
+		case x86asm.MOVUPS, x86asm.MOVDQU, x86asm.MOVUPD: // how a copy of 32 bytes is compiled
+			if m, isMem := in.Args[1].(x86asm.Mem); isMem && m.Base == base && m.Index == 0 {
+				list = append(list, access{m.Disp, true, false, 0})
+			}
+		case x86asm.ADD:
+			to, isReg := in.Args[0].(x86asm.Reg)
+			n, isImm := in.Args[1].(x86asm.Imm)
+			if isReg && isImm && to == base {
+				list = append(list, access{int64(n), true, false, int(to)})
+			}
+		}
+	}
+	return list
+}
+
+// accessesARM64 knows the few instructions that read at a constant offset (Arm Architecture Reference Manual, C4.1.94), which need no disassembler:
+// their base register is in bits 5 to 9, what they fill in bits 0 to 4.
+func accessesARM64(code []byte, base int) []access {
+	var list []access
+	for ; len(code) >= 4; code = code[4:] {
+		in := binary.LittleEndian.Uint32(code)
+		if int(in>>5&31) != base {
+			continue
+		}
+		to, scaled := int(in&31), int64(in>>10&0xfff)
+		switch in & 0xffc00000 {
+		case 0xb9400000, 0xb9800000: // LDR of 32 bits, LDRSW
+			list = append(list, access{scaled * 4, false, false, to})
+		case 0xf9400000: // LDR of 64 bits
+			list = append(list, access{scaled * 8, false, true, to})
+		case 0x39400000: // LDRB
+			list = append(list, access{scaled, false, false, to})
+		case 0x3dc00000: // LDR of 128 bits: a copy
+			list = append(list, access{scaled * 16, true, false, to})
+		case 0xad400000: // LDP of 2 times 128 bits: a copy
+			list = append(list, access{int64(int32(in<<10)>>25) * 16, true, false, to})
+		case 0xa9400000: // LDP of 2 times 64 bits: a copy
+			list = append(list, access{int64(int32(in<<10)>>25) * 8, true, false, to})
+		case 0x91000000: // ADD
+			list = append(list, access{scaled, true, false, to})
+		}
+	}
+	return list
+}
+
+// field is the one offset that a getter reads; 0 if it is not plain which.
+func field(machine elf.Machine, code []byte) uint32 {
+	var found int64
+	for _, a := range accesses(machine, code) {
+		if a.address || a.offset < minField {
+			continue
+		}
+		if found != 0 && found != a.offset {
+			return 0
+		}
+		found = a.offset
+	}
+	return plausible(found)
+}
+
+// maxField bounds offsets that are believed: connection objects have a few thousand bytes.
+const maxField = 1 << 16
+
+func plausible(offset int64) uint32 {
+	if offset < minField || offset >= maxField {
+		return 0
+	}
+	return uint32(offset)
+}
+
+// randomField is the offset of the 32 bytes that a getter copies: in the object itself, or in what the object points to at in. Both are 0 if
+// it is not plain which.
+func randomField(machine elf.Machine, code []byte) (offset, in uint32) {
+	var made, read []access
+	for _, a := range accesses(machine, code) {
+		switch {
+		case a.offset < minField:
+		case a.address:
+			made = append(made, a)
+		default:
+			read = append(read, a)
+		}
+	}
+	if at := least(made); at != 0 {
+		// GnuTLS gives two fields, the client's before the server's.
+		for _, a := range made {
+			if a.offset != at && a.offset != at+16 && a.offset != at+32 {
+				return 0, 0
+			}
+		}
+		return plausible(at), 0
+	}
+	// OpenSSL 1.1.1 has it behind a pointer.
+	for _, p := range read {
+		if !p.wide || p.offset != read[0].offset {
+			return 0, 0
+		}
+		if at := least(accessesThrough(machine, code, p.to)); at >= minField {
+			return plausible(at), plausible(p.offset)
+		}
+	}
+	return 0, 0
+}
+
+func least(list []access) int64 {
+	var at int64
+	for _, a := range list {
+		if at == 0 || a.offset < at {
+			at = a.offset
+		}
+	}
+	return at
+}

@@ -1,0 +1,91 @@
+package library
+
+import (
+	"debug/elf"
+	"encoding/hex"
+	"strings"
+	"testing"
+)
+
+// code reads machine code as disassemblers print it.
+func code(t *testing.T, s string) []byte {
+	t.Helper()
+	b, err := hex.DecodeString(strings.NewReplacer(" ", "", "\n", "", "\t", "").Replace(s))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+func TestFieldIsWhatTheGetterReads(t *testing.T) {
+	for _, c := range []struct {
+		name    string
+		machine elf.Machine
+		code    string
+		want    uint32
+	}{
+		{"OpenSSL 3.0: mov 0x968(%rdi),%eax; xor %edi,%edi; ret", elf.EM_X86_64, "8b8768090000 31ff c3", 0x968},
+		{"a pointer: mov 0x970(%rdi),%rax; ret", elf.EM_X86_64, "488b8770090000 c3", 0x970},
+		{"a short displacement: mov 0x38(%rdi),%eax; ret", elf.EM_X86_64, "8b4738 c3", 0x38},
+		{"behind endbr64", elf.EM_X86_64, "f30f1efa 8b8768090000 c3", 0x968},
+		{"OpenSSL 3.2 looks at the type first: test %rdi,%rdi; je; mov (%rdi),%eax; test %eax,%eax; jne; mov 0x9a8(%rdi),%eax; ret",
+			elf.EM_X86_64, "4885ff 740e 8b07 85c0 7508 8b87a8090000 c3", 0x9a8},
+		{"two fields: nobody knows which", elf.EM_X86_64, "8b8768090000 8b8770090000 c3", 0},
+		{"none", elf.EM_X86_64, "31c0 c3", 0},
+		{"an address is no field", elf.EM_X86_64, "488d8768090000 c3", 0},
+		{"too far: mov 0x20000(%rdi),%eax", elf.EM_X86_64, "8b8700000200 c3", 0},
+		{"no code", elf.EM_X86_64, "", 0},
+		{"not code", elf.EM_X86_64, "ffffffffffffffff", 0},
+		{"arm64: ldr w0,[x0,#2408]; ret", elf.EM_AARCH64, "006849b9 c0035fd6", 2408},
+		{"arm64: ldr x0,[x0,#2416]; ret", elf.EM_AARCH64, "00b844f9 c0035fd6", 2416},
+		{"arm64: another register", elf.EM_AARCH64, "206849b9 c0035fd6", 0},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			if got := field(c.machine, code(t, c.code)); got != c.want {
+				t.Errorf("%#x, want %#x", got, c.want)
+			}
+		})
+	}
+}
+
+func TestRandomIsWhereTheGetterCopiesFrom(t *testing.T) {
+	for _, c := range []struct {
+		name       string
+		machine    elf.Machine
+		code       string
+		offset, in uint32
+	}{
+		{"OpenSSL 3.0 of Debian 12", elf.EM_X86_64, `4889f1 b820000000 4885d2 7457 4839c2 488db760010000 480f46c2 89c2 83f808 7265
+			488b9760010000 4c8d4108 c3`, 0x160, 0},
+		{"GnuTLS: lea 0x50(%rdi),%rax … add $0x70,%rdi", elf.EM_X86_64, `4885f6 740e 488d4750 c7460820000000 488906 4885d2 740e 4883c770
+			c7420820000000 48893a c3`, 0x50, 0},
+		{"OpenSSL 1.1.1: mov 0xa8(%rdi),%rax; lea 0xb8(%rax),%rsi", elf.EM_X86_64, "488b87a8000000 488db0b8000000 c3", 0xb8, 0xa8},
+		{"a copy in registers: movdqu 0x160(%rdi),%xmm0; movdqu 0x170(%rdi),%xmm1", elf.EM_X86_64, "f30f6f8760010000 f30f6f8f70010000 c3", 0x160, 0},
+		{"two things that are far apart", elf.EM_X86_64, "488d8760010000 488d8760020000 c3", 0, 0},
+		{"nothing", elf.EM_X86_64, "31c0 c3", 0, 0},
+		{"arm64: add x1,x0,#352; ret", elf.EM_AARCH64, "01800591 c0035fd6", 352, 0},
+		{"arm64: ldr x1,[x0,#168]; add x1,x1,#184", elf.EM_AARCH64, "015440f9 21e00291 c0035fd6", 184, 168},
+		{"arm64: ldp q0,q1,[x0,#352]", elf.EM_AARCH64, "00044bad c0035fd6", 352, 0},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			offset, in := randomField(c.machine, code(t, c.code))
+			if offset != c.offset || in != c.in {
+				t.Errorf("%#x in %#x, want %#x in %#x", offset, in, c.offset, c.in)
+			}
+		})
+	}
+}
+
+func FuzzGetter(f *testing.F) {
+	f.Add([]byte{0x8b, 0x87, 0x68, 9, 0, 0, 0xc3})
+	f.Fuzz(func(t *testing.T, b []byte) {
+		for _, m := range []elf.Machine{elf.EM_X86_64, elf.EM_AARCH64} {
+			if at := field(m, b); at != 0 && (at < minField || at >= maxField) {
+				t.Errorf("%#x", at)
+			}
+			if at, in := randomField(m, b); at == 0 && in != 0 || at >= maxField || in >= maxField {
+				t.Errorf("%#x in %#x", at, in)
+			}
+		}
+	})
+}

@@ -1,0 +1,192 @@
+package library
+
+import (
+	"slices"
+	"time"
+
+	"github.com/dynwatch/dynwatch/bpf"
+	"github.com/dynwatch/dynwatch/internal/flow"
+)
+
+// Bounds of what is remembered, each of two generations: when the newer is full, the older is forgotten.
+const (
+	maxPending    = 4096
+	maxHandshakes = 4096
+	maxChain      = 16 // certificates of one
+)
+
+const (
+	// chainAge is how long certificates wait for the handshake that they belong to: it comes right after them.
+	chainAge = 10 * time.Second
+	// inspectedFor is how long before it a handshake may have been made that an inspection is about.
+	inspectedFor = 10 * time.Second
+)
+
+// strand is a thread or goroutine.
+type strand struct {
+	pid uint32
+	id  uint64
+}
+
+// pendingChain are certificates whose handshake is not known yet.
+type pendingChain struct {
+	certificates [][]byte
+	time         uint64
+	broken       bool // one is missing
+}
+
+// handshake is what was told of one so far.
+type handshake struct {
+	flow.Library
+	time uint64 // CLOCK_MONOTONIC
+	// OpenSSL's mode of verification, if modeKnown; callback: the program judges, or nobody knows.
+	modeKnown, callback bool
+	mode                int64
+	// verified: libcrypto judged the chain. asked: the program wanted to know what came out, which was answer. inspected: it, or another thread
+	// of its process, looked at a certificate by itself.
+	verified, asked, inspected bool
+	answer                     int64
+	// nodeOff: the program is Node.js, whose environment switches verification off.
+	nodeOff bool
+}
+
+// verifyPeer is SSL_VERIFY_PEER.
+const verifyPeer = 1
+
+// judge says whether the client verifies. It is careful: a program that lets libssl pass everything may judge by itself, and whatever looks
+// like that makes the answer unknown.
+func (h *handshake) judge() (flow.Verification, string) {
+	switch {
+	case h.nodeOff:
+		return flow.VerificationOff, "NODE_TLS_REJECT_UNAUTHORIZED=0 in the environment"
+	case h.modeKnown && !h.callback && h.mode&verifyPeer != 0:
+		return flow.VerificationOn, "SSL_VERIFY_PEER"
+	case h.asked && h.answer != 0 && !h.inspected:
+		return flow.VerificationOff, "it went on over X509_V_ERR_" + verifyError(h.answer)
+	case !h.modeKnown || h.callback:
+		return flow.VerificationUnknown, ""
+	case !h.verified || h.inspected || h.asked:
+		return flow.VerificationUnknown, ""
+	}
+	return flow.VerificationOff, "SSL_VERIFY_NONE"
+}
+
+// generations is a map that forgets.
+type generations[K comparable, V any] struct {
+	newer, older map[K]V
+	max          int
+}
+
+func newGenerations[K comparable, V any](n int) generations[K, V] {
+	return generations[K, V]{make(map[K]V), make(map[K]V), n}
+}
+
+func (g *generations[K, V]) get(k K) (V, bool) {
+	v, ok := g.newer[k]
+	if !ok {
+		if v, ok = g.older[k]; ok {
+			g.put(k, v)
+		}
+	}
+	return v, ok
+}
+
+func (g *generations[K, V]) put(k K, v V) {
+	if len(g.newer) >= g.max {
+		g.newer, g.older = g.older, g.newer
+		clear(g.newer)
+	}
+	g.newer[k] = v
+}
+
+func (g *generations[K, V]) delete(k K) {
+	delete(g.newer, k)
+	delete(g.older, k)
+}
+
+// handshakes makes handshakes of events.
+type handshakes struct {
+	pending  generations[strand, *pendingChain]
+	byRandom generations[[32]byte, *handshake]
+	// describe completes a new handshake with what is known of its process.
+	describe func(*handshake)
+	wall     func(mono uint64) int64
+}
+
+// add takes an event. It returns the handshake that it is about, if that is known.
+func (hs *handshakes) add(e *bpf.LibraryEvent) *handshake {
+	if e.Kind == bpf.LibraryCertificate {
+		hs.certificate(e)
+		return nil
+	}
+	if e.Kind == bpf.LibraryHandshake {
+		return hs.begin(e)
+	}
+	h, ok := hs.byRandom.get(e.Random)
+	if !ok || h.PID != int(e.PID) {
+		return nil
+	}
+	switch e.Kind {
+	case bpf.LibraryVerified:
+		h.verified = true
+	case bpf.LibraryHost:
+		h.HostChecked, h.Host = true, string(e.Data)
+	case bpf.LibraryAsked:
+		if e.Flags&bpf.LibraryValueKnown != 0 {
+			h.asked, h.answer = true, e.Value
+		}
+	case bpf.LibraryInspected:
+		hs.inspected(e)
+	}
+	return h
+}
+
+func (hs *handshakes) certificate(e *bpf.LibraryEvent) {
+	k := strand{e.PID, e.Strand}
+	p, ok := hs.pending.get(k)
+	if !ok || e.Flags&bpf.LibraryFirst != 0 || e.Time-p.time > uint64(chainAge) {
+		p = &pendingChain{}
+		hs.pending.put(k, p)
+	}
+	p.time = e.Time
+	if len(p.certificates) >= maxChain || len(e.Data) < e.Length {
+		p.broken = true
+		return
+	}
+	p.certificates = append(p.certificates, slices.Clone(e.Data))
+}
+
+func (hs *handshakes) begin(e *bpf.LibraryEvent) *handshake {
+	h := &handshake{time: e.Time}
+	h.Random, h.PID, h.TID, h.Time = e.Random, int(e.PID), int(e.TID), hs.wall(e.Time)
+	k := strand{e.PID, e.Strand}
+	if p, ok := hs.pending.get(k); ok {
+		if !p.broken && e.Time-p.time <= uint64(chainAge) {
+			h.Chain = p.certificates
+		}
+		hs.pending.delete(k)
+	}
+	h.modeKnown, h.mode = e.Flags&bpf.LibraryValueKnown != 0, e.Value
+	h.callback = e.Flags&bpf.LibraryCallback != 0
+	hs.describe(h)
+	hs.byRandom.put(e.Random, h)
+	return h
+}
+
+// inspected: the program looks at a certificate. Which one is not known, so it may be that of any handshake that its process made shortly before.
+func (hs *handshakes) inspected(e *bpf.LibraryEvent) {
+	for _, generation := range [...]map[[32]byte]*handshake{hs.byRandom.newer, hs.byRandom.older} {
+		for _, h := range generation {
+			if h.PID == int(e.PID) && e.Time-h.time <= uint64(inspectedFor) {
+				h.inspected = true
+			}
+		}
+	}
+}
+
+// told is what is given out of a handshake.
+func (h *handshake) told() *flow.Library {
+	l := h.Library
+	l.Verification, l.VerificationBy = h.judge()
+	return &l
+}

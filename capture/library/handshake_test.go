@@ -1,0 +1,172 @@
+package library
+
+import (
+	"bytes"
+	"testing"
+	"time"
+
+	"github.com/dynwatch/dynwatch/bpf"
+	"github.com/dynwatch/dynwatch/internal/flow"
+)
+
+// told plays events and returns the last of what was given out of the handshake with a random.
+func told(t *testing.T, nodeOff bool, events ...bpf.LibraryEvent) *flow.Library {
+	t.Helper()
+	hs := handshakes{
+		pending: newGenerations[strand, *pendingChain](8), byRandom: newGenerations[[32]byte, *handshake](8),
+		describe: func(h *handshake) { h.nodeOff = nodeOff }, wall: func(mono uint64) int64 { return int64(mono) },
+	}
+	var last *flow.Library
+	for i := range events {
+		e := &events[i]
+		if e.Time == 0 {
+			e.Time = uint64(i + 1)
+		}
+		if e.Kind == bpf.LibraryCertificate && e.Length == 0 {
+			e.Length = len(e.Data)
+		}
+		h := hs.add(e)
+		if h != nil && h.Random == ours {
+			last = h.told()
+		}
+		if e.Kind == bpf.LibraryInspected { // of other handshakes too
+			if h, ok := hs.byRandom.get(ours); ok {
+				last = h.told()
+			}
+		}
+	}
+	return last
+}
+
+var ours, other = [32]byte{1}, [32]byte{2}
+
+const known = bpf.LibraryRandomKnown | bpf.LibraryValueKnown
+
+func certificate(first bool, der string) bpf.LibraryEvent {
+	e := bpf.LibraryEvent{PID: 7, Strand: 8, Kind: bpf.LibraryCertificate, Data: []byte(der)}
+	if first {
+		e.Flags = bpf.LibraryFirst
+	}
+	return e
+}
+
+func begins(mode int64, flags bpf.LibraryFlags) bpf.LibraryEvent {
+	return bpf.LibraryEvent{PID: 7, TID: 8, Strand: 8, Kind: bpf.LibraryHandshake, Random: ours, Flags: known | flags, Value: mode}
+}
+
+func later(kind bpf.LibraryKind, value int64) bpf.LibraryEvent {
+	return bpf.LibraryEvent{PID: 7, TID: 8, Strand: 8, Kind: kind, Random: ours, Flags: known, Value: value}
+}
+
+func TestVerificationIsKnownOrLeftOpen(t *testing.T) {
+	verified := later(bpf.LibraryVerified, 1)
+	inspected := later(bpf.LibraryInspected, 0)
+	elsewhere := inspected
+	elsewhere.Random, elsewhere.TID, elsewhere.Strand = other, 9, 9
+	stranger := inspected
+	stranger.PID = 99
+	muchLater := inspected
+	muchLater.Time = uint64(time.Minute)
+	noMode := begins(0, 0)
+	noMode.Flags &^= bpf.LibraryValueKnown
+	for _, c := range []struct {
+		name   string
+		node   bool
+		events []bpf.LibraryEvent
+		want   flow.Verification
+	}{
+		{"mode 0, and nobody asks", false, []bpf.LibraryEvent{begins(0, 0), verified}, flow.VerificationOff},
+		{"mode 0 over a bad chain", false, []bpf.LibraryEvent{begins(0, 0), later(bpf.LibraryVerified, 0)}, flow.VerificationOff},
+		{"mode 0 of somebody who goes on over an error", false, []bpf.LibraryEvent{begins(0, 0), verified, later(bpf.LibraryAsked, 20)}, flow.VerificationOff},
+		{"a callback of somebody who goes on over an error", false, []bpf.LibraryEvent{begins(1, bpf.LibraryCallback), verified, later(bpf.LibraryAsked, 18)}, flow.VerificationOff},
+		{"node with the variable", true, []bpf.LibraryEvent{begins(0, bpf.LibraryCallback), verified, later(bpf.LibraryAsked, 0)}, flow.VerificationOff},
+		{"mode 1", false, []bpf.LibraryEvent{begins(1, 0), verified}, flow.VerificationOn},
+		{"mode 1 of somebody who asks for the reason of a failure", false, []bpf.LibraryEvent{begins(1, 0), later(bpf.LibraryVerified, 0), later(bpf.LibraryAsked, 20)}, flow.VerificationOn},
+		{"mode 0 of somebody who asks, and it is good", false, []bpf.LibraryEvent{begins(0, 0), verified, later(bpf.LibraryAsked, 0)}, flow.VerificationUnknown},
+		{"mode 0 of somebody who pins", false, []bpf.LibraryEvent{begins(0, 0), verified, inspected}, flow.VerificationUnknown},
+		{"mode 0 of somebody who pins, asked first", false, []bpf.LibraryEvent{begins(0, 0), verified, later(bpf.LibraryAsked, 20), inspected}, flow.VerificationUnknown},
+		{"mode 0 with a callback", false, []bpf.LibraryEvent{begins(0, bpf.LibraryCallback), verified}, flow.VerificationUnknown},
+		{"mode 1 with a callback", false, []bpf.LibraryEvent{begins(1, bpf.LibraryCallback), verified}, flow.VerificationUnknown},
+		{"mode 0 where the program verifies instead of the library", false, []bpf.LibraryEvent{begins(0, 0)}, flow.VerificationUnknown},
+		{"mode not readable", false, []bpf.LibraryEvent{noMode, verified}, flow.VerificationUnknown},
+		{"an inspection told for another handshake of the process", false, []bpf.LibraryEvent{
+			begins(0, 0), verified, {PID: 7, Strand: 9, Kind: bpf.LibraryHandshake, Random: other, Flags: known}, elsewhere,
+		}, flow.VerificationUnknown},
+		{"an inspection of another process", false, []bpf.LibraryEvent{begins(0, 0), verified, stranger}, flow.VerificationOff},
+		{"an inspection much later", false, []bpf.LibraryEvent{begins(0, 0), verified, muchLater}, flow.VerificationOff},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			l := told(t, c.node, c.events...)
+			if l == nil || l.Verification != c.want || (l.VerificationBy == "") != (c.want == flow.VerificationUnknown) {
+				t.Errorf("%+v, want %v", l, c.want)
+			}
+		})
+	}
+}
+
+func TestChainIsThatOfTheHandshake(t *testing.T) {
+	cut := certificate(false, "intermediate")
+	cut.Length = 1 << 20
+	ofAnother := certificate(true, "another's")
+	ofAnother.Strand = 9
+	late := begins(1, 0)
+	late.Time = uint64(time.Minute)
+	many := []bpf.LibraryEvent{certificate(true, "leaf")}
+	for range maxChain {
+		many = append(many, certificate(false, "more"))
+	}
+	for _, c := range []struct {
+		name   string
+		events []bpf.LibraryEvent
+		want   []string
+	}{
+		{"in order", []bpf.LibraryEvent{certificate(true, "leaf"), certificate(false, "intermediate"), begins(1, 0)}, []string{"leaf", "intermediate"}},
+		{"not of a handshake that was given up", []bpf.LibraryEvent{certificate(true, "old"), certificate(true, "leaf"), begins(1, 0)}, []string{"leaf"}},
+		{"not of another thread", []bpf.LibraryEvent{certificate(true, "leaf"), ofAnother, begins(1, 0)}, []string{"leaf"}},
+		{"none if one was not copied whole", []bpf.LibraryEvent{certificate(true, "leaf"), cut, begins(1, 0)}, nil},
+		{"none if there were too many", append(many, begins(1, 0)), nil},
+		{"none if they are old", []bpf.LibraryEvent{certificate(true, "leaf"), late}, nil},
+		{"none if there were none", []bpf.LibraryEvent{begins(1, 0)}, nil},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			l := told(t, false, c.events...)
+			if len(l.Chain) != len(c.want) {
+				t.Fatalf("%q", l.Chain)
+			}
+			for i, der := range l.Chain {
+				if !bytes.Equal(der, []byte(c.want[i])) {
+					t.Errorf("%q", l.Chain)
+				}
+			}
+		})
+	}
+}
+
+func TestHostIsTold(t *testing.T) {
+	host := later(bpf.LibraryHost, 0)
+	host.Data = []byte("dynamodb.us-east-1.amazonaws.com")
+	if l := told(t, false, begins(1, 0), host); !l.HostChecked || l.Host != "dynamodb.us-east-1.amazonaws.com" {
+		t.Errorf("%+v", l)
+	}
+	if l := told(t, false, begins(1, 0)); l.HostChecked {
+		t.Errorf("%+v", l)
+	}
+}
+
+func TestGenerationsForgetTheOldest(t *testing.T) {
+	g := newGenerations[int, string](2)
+	for i, s := range []string{"a", "b", "c", "d"} {
+		g.put(i, s)
+	}
+	if _, ok := g.get(0); !ok {
+		t.Error("0 was forgotten in its generation")
+	}
+	g.put(4, "e")
+	if _, ok := g.get(2); ok && len(g.newer)+len(g.older) > 4 {
+		t.Error("more than two generations")
+	}
+	g.delete(4)
+	if _, ok := g.get(4); ok {
+		t.Error("4 is still there")
+	}
+}

@@ -1,0 +1,120 @@
+package library
+
+import (
+	"bufio"
+	"os"
+	"path"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// fileID tells files apart. The kernel sets probes by inode, so a file that is reached by two ways must have one id, or it would be probed twice.
+type fileID struct {
+	dev, ino uint64
+	// size and mtime tell a file from a later one with the same number. loose: dev is not known.
+	size, mtime int64
+	loose       bool
+}
+
+// identify gives a file's id. Each container's overlay shows a file of the image under a device of its own; the kernel probes the image's, so that
+// one is looked for, in the overlay's layers. Where they cannot be reached from here, files of overlays count as one if number, size
+// and time of change are the same.
+func identify(f *os.File, name string, pid int) (fileID, error) {
+	var st unix.Stat_t
+	if err := unix.Fstat(int(f.Fd()), &st); err != nil {
+		return fileID{}, err
+	}
+	id := fileID{dev: st.Dev, ino: st.Ino, size: st.Size, mtime: st.Mtim.Nano()}
+	var fs unix.Statfs_t
+	if unix.Fstatfs(int(f.Fd()), &fs) != nil || fs.Type != unix.OVERLAYFS_SUPER_MAGIC {
+		return id, nil
+	}
+	if layers, below := overlayLayers(pid, f, name); len(layers) > 0 {
+		for _, l := range layers {
+			var real unix.Stat_t
+			if unix.Stat(path.Join(l, below), &real) != nil {
+				continue
+			}
+			if real.Size == st.Size && real.Mtim == st.Mtim {
+				id.dev, id.ino = real.Dev, real.Ino
+				return id, nil
+			}
+		}
+	}
+	id.dev, id.loose = 0, true
+	return id, nil
+}
+
+// overlayLayers gives the directories that an overlay is made of, the upper one first, and where in it the file is.
+func overlayLayers(pid int, f *os.File, name string) (layers []string, below string) {
+	// The file's own name has no links in it any more; seen from another mount namespace it may be unreachable.
+	if real, err := os.Readlink("/proc/self/fd/" + strconv.Itoa(int(f.Fd()))); err == nil && path.Base(real) != "" {
+		name = path.Join(path.Dir(name), path.Base(real))
+	}
+	m, err := os.Open(procPath(pid, "mountinfo"))
+	if err != nil {
+		return nil, ""
+	}
+	defer m.Close()
+	longest := -1
+	lines := bufio.NewScanner(m)
+	lines.Buffer(nil, 1<<20) // an overlay of 127 layers has a long line
+	for lines.Scan() {
+		// 36 35 98:0 /below /mount/point rw,noatime master:1 - overlay overlay rw,lowerdir=…
+		head, tail, ok := strings.Cut(lines.Text(), " - ")
+		fields, kind := strings.Fields(head), strings.Fields(tail)
+		if !ok || len(fields) < 5 || len(kind) < 3 {
+			continue
+		}
+		point := unescape(fields[4])
+		rest, ok := strings.CutPrefix(name, strings.TrimSuffix(point, "/"))
+		if !ok || rest != "" && rest[0] != '/' || len(point) < longest {
+			continue
+		}
+		longest, layers = len(point), nil
+		if kind[0] == "overlay" {
+			layers, below = layersOf(kind[2]), path.Join(unescape(fields[3]), rest)
+		}
+	}
+	return layers, below
+}
+
+// layersOf reads the options of an overlay's mount.
+func layersOf(options string) []string {
+	var upper, lower []string
+	for option := range strings.SplitSeq(options, ",") {
+		key, value, _ := strings.Cut(option, "=")
+		switch key {
+		case "upperdir":
+			upper = append(upper, unescape(value))
+		case "lowerdir":
+			for l := range strings.SplitSeq(value, ":") {
+				lower = append(lower, unescape(l))
+			}
+		case "lowerdir+": // Linux 6.8: one option for each layer
+			lower = append(lower, unescape(value))
+		}
+	}
+	return append(upper, lower...)
+}
+
+// unescape undoes the kernel's octal escapes of white space (\040).
+func unescape(s string) string {
+	if !strings.Contains(s, `\`) {
+		return s
+	}
+	var b strings.Builder
+	for i := 0; i < len(s); i++ {
+		if s[i] == '\\' && i+3 < len(s) {
+			if n, err := strconv.ParseUint(s[i+1:i+4], 8, 8); err == nil {
+				b.WriteByte(byte(n))
+				i += 3
+				continue
+			}
+		}
+		b.WriteByte(s[i])
+	}
+	return b.String()
+}

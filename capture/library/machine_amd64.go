@@ -1,0 +1,6 @@
+package library
+
+import "debug/elf"
+
+// machine is what probed files must be for.
+const machine = elf.EM_X86_64

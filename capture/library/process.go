@@ -1,0 +1,141 @@
+package library
+
+import (
+	"bufio"
+	"fmt"
+	"os"
+	"path"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// procPath is a file of a process in /proc.
+func procPath(pid int, name string) string { return fmt.Sprintf("/proc/%d/%s", pid, name) }
+
+// maxMaps bounds the lines that are read of a process's maps: a kernel allows 65530 by default (vm.max_map_count).
+const maxMaps = 1 << 17
+
+// mappedLibraries yields the files that a process has mapped to execute and that bear the name of a TLS library, as its mount namespace
+// names them, with a path that leads to each from here even if it was deleted.
+func mappedLibraries(pid int, yield func(name, link string)) error {
+	f, err := os.Open(procPath(pid, "maps"))
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	lines := bufio.NewScanner(f)
+	for n := 0; lines.Scan() && n < maxMaps; n++ {
+		line := lines.Text()
+		// 7f0c3c000000-7f0c3c021000 r-xp 00000000 08:01 1234   /usr/lib/libssl.so.3
+		i := strings.IndexByte(line, '/')
+		if i < 0 || !isLibrary(path.Base(line[i:])) {
+			continue
+		}
+		fields := strings.Fields(line[:i])
+		if len(fields) < 2 || len(fields[1]) < 3 || fields[1][2] != 'x' {
+			continue
+		}
+		yield(strings.TrimSuffix(line[i:], " (deleted)"), procPath(pid, "map_files/"+fields[0]))
+	}
+	return lines.Err()
+}
+
+// isLibrary tells by its name whether a file may be a TLS library. Wheels of Python's add a hash to it.
+func isLibrary(name string) bool {
+	if !strings.Contains(name, ".so") {
+		return false
+	}
+	return strings.HasPrefix(name, "libssl") || strings.HasPrefix(name, "libcrypto") || strings.HasPrefix(name, "libgnutls.") ||
+		strings.HasPrefix(name, "libgnutls-")
+}
+
+// root is the root directory of a process's mount namespace.
+type root struct {
+	fd int
+	// pid is the process; ns the namespace's inode number.
+	pid int
+	ns  uint64
+}
+
+// openRoot opens the root directory of a process.
+func openRoot(pid int) (*root, error) {
+	fd, err := unix.Open(procPath(pid, "root"), unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, err
+	}
+	r := &root{fd: fd, pid: pid}
+	r.ns, err = mountNamespace(pid)
+	if err != nil {
+		unix.Close(fd)
+		return nil, err
+	}
+	return r, nil
+}
+
+func mountNamespace(pid int) (uint64, error) {
+	var st unix.Stat_t
+	if err := unix.Stat(procPath(pid, "ns/mnt"), &st); err != nil {
+		return 0, err
+	}
+	return st.Ino, nil
+}
+
+func (r *root) close() { unix.Close(r.fd) }
+
+// open opens a file as the process would: links lead nowhere outside its root (Linux 5.6).
+func (r *root) open(name string) (*os.File, error) {
+	fd, err := unix.Openat2(r.fd, name, &unix.OpenHow{
+		Flags: unix.O_RDONLY | unix.O_NONBLOCK | unix.O_CLOEXEC | unix.O_NOCTTY, Resolve: unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS,
+	})
+	if err != nil {
+		return nil, &os.PathError{Op: "open", Path: name, Err: err}
+	}
+	return os.NewFile(uintptr(fd), name), nil
+}
+
+// libraryDirectories are where packages put libraries.
+var libraryDirectories = []string{"/lib", "/lib64", "/usr/lib", "/usr/lib64", "/usr/local/lib", "/usr/local/lib64"}
+
+// maxEntries bounds what is read of a directory.
+const maxEntries = 16 << 10
+
+// libraries lists the TLS libraries in the usual directories, and in those below them that are an architecture's (Debian's multiarch).
+func (r *root) libraries() []string {
+	var list []string
+	seen := map[[2]uint64]bool{}
+	var look func(dir string, deeper bool)
+	look = func(dir string, deeper bool) {
+		d, err := r.open(dir)
+		if err != nil {
+			return
+		}
+		defer d.Close()
+		id, ok := statID(d)
+		if !ok || seen[id] { // /lib is mostly a link to /usr/lib
+			return
+		}
+		seen[id] = true
+		names, _ := d.Readdirnames(maxEntries)
+		for _, n := range names {
+			switch {
+			case isLibrary(n):
+				list = append(list, path.Join(dir, n))
+			case deeper && (strings.HasSuffix(n, "-linux-gnu") || strings.HasSuffix(n, "-linux-musl")):
+				look(path.Join(dir, n), false)
+			}
+		}
+	}
+	for _, dir := range libraryDirectories {
+		look(dir, true)
+	}
+	return list
+}
+
+func statID(f *os.File) (id [2]uint64, ok bool) {
+	var st unix.Stat_t
+	if unix.Fstat(int(f.Fd()), &st) != nil {
+		return id, false
+	}
+	return [2]uint64{st.Dev, st.Ino}, true
+}

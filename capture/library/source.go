@@ -1,0 +1,377 @@
+package library
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/dynwatch/dynwatch/bpf"
+	"github.com/dynwatch/dynwatch/internal/flow"
+)
+
+// Options say what to watch.
+type Options struct {
+	// All watches every process's handshakes for ever. Otherwise a process whose handshakes are none that Follow announced is left in peace after
+	// a few, until it is announced.
+	All bool
+	// Programs are files that will be run soon: they get their probes at once.
+	Programs []string
+}
+
+const (
+	// fullScanEvery is how often all processes are looked at, so that nothing that was missed stays missed, and what is unused is let go.
+	fullScanEvery = time.Minute
+	// trial is how many handshakes of a process are looked at that nobody follows.
+	trial = 3
+	// maxProcesses bounds the processes that are remembered, each of two generations.
+	maxProcesses = 4096
+	// queue bounds the processes that wait to be looked at.
+	queue = 1024
+)
+
+// looks are how long after a program's start its mappings are looked at: the loader maps libraries within a millisecond, interpreters
+// import them later.
+var looks = []time.Duration{0, 50 * time.Millisecond, time.Second}
+
+// Source gives out what the probes see. Poll and Follow are called by one goroutine, the other methods by any.
+type Source struct {
+	kernel *bpf.Library
+	attach *attacher
+	all    bool
+
+	event      bpf.LibraryEvent
+	handshakes handshakes
+	clock      clock
+	processes  generations[int, *process]
+
+	nudges  chan int
+	closing chan struct{}
+	done    sync.WaitGroup
+	once    sync.Once
+
+	malformed, dropped, handshakesSeen atomic.Uint64
+
+	mu       sync.Mutex
+	last     bpf.LibraryCounters
+	released bool
+}
+
+// process is what is known of one that makes handshakes.
+type process struct {
+	library, path string
+	named         bool
+	nodeOff       bool
+	handshakes    int
+	followed      bool
+	ignored       bool
+}
+
+// Open loads the probes and attaches them to the libraries of this host. It fails with a *bpf.NotSupportedError or a *bpf.PermissionError
+// where that is why.
+func Open(o Options) (*Source, error) {
+	kernel, err := bpf.LoadLibrary()
+	if err != nil {
+		return nil, err
+	}
+	s := &Source{
+		kernel: kernel, attach: newAttacher(kernel), all: o.All, processes: newGenerations[int, *process](maxProcesses),
+		nudges: make(chan int, queue), closing: make(chan struct{}),
+	}
+	s.handshakes = handshakes{
+		pending: newGenerations[strand, *pendingChain](maxPending), byRandom: newGenerations[[32]byte, *handshake](maxHandshakes),
+		describe: s.describe, wall: s.clock.wall,
+	}
+	s.clock.sync()
+	if err := kernel.WatchExec(); err != nil {
+		return nil, errors.Join(err, kernel.Close())
+	}
+	if err := s.attach.fullScan(); err != nil {
+		s.attach.close()
+		return nil, errors.Join(err, kernel.Close())
+	}
+	for _, name := range o.Programs {
+		s.attach.coming(name)
+	}
+	s.done.Go(s.watchExecs)
+	s.done.Go(s.keepAttached)
+	return s, nil
+}
+
+// Try attaches to the libraries of this host and detaches again. It fails if there is one that should have probes and cannot get them.
+func Try() error {
+	s, err := Open(Options{})
+	if err != nil {
+		return err
+	}
+	stats := s.Stats()
+	if err := s.Release(); err != nil {
+		return err
+	}
+	if stats.Refused > 0 {
+		return fmt.Errorf("%d of %d files refused: %s", stats.Refused, stats.Refused+stats.Files, strings.Join(stats.Problems, "; "))
+	}
+	return nil
+}
+
+// coming attaches to a program that will be run.
+func (a *attacher) coming(name string) {
+	r, err := openRoot(os.Getpid())
+	if err != nil {
+		return
+	}
+	defer r.close()
+	if f, ok := a.file(r, name, ""); ok {
+		a.attach([]found{f})
+	}
+}
+
+// watchExecs hands started programs to keepAttached.
+func (s *Source) watchExecs() {
+	for {
+		pid, err := s.kernel.ReadExec(time.Time{})
+		switch {
+		case errors.Is(err, bpf.ErrClosed):
+			return
+		case err != nil:
+			s.malformed.Add(1)
+			continue
+		}
+		s.nudge(pid)
+	}
+}
+
+// nudge has a process looked at soon.
+func (s *Source) nudge(pid int) {
+	select {
+	case s.nudges <- pid:
+	default:
+		s.dropped.Add(1) // the next full scan finds it, if it lives so long
+	}
+}
+
+// look is a process that is due to be looked at.
+type look struct {
+	pid int
+	at  time.Time
+}
+
+// keepAttached attaches to what comes, and detaches from what goes.
+func (s *Source) keepAttached() {
+	waiting := make([][]look, len(looks)) // by the look that is next: each is in the order of its times
+	timer := time.NewTimer(0)
+	full := time.Now().Add(fullScanEvery)
+	for {
+		now := time.Now()
+		until := full
+		for i := range waiting {
+			for len(waiting[i]) > 0 && !waiting[i][0].at.After(now) {
+				w := waiting[i][0]
+				waiting[i] = waiting[i][1:]
+				if s.attach.process(w.pid) != nil || i+1 == len(looks) {
+					continue // gone, or looked at often enough
+				}
+				if len(waiting[i+1]) < queue {
+					waiting[i+1] = append(waiting[i+1], look{pid: w.pid, at: now.Add(looks[i+1])})
+				}
+			}
+			if len(waiting[i]) > 0 && waiting[i][0].at.Before(until) {
+				until = waiting[i][0].at
+			}
+		}
+		if !now.Before(full) {
+			_ = s.attach.fullScan() // /proc cannot be read: nothing is found
+			full = time.Now().Add(fullScanEvery)
+			continue
+		}
+		timer.Reset(time.Until(until))
+		select {
+		case pid := <-s.nudges:
+			waiting[0] = append(waiting[0], look{pid: pid})
+		case <-timer.C:
+		case <-s.closing:
+			return
+		}
+	}
+}
+
+// Follow announces that a process opens a connection whose handshake is of interest.
+func (s *Source) Follow(pid int) {
+	p, ok := s.processes.get(pid)
+	if !ok {
+		p = &process{}
+		s.processes.put(pid, p)
+	}
+	if p.followed {
+		return
+	}
+	p.followed = true
+	s.nudge(pid)
+	if p.ignored {
+		p.ignored = false
+		_ = s.kernel.Ignore(pid, false) // it stays ignored: its handshakes are told as not captured
+	}
+}
+
+// Poll gives out what was told of handshakes since the last call. It does not wait. A handshake may be given out more than once, each time
+// with all that is known of it; what the client sent after it had made up its mind comes later than this.
+func (s *Source) Poll(yield func(*flow.Library)) error {
+	for {
+		ok, err := s.kernel.Read(&s.event)
+		if errors.Is(err, bpf.ErrMalformed) {
+			s.malformed.Add(1)
+			continue
+		}
+		if err != nil || !ok {
+			return err
+		}
+		if s.event.Kind == bpf.LibraryHandshake {
+			s.handshakesSeen.Add(1)
+			s.clock.sync()
+		}
+		if h := s.handshakes.add(&s.event); h != nil {
+			yield(h.told())
+		}
+	}
+}
+
+// describe completes a new handshake, and counts it as its process's.
+func (s *Source) describe(h *handshake) {
+	p, ok := s.processes.get(h.PID)
+	if !ok {
+		p = &process{}
+		s.processes.put(h.PID, p)
+	}
+	if !p.named {
+		p.named = true
+		s.name(h.PID, p)
+	}
+	h.Name, h.Path = p.library, p.path
+	// Node.js has libssl accept everything, and asks for its judgement.
+	h.nodeOff = p.nodeOff && h.callback && h.modeKnown && h.mode&verifyPeer == 0
+	p.handshakes++
+	if !s.all && !p.followed && p.handshakes >= trial && !p.ignored {
+		p.ignored = s.kernel.Ignore(h.PID, true) == nil
+	}
+}
+
+// name finds out which library a process has, and if it is Node.js with its checks switched off.
+func (s *Source) name(pid int, p *process) {
+	exe, err := os.Readlink(procPath(pid, "exe"))
+	if err != nil {
+		return
+	}
+	if n := s.attach.library(exe); n != "" {
+		p.library, p.path = n, exe
+	} else {
+		_ = mappedLibraries(pid, func(name, _ string) {
+			if n := s.attach.library(name); n != "" && (p.path == "" || strings.HasPrefix(path.Base(name), "libssl")) {
+				p.library, p.path = n, name
+			}
+		})
+	}
+	if base := path.Base(exe); base == "node" || base == "nodejs" {
+		p.nodeOff = hasVariable(pid, "NODE_TLS_REJECT_UNAUTHORIZED=0")
+	}
+}
+
+// hasVariable looks for one setting in the environment that a process was started with. Nothing else of it is kept.
+func hasVariable(pid int, setting string) bool {
+	b, err := os.ReadFile(procPath(pid, "environ"))
+	if err != nil {
+		return false
+	}
+	return slices.Contains(strings.Split(string(b), "\x00"), setting)
+}
+
+// Close detaches everything. What was seen before can still be polled, once, before Release.
+func (s *Source) Close() {
+	s.once.Do(func() {
+		close(s.closing)
+		_ = s.kernel.CloseExec()
+		s.done.Wait()
+		s.attach.close()
+	})
+}
+
+// Release gives back what is left after Close. Poll must not be called after it.
+func (s *Source) Release() error {
+	s.Close()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.released {
+		return nil
+	}
+	s.released = true
+	s.last, _ = s.kernel.Counters()
+	return s.kernel.Close()
+}
+
+// Stats are a source's counters.
+type Stats struct {
+	// Files that have probes now, and the probes in them; Refused are files that should have probes and have not; Detached had them until nobody used
+	// them any more.
+	Files, Probes, Refused, Detached int
+	// Handshakes were told of.
+	Handshakes uint64
+	// PassedOver are handshakes of processes that were found to be of no interest.
+	PassedOver uint64
+	// Loss counts what was not told.
+	Loss map[string]uint64
+	// Problems are the first reasons for Refused.
+	Problems []string
+}
+
+// Stats reads the counters.
+func (s *Source) Stats() Stats {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.released {
+		if c, err := s.kernel.Counters(); err == nil {
+			s.last = c
+		}
+	}
+	s.attach.mu.Lock()
+	defer s.attach.mu.Unlock()
+	a, k := s.attach.stats, s.last
+	return Stats{
+		Files: a.Files, Probes: a.Probes, Refused: a.Refused, Detached: a.Detached,
+		Handshakes: s.handshakesSeen.Load(), PassedOver: k.PassedOver, Problems: slices.Clone(a.Problems),
+		Loss: map[string]uint64{
+			"library.ring_full":        k.RingFull,
+			"library.too_large":        k.TooLarge,
+			"library.unreadable":       k.Unreadable,
+			"library.execs_lost":       k.ExecsLost + s.dropped.Load(),
+			"library.malformed_events": s.malformed.Load(),
+			"library.files_refused":    uint64(a.Refused),
+			"library.files_over_limit": uint64(a.Over),
+		},
+	}
+}
+
+// clock turns the kernel's monotonic times into wall-clock times.
+type clock struct {
+	offset int64
+	synced time.Time
+}
+
+func (c *clock) sync() {
+	now := time.Now()
+	if !c.synced.IsZero() && now.Sub(c.synced) < time.Second {
+		return
+	}
+	var ts unix.Timespec
+	if unix.ClockGettime(unix.CLOCK_MONOTONIC, &ts) != nil {
+		return
+	}
+	c.offset, c.synced = time.Now().UnixNano()-ts.Nano(), now
+}
+
+func (c *clock) wall(mono uint64) int64 { return int64(mono) + c.offset }
