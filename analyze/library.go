@@ -1,6 +1,9 @@
 package analyze
 
 import (
+	"net/netip"
+	"strings"
+
 	"github.com/dynwatch/dynwatch/internal/flow"
 
 	"github.com/dynwatch/dynwatch/analyze/session"
@@ -43,12 +46,18 @@ func (a *Analyzer) readLibrary(c *conn, f *tlswire.Facts, s *session.Session) {
 	if l == nil || c.opening != nil && c.opening.Process.PID != 0 && c.opening.Process.PID != l.PID {
 		return
 	}
-	s.Library = &session.Library{Name: l.Name, Path: l.Path, HostChecked: l.HostChecked, Host: l.Host, TID: l.TID}
+	s.Library = &session.Library{Name: l.Name, Path: l.Path, ServerName: l.ServerName, TID: l.TID}
 	switch {
+	case !consistent(l.ServerName, f.ClientHello.SNI):
+		// What stands beside a wrong name may be wrong too.
+		s.Library.ServerName = ""
 	case l.Verification == flow.VerificationOn:
 		s.TLS.ClientVerifies, s.Library.VerificationBy = session.Yes, l.VerificationBy
 	case l.Verification == flow.VerificationOff && s.TLS.ClientAppData && !s.TLS.EarlyData: // early data goes out before the chain is seen
 		s.TLS.ClientVerifies, s.Library.VerificationBy = session.No, l.VerificationBy
+	}
+	if consistent(l.ServerName, f.ClientHello.SNI) {
+		s.Library.HostChecked, s.Library.Host = l.HostChecked, l.Host
 	}
 	if s.Certificate != nil || s.Visibility != session.VisibilityEncrypted || len(l.Chain) == 0 {
 		return
@@ -58,4 +67,14 @@ func (a *Analyzer) readLibrary(c *conn, f *tlswire.Facts, s *session.Session) {
 	if s.Certificate != nil {
 		s.Certificate.SeenBy, s.Certificate.ChainLength = "library", len(l.Chain)
 	}
+}
+
+// consistent reports whether a name that a library was told, if it is known, is what the ClientHello says: addresses do not stand in it.
+func consistent(told, sni string) bool {
+	told = strings.TrimRight(told, ".")
+	if told == "" || strings.EqualFold(told, sni) {
+		return true
+	}
+	_, err := netip.ParseAddr(strings.Trim(told, "[]"))
+	return sni == "" && err == nil
 }

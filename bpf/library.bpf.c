@@ -373,6 +373,8 @@ int dynwatch_exec(void *ctx)
 	return 0;
 }
 
+#include "golang.bpf.h"
+
 /* Types that Go wants are found through what names them. */
 const struct library_event *const library_event_type = NULL;
 

@@ -36,6 +36,7 @@ const (
 	LibraryCallback                             // the program has a function of its own that judges
 	LibraryServer                               // this end is the server
 	LibraryFirst                                // the first certificate of a message
+	LibraryGo                                   // of a handshake: crypto/tls; Value is InsecureSkipVerify, Data the name that it was told
 )
 
 // LibraryEvent is what a probe saw.
@@ -79,10 +80,14 @@ var (
 	OpenSSLHost        = Probe{Program: "dynwatch_openssl_host"}
 	OpenSSLAsked       = Probe{Program: "dynwatch_openssl_asked", Offsets: true}
 	OpenSSLInspected   = Probe{Program: "dynwatch_openssl_inspected"}
+	GoHandshake        = Probe{Program: "dynwatch_go_handshake"}
+	GoCertificates     = Probe{Program: "dynwatch_go_certificates"}
 )
 
 // probes are all of them.
-var probes = []Probe{OpenSSLCertificate, OpenSSLHandshake, OpenSSLVerified, OpenSSLHost, OpenSSLAsked, OpenSSLInspected}
+var probes = []Probe{
+	OpenSSLCertificate, OpenSSLHandshake, OpenSSLVerified, OpenSSLHost, OpenSSLAsked, OpenSSLInspected, GoHandshake, GoCertificates,
+}
 
 // execProgram tells of started programs.
 const execProgram = "dynwatch_exec"

@@ -24,6 +24,7 @@ enum {
 	LIBRARY_CALLBACK	= 1 << 2,	/* the program has a function of its own that judges */
 	LIBRARY_SERVER		= 1 << 3,	/* this end is the server */
 	LIBRARY_FIRST		= 1 << 4,	/* the first certificate of a message */
+	LIBRARY_GO		= 1 << 5,	/* of a handshake: crypto/tls; value is InsecureSkipVerify, data the name that it was told */
 };
 
 /* Counters of what did not reach user space, indexes of the map library_counters. They only rise. */

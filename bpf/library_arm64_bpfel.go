@@ -77,6 +77,8 @@ const (
 	libraryMapLibraryExecs                = "library_execs"
 	libraryMapStrands                     = "strands"
 	libraryProgDynwatchExec               = "dynwatch_exec"
+	libraryProgDynwatchGoCertificates     = "dynwatch_go_certificates"
+	libraryProgDynwatchGoHandshake        = "dynwatch_go_handshake"
 	libraryProgDynwatchOpensslAsked       = "dynwatch_openssl_asked"
 	libraryProgDynwatchOpensslCertificate = "dynwatch_openssl_certificate"
 	libraryProgDynwatchOpensslHandshake   = "dynwatch_openssl_handshake"
@@ -135,6 +137,8 @@ type librarySpecs struct {
 // It can be passed ebpf.CollectionSpec.Assign.
 type libraryProgramSpecs struct {
 	DynwatchExec               *ebpf.ProgramSpec `ebpf:"dynwatch_exec"`
+	DynwatchGoCertificates     *ebpf.ProgramSpec `ebpf:"dynwatch_go_certificates"`
+	DynwatchGoHandshake        *ebpf.ProgramSpec `ebpf:"dynwatch_go_handshake"`
 	DynwatchOpensslAsked       *ebpf.ProgramSpec `ebpf:"dynwatch_openssl_asked"`
 	DynwatchOpensslCertificate *ebpf.ProgramSpec `ebpf:"dynwatch_openssl_certificate"`
 	DynwatchOpensslHandshake   *ebpf.ProgramSpec `ebpf:"dynwatch_openssl_handshake"`
@@ -222,6 +226,8 @@ type libraryVariables struct {
 // It can be passed to loadLibraryObjects or ebpf.CollectionSpec.LoadAndAssign.
 type libraryPrograms struct {
 	DynwatchExec               *ebpf.Program `ebpf:"dynwatch_exec"`
+	DynwatchGoCertificates     *ebpf.Program `ebpf:"dynwatch_go_certificates"`
+	DynwatchGoHandshake        *ebpf.Program `ebpf:"dynwatch_go_handshake"`
 	DynwatchOpensslAsked       *ebpf.Program `ebpf:"dynwatch_openssl_asked"`
 	DynwatchOpensslCertificate *ebpf.Program `ebpf:"dynwatch_openssl_certificate"`
 	DynwatchOpensslHandshake   *ebpf.Program `ebpf:"dynwatch_openssl_handshake"`
@@ -233,6 +239,8 @@ type libraryPrograms struct {
 func (p *libraryPrograms) Close() error {
 	return _LibraryClose(
 		p.DynwatchExec,
+		p.DynwatchGoCertificates,
+		p.DynwatchGoHandshake,
 		p.DynwatchOpensslAsked,
 		p.DynwatchOpensslCertificate,
 		p.DynwatchOpensslHandshake,

@@ -23,7 +23,7 @@ func (s *scenario) withLibrary() want {
 	}
 	if w.version == "TLS 1.3" && w.visibility == "encrypted" {
 		shown := tlsWant(s.server.chain, "TLS 1.2", true)
-		if s.server.software == "tinyproxy" {
+		if s.server.software == "tinyproxy" || s.server.software == "squid" {
 			shown = tlsWant(good, "TLS 1.2", true) // the origin's
 		}
 		if strings.HasPrefix(s.server.software, "mitm") {
@@ -58,9 +58,6 @@ func TestLibrary(t *testing.T) {
 	o := observe(t, "library")
 	handshakes, joined := 0, 0
 	for _, s := range theRig.scenarios {
-		if s.client == "go" {
-			continue // no probes yet
-		}
 		t.Run(s.name, func(t *testing.T) {
 			w := s.withLibrary()
 			sessions := o.at(s)
@@ -92,3 +89,6 @@ func TestLibrary(t *testing.T) {
 	}
 	t.Logf("%d of %d handshakes were joined with what the library told", joined, handshakes)
 }
+
+// libraryLoss are the probes' counters that a rig of this size must leave at zero. Others hang on what else runs on the host.
+var libraryLoss = []string{"library.ring_full", "library.too_large", "library.unreadable", "library.malformed_events"}

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -133,6 +134,10 @@ func (r *rig) run() (map[string]*observer, error) {
 	if err := r.says(dump.log, "listening on"); err != nil {
 		return nil, err
 	}
+	running, err := r.runningProgram()
+	if err != nil {
+		return nil, err
+	}
 	live := map[string]*process{}
 	for source, how := range map[string][]string{
 		"packet":  {"--source", "packet", "-i", "any"},
@@ -153,6 +158,7 @@ func (r *rig) run() (map[string]*observer, error) {
 			return nil, err
 		}
 	}
+	running.end(syscall.SIGKILL, 0)
 	close(r.observing)
 	r.runClients()
 	<-early
@@ -202,6 +208,25 @@ func (r *rig) run() (map[string]*observer, error) {
 		}
 	}
 	return observers, nil
+}
+
+// runningProgram starts the Go client before the observers, waiting for an answer that does not come: a program has its TLS library in
+// itself, and its first run under a watch may be too short to get probes.
+func (r *rig) runningProgram() (*process, error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return nil, err
+	}
+	p, err := r.startIn(here, "", "running", []string{filepath.Join(r.dir, "goclient"),
+		fmt.Sprintf(`{"region":"us-east-1","endpoint":"http://%s"}`, l.Addr())}, nil)
+	if err != nil {
+		return nil, errors.Join(err, l.Close())
+	}
+	go func() {
+		<-p.done
+		l.Close()
+	}()
+	return p, nil
 }
 
 // runEarly starts the client that is there before the observers, and returns when it has its connection. The channel is closed when it is done.

@@ -69,6 +69,9 @@ func examine(f *os.File) (c *contents, err error) {
 	if err := c.openSSL(file); err != nil {
 		return nil, err
 	}
+	if err := c.golang(file); err != nil {
+		return nil, err
+	}
 	if c.empty() {
 		return nil, errNothing
 	}
@@ -123,15 +126,7 @@ func (s symbols) code(file *elf.File, function string) []byte {
 	if !ok || x.Size == 0 || x.Size > maxGetter {
 		return nil
 	}
-	for _, p := range file.Progs {
-		if p.Type == elf.PT_LOAD && p.Flags&elf.PF_X != 0 && x.Value >= p.Vaddr && x.Value-p.Vaddr+x.Size <= p.Filesz {
-			b := make([]byte, x.Size)
-			if _, err := p.ReadAt(b, int64(x.Value-p.Vaddr)); err == nil {
-				return b
-			}
-		}
-	}
-	return nil
+	return codeAt(file, x.Value, int(x.Size))
 }
 
 type wanted struct {

@@ -46,6 +46,8 @@ type handshake struct {
 	// of its process, looked at a certificate by itself.
 	verified, asked, inspected bool
 	answer                     int64
+	// golang: the library is Go's crypto/tls, and mode is InsecureSkipVerify.
+	golang bool
 	// nodeOff: the program is Node.js, whose environment switches verification off.
 	nodeOff bool
 }
@@ -57,6 +59,12 @@ const verifyPeer = 1
 // like that makes the answer unknown.
 func (h *handshake) judge() (flow.Verification, string) {
 	switch {
+	case h.golang && (!h.modeKnown || h.callback && h.mode != 0):
+		return flow.VerificationUnknown, ""
+	case h.golang && h.mode != 0:
+		return flow.VerificationOff, "InsecureSkipVerify"
+	case h.golang:
+		return flow.VerificationOn, "InsecureSkipVerify is false"
 	case h.nodeOff:
 		return flow.VerificationOff, "NODE_TLS_REJECT_UNAUTHORIZED=0 in the environment"
 	case h.modeKnown && !h.callback && h.mode&verifyPeer != 0:
@@ -168,6 +176,13 @@ func (hs *handshakes) begin(e *bpf.LibraryEvent) *handshake {
 	}
 	h.modeKnown, h.mode = e.Flags&bpf.LibraryValueKnown != 0, e.Value
 	h.callback = e.Flags&bpf.LibraryCallback != 0
+	if h.golang = e.Flags&bpf.LibraryGo != 0; h.golang {
+		h.ServerName = string(e.Data)
+		h.HostChecked = h.modeKnown && h.mode == 0
+		if h.HostChecked {
+			h.Host = h.ServerName
+		}
+	}
 	hs.describe(h)
 	hs.byRandom.put(e.Random, h)
 	return h

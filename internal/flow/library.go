@@ -16,6 +16,8 @@ type Library struct {
 	// Verification says whether the client verifies, and VerificationBy what told it, in words.
 	Verification   Verification
 	VerificationBy string
+	// ServerName is the name that the program told the library to connect to; "" if that was not seen.
+	ServerName string
 	// HostChecked: the library compared the leaf with Host. Where it did not, the program may have done so itself, out of sight.
 	HostChecked bool
 	Host        string

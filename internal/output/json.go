@@ -176,6 +176,7 @@ type libraryJSON struct {
 	TID         int    `json:"tid,omitempty"`
 	Verifies    *bool  `json:"verifies,omitempty"`
 	VerifiesBy  string `json:"verifies_by,omitempty"`
+	ServerName  string `json:"server_name,omitempty"`
 	NameChecked bool   `json:"name_checked,omitempty"`
 	CheckedName string `json:"checked_name,omitempty"`
 }

@@ -29,7 +29,7 @@ func full() *session.Session {
 		Endpoint:  session.Endpoint{Service: "dynamodb", Region: "us-east-1", Partition: "aws", Kind: "public", MatchedBy: []string{"range", "sni"}},
 		Transport: session.TransportConnectTLS,
 		Library: &session.Library{Name: "OpenSSL 3.0.19", Path: "/usr/lib/x86_64-linux-gnu/libssl.so.3", TID: 812,
-			VerificationBy: "SSL_VERIFY_PEER", HostChecked: true, Host: "dynamodb.us-east-1.amazonaws.com"},
+			VerificationBy: "SSL_VERIFY_PEER", ServerName: "dynamodb.us-east-1.amazonaws.com", HostChecked: true, Host: "dynamodb.us-east-1.amazonaws.com"},
 		TLS: &session.TLS{Version: session.TLS12, OfferedMax: session.TLS13, OfferedVersions: []session.Version{session.TLS13, session.TLS12},
 			Cipher: "TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256", CipherID: 0xc02f, Group: "x25519", SNI: "dynamodb.us-east-1.amazonaws.com", SNIInvalid: true,
 			ALPN: "http/1.1", ALPNOffer: []string{"h2", "http/1.1"}, JA3: "e7d705a3286e19ea42f587b344ee6865", JA4: "t13d1516h2_8daaf6152771_b186095e22b6",

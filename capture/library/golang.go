@@ -1,0 +1,144 @@
+package library
+
+import (
+	"debug/elf"
+	"debug/gosym"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"regexp"
+
+	"github.com/dynwatch/dynwatch/bpf"
+)
+
+// maxLineTable bounds the table of functions that is read of a Go program; the largest have some tens of megabytes.
+const maxLineTable = 256 << 20
+
+// goFunctions have probes. All are there since Go 1.12; the layout that the probes read since 1.21.
+var goFunctions = map[string]bpf.Probe{
+	"crypto/tls.(*clientHandshakeState).doFullHandshake":            bpf.GoHandshake,
+	"crypto/tls.(*clientHandshakeStateTLS13).readServerCertificate": bpf.GoHandshake,
+	"crypto/tls.(*Conn).verifyServerCertificate":                    bpf.GoCertificates,
+}
+
+// goVersion is how a program names the Go that built it: "go1.26.8".
+var goVersion = regexp.MustCompile(`go(1\.(\d+)[0-9a-z.]*)`)
+
+// golang looks for Go's crypto/tls. Programs keep their table of functions also when they are stripped.
+func (c *contents) golang(file *elf.File) error {
+	info := file.Section(".go.buildinfo")
+	if info == nil {
+		return nil
+	}
+	table := file.Section(".gopclntab")
+	if table == nil {
+		table = file.Section(".data.rel.ro.gopclntab") // PIE
+	}
+	text := file.Section(".text")
+	if table == nil || text == nil || table.Size > maxLineTable {
+		return nil
+	}
+	data, err := table.Data()
+	if err != nil {
+		return fmt.Errorf("read Go's table of functions: %w", err)
+	}
+	places, err := goPlaces(file, data, text.Addr)
+	if err != nil || len(places) == 0 {
+		return err
+	}
+	head := make([]byte, min(info.Size, 4096))
+	if _, err := info.ReadAt(head, 0); err != nil {
+		return fmt.Errorf("read Go's version: %w", err)
+	}
+	m := goVersion.FindSubmatch(head)
+	if m == nil {
+		return errors.New("built by a Go before 1.18")
+	}
+	if len(m[2]) == 1 || len(m[2]) == 2 && string(m[2]) < "21" {
+		return fmt.Errorf("built by Go %s: how its crypto/tls keeps things is known from 1.21 on", m[1])
+	}
+	c.others, c.name = append(c.others, places...), "Go "+string(m[1])
+	return nil
+}
+
+// goPlaces finds the functions in Go's table; none if crypto/tls or its client is not there.
+func goPlaces(file *elf.File, table []byte, text uint64) ([]place, error) {
+	// The table counts from the beginning of Go's code, which in a program with C code is not that of the section. Until Go 1.25 the table
+	// says where that is, unless the loader fills it in (PIE).
+	starts := []uint64{text}
+	if len(table) >= 32 {
+		if start := file.ByteOrder.Uint64(table[24:]); start != 0 {
+			starts = append(starts, start)
+		}
+	}
+	if s := symbolValue(file, "runtime.text"); s != 0 {
+		starts = append(starts, s)
+	}
+	for _, start := range starts {
+		symbols, err := gosym.NewTable(nil, gosym.NewLineTable(table, start))
+		if err != nil {
+			return nil, fmt.Errorf("read Go's table of functions: %w", err)
+		}
+		var places []place
+		plain := true
+		for name, probe := range goFunctions {
+			f := symbols.LookupFunc(name)
+			if f == nil {
+				return nil, nil
+			}
+			at, ok := offsetOf(file, f.Entry)
+			plain = plain && ok && goPrologue(codeAt(file, f.Entry, 16))
+			places = append(places, place{probe, at})
+		}
+		if plain {
+			return places, nil
+		}
+	}
+	return nil, errors.New("where Go's code begins is not plain: its functions do not begin as Go's do")
+}
+
+// goPrologue reports whether code begins as every Go function with a frame does, by looking at the stack's limit in the goroutine. A probe in the
+// middle of an instruction would break the program.
+func goPrologue(code []byte) bool {
+	if machine == elf.EM_AARCH64 {
+		return len(code) >= 4 && binary.LittleEndian.Uint32(code) == 0xf9400b90 // MOVD 16(g), R16
+	}
+	if len(code) < 12 {
+		return false
+	}
+	compare := func(b []byte) bool {
+		return (b[0] == 0x49 || b[0] == 0x4d) && b[1] == 0x3b && b[2] == 0x66 && b[3] == 0x10
+	} // CMPQ SP or R12, 16(R14)
+	lea := code[0] == 0x4c && code[1] == 0x8d && code[3] == 0x24 // LEAQ -x(SP), R12
+	return compare(code) || lea && code[2] == 0x64 && compare(code[5:]) || lea && code[2] == 0xa4 && compare(code[8:])
+}
+
+// codeAt reads machine code at a virtual address.
+func codeAt(file *elf.File, address uint64, n int) []byte {
+	for _, p := range file.Progs {
+		if p.Type == elf.PT_LOAD && p.Flags&elf.PF_X != 0 && address >= p.Vaddr && address-p.Vaddr+uint64(n) <= p.Filesz {
+			b := make([]byte, n)
+			if _, err := p.ReadAt(b, int64(address-p.Vaddr)); err == nil {
+				return b
+			}
+		}
+	}
+	return nil
+}
+
+// symbolValue is the address of a symbol, 0 if the file is stripped or has none of that name.
+func symbolValue(file *elf.File, name string) uint64 {
+	if s := file.Section(".symtab"); s == nil || s.Size > maxSymbols {
+		return 0
+	}
+	list, err := file.Symbols()
+	if err != nil {
+		return 0
+	}
+	for _, s := range list {
+		if s.Name == name {
+			return s.Value
+		}
+	}
+	return 0
+}
