@@ -42,8 +42,7 @@ func TestGoProgramsAreProbedHoweverTheyAreBuilt(t *testing.T) {
 		flags []string
 	}{
 		{"stripped", false, []string{"-trimpath", "-ldflags", "-s -w"}},
-		{"PIE, stripped", false, []string{"-trimpath", "-buildmode", "pie", "-ldflags", "-s -w"}},
-		{"with C code", true, nil},
+		{"position-independent, stripped, with C code", true, []string{"-trimpath", "-buildmode", "pie", "-ldflags", "-s -w"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			out := filepath.Join(dir, "program")
