@@ -7,7 +7,9 @@ type Config struct {
 	Policy     Policy            `yaml:"policy" jsonschema_description:"What is demanded and allowed; each key is the flag of the same name."`
 	Severity   map[string]string `yaml:"severity" jsonschema_description:"Another severity for the findings of a rule: low, medium, high, critical, or none, which does not alert."`
 	Exceptions []Exception       `yaml:"exceptions" jsonschema_description:"Findings that are known and do not alert, each with a reason and an end."`
-	StateDir   string            `yaml:"state_dir" jsonschema:"default=/var/lib/dynwatch" jsonschema_description:"Folder for what outlives the agent: the inventory and the latest findings. Empty keeps them nowhere."`
+	Alerts     Alerts            `yaml:"alerts" jsonschema_description:"How findings become alerts."`
+	Receivers  []Receiver        `yaml:"receivers" jsonschema_description:"Who is told; any number, each of one kind."`
+	StateDir   string            `yaml:"state_dir" jsonschema:"default=/var/lib/dynwatch" jsonschema_description:"Folder for what outlives the agent: alerts that wait, the inventory and the latest findings. Empty keeps no inventory; receivers need it."`
 	History    History           `yaml:"history" jsonschema_description:"Bounds of the inventory and the findings that are kept."`
 	Web        Web               `yaml:"web" jsonschema_description:"Where metrics and health are served."`
 	Metrics    Metrics           `yaml:"metrics" jsonschema_description:"What is counted."`
@@ -46,6 +48,70 @@ type Exception struct {
 	Expires   string   `yaml:"expires" jsonschema:"required" jsonschema_description:"Last day on which it applies (2027-01-31, UTC), or the moment at which it ends (2027-01-31T12:00:00Z)."`
 }
 
+// Alerts says how findings become alerts.
+type Alerts struct {
+	Window    string `yaml:"window" jsonschema:"default=1h" jsonschema_description:"How long findings of one kind (rule, workload, endpoint, issuer) are folded into one alert."`
+	Hold      string `yaml:"hold" jsonschema:"default=15m" jsonschema_description:"How long after its latest finding an alert goes on, for Alertmanager."`
+	PerMinute int    `yaml:"per_minute" jsonschema:"minimum=1,maximum=10000,default=60" jsonschema_description:"Alerts a minute; what is beyond is told as one a minute and rule."`
+	Burst     int    `yaml:"burst" jsonschema:"minimum=1,maximum=10000,default=120" jsonschema_description:"Alerts at once."`
+}
+
+// Receiver is somebody who is told. One of the kinds is set.
+type Receiver struct {
+	Name         string       `yaml:"name,omitempty" jsonschema_description:"Its name in logs and metrics; the same over restarts. Without one it is its kind."`
+	MinSeverity  string       `yaml:"min_severity,omitempty" jsonschema:"enum=low,enum=medium,enum=high,enum=critical" jsonschema_description:"What is milder is not told."`
+	Alertmanager Alertmanager `yaml:"alertmanager,omitempty" jsonschema_description:"Prometheus's Alertmanager, API v2."`
+	Webhook      Webhook      `yaml:"webhook,omitempty" jsonschema_description:"A POST of JSON for each alert."`
+	Syslog       Syslog       `yaml:"syslog,omitempty" jsonschema_description:"Syslog, RFC 5424."`
+	Journal      bool         `yaml:"journal,omitempty" jsonschema_description:"The systemd journal of this host."`
+	OTLP         OTLP         `yaml:"otlp,omitempty" jsonschema_description:"An OpenTelemetry collector that takes logs over HTTP."`
+}
+
+// Alertmanager is a cluster of Alertmanagers.
+type Alertmanager struct {
+	URLs   []string          `yaml:"urls" jsonschema_description:"All instances of the cluster."`
+	Labels map[string]string `yaml:"labels,omitempty" jsonschema_description:"Added to every alert: cluster, environment."`
+	HTTP   HTTP              `yaml:"http,omitempty" jsonschema_description:"TLS and passwords."`
+}
+
+// Webhook is a receiver of JSON.
+type Webhook struct {
+	URL     string `yaml:"url" jsonschema_description:"Where to post."`
+	KeyFile string `yaml:"key_file,omitempty" jsonschema_description:"File with the key of the HMAC signature."`
+	HTTP    HTTP   `yaml:"http,omitempty" jsonschema_description:"TLS and passwords."`
+}
+
+// Syslog is a syslog receiver.
+type Syslog struct {
+	Network  string `yaml:"network" jsonschema:"enum=unix,enum=udp,enum=tcp,enum=tls" jsonschema_description:"unix is a socket of this host."`
+	Address  string `yaml:"address,omitempty" jsonschema_description:"HOST:PORT, or the socket's path (/dev/log)."`
+	Facility int    `yaml:"facility,omitempty" jsonschema:"minimum=0,maximum=23" jsonschema_description:"Number of the facility; 10, authpriv, without one."`
+	TLS      TLS    `yaml:"tls,omitempty" jsonschema_description:"How the receiver is verified."`
+}
+
+// OTLP is an OpenTelemetry collector.
+type OTLP struct {
+	URL      string            `yaml:"url" jsonschema_description:"http://collector:4318/v1/logs"`
+	Resource map[string]string `yaml:"resource,omitempty" jsonschema_description:"Further attributes of the resource: k8s.node.name, deployment.environment.name."`
+	HTTP     HTTP              `yaml:"http,omitempty" jsonschema_description:"TLS and passwords."`
+}
+
+// HTTP is what receivers that speak it have in common.
+type HTTP struct {
+	Username     string `yaml:"username,omitempty" jsonschema_description:"Name for basic authentication."`
+	PasswordFile string `yaml:"password_file,omitempty" jsonschema_description:"File with the password; read at each request."`
+	BearerFile   string `yaml:"bearer_file,omitempty" jsonschema_description:"File with a bearer token; read at each request."`
+	TLS          TLS    `yaml:"tls,omitempty" jsonschema_description:"How the receiver is verified."`
+}
+
+// TLS says how a receiver is verified; there is no way to switch that off.
+type TLS struct {
+	CAFile     string `yaml:"ca_file,omitempty" jsonschema_description:"CAs in place of the system's."`
+	CertFile   string `yaml:"cert_file,omitempty" jsonschema_description:"The agent's own certificate."`
+	KeyFile    string `yaml:"key_file,omitempty" jsonschema_description:"Its key."`
+	ServerName string `yaml:"server_name,omitempty" jsonschema_description:"The name in the receiver's certificate, where that is not the address."`
+}
+
 // History bounds what is kept in the state folder, in memory and about as much on disk.
 type History struct {
 	MaxEntries  int `yaml:"max_entries" jsonschema:"minimum=100,maximum=1000000,default=10000" jsonschema_description:"Entries of the inventory: a workload, endpoint, version, cipher, issuer and verdict each."`
@@ -81,6 +147,7 @@ func Default() *Config {
 	return &Config{
 		Source:   Source{Kind: "auto"},
 		Policy:   Policy{MinVersion: "1.2"},
+		Alerts:   Alerts{Window: "1h", Hold: "15m", PerMinute: 60, Burst: 120},
 		StateDir: "/var/lib/dynwatch", History: History{MaxEntries: 10_000, MaxFindings: 2_000, MaxMiB: 16},
 		Web:    Web{Listen: "127.0.0.1:9464"},
 		Log:    Log{Level: "info", Format: "json"},

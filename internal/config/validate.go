@@ -88,6 +88,11 @@ func check(c *Config) Problems {
 	for i := range c.Exceptions {
 		v.exception(fmt.Sprintf("exceptions[%d]", i), &c.Exceptions[i])
 	}
+	v.duration("alerts.window", c.Alerts.Window, time.Minute, 7*24*time.Hour)
+	v.duration("alerts.hold", c.Alerts.Hold, time.Minute, 24*time.Hour)
+	v.between("alerts.per_minute", c.Alerts.PerMinute, 1, 10_000)
+	v.between("alerts.burst", c.Alerts.Burst, 1, 10_000)
+	v.receivers(c)
 	v.between("history.max_entries", c.History.MaxEntries, 100, 1_000_000)
 	v.between("history.max_findings", c.History.MaxFindings, 10, 100_000)
 	v.between("history.max_mib", c.History.MaxMiB, 1, 1024)
@@ -266,4 +271,60 @@ func (v *validation) listen(at, address string) {
 	} else if n > 0 && host == "" {
 		v.wrong(at, "%q listens everywhere: say so with 0.0.0.0:%d or [::]:%d, or use 127.0.0.1:%d", address, n, n, n)
 	}
+}
+
+func (v *validation) duration(path, text string, low, high time.Duration) {
+	d, err := time.ParseDuration(text)
+	if err != nil || d < low || d > high {
+		v.wrong(path, "%q: use a time from %v to %v, as 90m", text, low, high)
+	}
+}
+
+// maxReceivers bounds the queues.
+const maxReceivers = 4
+
+// receivers checks what the kinds have in common; the rest is for those who build them, since it looks at files.
+func (v *validation) receivers(c *Config) {
+	if len(c.Receivers) > maxReceivers {
+		v.wrong("receivers", "%d are too many: use at most %d, and have Alertmanager or a collector tell the others", len(c.Receivers), maxReceivers)
+	}
+	if len(c.Receivers) > 0 && c.StateDir == "" {
+		v.wrong("receivers", "alerts are kept in state_dir until they are taken: name a folder")
+	}
+	names := map[string]bool{}
+	for i := range c.Receivers {
+		r, at := &c.Receivers[i], fmt.Sprintf("receivers[%d]", i)
+		kinds := r.kinds()
+		if len(kinds) != 1 {
+			v.wrong(at, "use one of alertmanager (with urls), webhook (with url), syslog (with network), journal (true), otlp (with url)")
+			continue
+		}
+		if r.MinSeverity != "" {
+			v.oneOf(at+".min_severity", r.MinSeverity, "low", "medium", "high", "critical")
+		}
+		name := cmp.Or(r.Name, kinds[0])
+		if len(name) > 32 || strings.Trim(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-") != "" {
+			v.wrong(at+".name", "%q: use at most 32 letters, digits, dots, dashes and underscores", name)
+		}
+		if names[name] {
+			v.wrong(at, "there is another receiver %q: give each a name of its own", name)
+		}
+		names[name] = true
+	}
+}
+
+// kinds are those that are set.
+func (r *Receiver) kinds() (kinds []string) {
+	for _, k := range []struct {
+		name string
+		set  bool
+	}{
+		{"alertmanager", len(r.Alertmanager.URLs) > 0}, {"webhook", r.Webhook.URL != ""}, {"syslog", r.Syslog.Network != ""},
+		{"journal", r.Journal}, {"otlp", r.OTLP.URL != ""},
+	} {
+		if k.set {
+			kinds = append(kinds, k.name)
+		}
+	}
+	return kinds
 }
