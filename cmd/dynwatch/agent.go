@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -52,8 +51,11 @@ func runAgent(cmd *cobra.Command, file string) error {
 	if err != nil {
 		return &usageError{err}
 	}
-	read := func() (*agent.Settings, error) { return readConfig(name, cmd.Flags(), os.LookupEnv) }
-	settings, err := read()
+	read := func() (*agent.Settings, error) {
+		s, _, err := readConfig(name, cmd.Flags(), os.LookupEnv)
+		return s, err
+	}
+	settings, sinks, err := readConfig(name, cmd.Flags(), os.LookupEnv)
 	if err != nil {
 		var problems config.Problems
 		if errors.As(err, &problems) {
@@ -81,8 +83,24 @@ func runAgent(cmd *cobra.Command, file string) error {
 		return err
 	}
 	if h != nil {
-		defer keepHistory(h, log)()
-		o.History, o.Recorders, o.Tell = h.Memory(), append(o.Recorders, recorded{h}), func() { o.Metrics.History(h.Stats()) }
+		defer keep("inventory", h.Run, h.Close, log)()
+		o.History, o.Recorders = h.Memory(), append(o.Recorders, recorded{h})
+	}
+	alerts, err := openAlerts(settings.Config, sinks, log)
+	if err != nil {
+		return fmt.Errorf("alerts: %w", err)
+	}
+	if alerts != nil {
+		defer keep("alerts", alerts.Run, alerts.Close, log)()
+		o.Alerters = append(o.Alerters, alerting{alerts})
+	}
+	o.Tell = func() {
+		if h != nil {
+			o.Metrics.History(h.Stats())
+		}
+		if alerts != nil {
+			o.Metrics.Alerts(alerts.Stats())
+		}
 	}
 	err = agent.Run(cmd.Context(), o)
 	if err != nil {
@@ -123,23 +141,6 @@ func openHistory(c *config.Config, log *slog.Logger) (*history.Store, error) {
 	}
 	log.Error("no inventory is kept: its file cannot be opened", "error", err) // a full disk must not keep the agent from watching
 	return nil, nil
-}
-
-// keepHistory writes until the returned function is called.
-func keepHistory(h *history.Store, log *slog.Logger) (stop func()) {
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		_ = h.Run(ctx) // what fails it says in the log, and tries again
-	}()
-	return func() {
-		cancel()
-		<-done
-		if err := h.Close(); err != nil {
-			log.Error("write the inventory", "error", err)
-		}
-	}
 }
 
 // recorded puts what is concluded into the history.

@@ -14,6 +14,7 @@ import (
 
 	"github.com/dynwatch/dynwatch/analyze/session"
 	"github.com/dynwatch/dynwatch/internal/agent"
+	"github.com/dynwatch/dynwatch/internal/alert"
 	"github.com/dynwatch/dynwatch/internal/config"
 )
 
@@ -37,7 +38,7 @@ have expired. Exit status: 0 it is right, 2 it is not.`,
 			Example: "  dynwatch config check /etc/dynwatch/dynwatch.yaml",
 			Args:    cobra.ExactArgs(1),
 			RunE: func(cmd *cobra.Command, args []string) error {
-				c, err := readConfig(args[0], nil, func(string) (string, bool) { return "", false })
+				c, _, err := readConfig(args[0], nil, func(string) (string, bool) { return "", false })
 				if err != nil {
 					return &usageError{err}
 				}
@@ -67,24 +68,25 @@ have expired. Exit status: 0 it is right, 2 it is not.`,
 	return cmd
 }
 
-// readConfig reads a configuration, puts the flags (if any) and the environment over it, checks it, and reads the files that it names. A name
+// readConfig reads a configuration, puts the flags (if any) and the environment over it, checks it, reads the files that it names, and makes
+// its receivers. A name
 // of "" is a configuration without a file.
-func readConfig(name string, flags *pflag.FlagSet, env func(string) (string, bool)) (*agent.Settings, error) {
+func readConfig(name string, flags *pflag.FlagSet, env func(string) (string, bool)) (*agent.Settings, []alert.SinkOptions, error) {
 	f := config.Without()
 	if name != "" {
 		data, err := os.ReadFile(name)
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		if f, err = config.Parse(name, data); err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 	}
 	if err := f.Override(flags, env); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if err := f.Validate(); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	p := &f.Config.Policy
 	from := policyFlags{
@@ -94,10 +96,14 @@ func readConfig(name string, flags *pflag.FlagSet, env func(string) (string, boo
 	set, store, policy, err := from.build()
 	words := inWordsOf(f)
 	if err != nil {
-		return nil, errors.New(words.Replace(message(err)))
+		return nil, nil, errors.New(words.Replace(message(err)))
+	}
+	sinks, err := sinksOf(f)
+	if err != nil {
+		return nil, nil, err
 	}
 	if err := agent.CheckWeb(f.Config.Web.ConfigFile); err != nil {
-		return nil, fmt.Errorf("%s: %w", f.Where("web.config_file"), err)
+		return nil, nil, fmt.Errorf("%s: %w", f.Where("web.config_file"), err)
 	}
 	s := &agent.Settings{Config: f.Config, Judge: agent.Judge{Endpoints: set, Trust: store, Policy: policy}}
 	for _, w := range from.warnings {
@@ -108,7 +114,7 @@ func readConfig(name string, flags *pflag.FlagSet, env func(string) (string, boo
 			s.Files = append(s.Files, file)
 		}
 	}
-	return s, nil
+	return s, sinks, nil
 }
 
 // inWordsOf replaces the flags of capture, by which messages call the policy's parts, by where the configuration has them.

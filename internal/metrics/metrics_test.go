@@ -22,6 +22,7 @@ import (
 	"github.com/dynwatch/dynwatch/analyze/rules"
 	"github.com/dynwatch/dynwatch/analyze/session"
 	"github.com/dynwatch/dynwatch/capture"
+	"github.com/dynwatch/dynwatch/internal/alert"
 	"github.com/dynwatch/dynwatch/internal/flow"
 	"github.com/dynwatch/dynwatch/internal/history"
 	"github.com/dynwatch/dynwatch/internal/host"
@@ -119,6 +120,10 @@ func used() *Set {
 	})
 	s.Hold(Held{Usage: analyze.Usage{Flows: 3, Reading: 1, Memory: 5000, Buffered: 100}, MaxFlows: 100, MaxMemory: 1 << 20, Addresses: 1, MaxAddresses: 1024})
 	s.History(history.Stats{Entries: 4, MaxEntries: 100, Findings: 2, MaxFindings: 10, EvictedEntries: 1, WriteErrors: 1, FileBytes: 4096})
+	s.Alerts(alert.Stats{
+		Findings: 9, Folded: 4, Limited: 2, Queued: 2, MaxQueued: 100, Unsaved: 1, WriteErrors: 1,
+		Sinks: []alert.SinkStats{{Name: "am", Kind: "alertmanager", Sent: 3, Failed: 2, Refused: 1, Dropped: 1, Queued: 2}, {Kind: "webhook", Queued: 1}, {Kind: "webhook", Queued: 4}},
+	})
 	return s
 }
 
@@ -223,6 +228,7 @@ func flood(s *Set) {
 	s.Hold(Held{})
 	s.SourceClosed()
 	s.History(history.Stats{})
+	s.Alerts(alert.Stats{Sinks: []alert.SinkStats{{Kind: "alertmanager"}, {Kind: "webhook"}, {Kind: "syslog"}, {Kind: "otlp"}}})
 }
 
 func TestSeriesStayUnderTheirCapWhateverIsSent(t *testing.T) {

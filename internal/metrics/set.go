@@ -9,6 +9,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
 	"github.com/dynwatch/dynwatch/analyze/session"
+	"github.com/dynwatch/dynwatch/internal/alert"
 	"github.com/dynwatch/dynwatch/internal/history"
 )
 
@@ -17,8 +18,9 @@ const (
 	MaxSeries         = 300
 	MaxWorkloadSeries = maxWorkloadSessions + maxWorkloadFindings + 4 // the shared series, and two of series_limited
 
-	maxEndpoints        = 16
-	maxSuppressed       = 12
+	maxEndpoints        = 8
+	maxSuppressed       = 8
+	maxSinks            = 4
 	maxWorkloadSessions = 200
 	maxWorkloadFindings = 100
 )
@@ -75,10 +77,15 @@ type Set struct {
 	observing, exceptions, reloadOK, reloadTime      *prometheus.GaugeVec
 	reloads, historyErrors                           *prometheus.CounterVec
 	historyBytes                                     *prometheus.GaugeVec
+	alerts, sinkAlerts                               *prometheus.CounterVec
+	sinkQueue, alertQueue, alertCapacity             *prometheus.GaugeVec
+	alertsUnsaved                                    *prometheus.GaugeVec
+	alertWriteErrors                                 *prometheus.CounterVec
 
 	mu      sync.Mutex
 	last    Progress      // guarded by mu: what Update added up to
 	history history.Stats // guarded by mu: what History added up to
+	alerted alert.Stats   // guarded by mu: what Alerts added up to
 }
 
 // New returns a Set whose counters are 0.
@@ -136,11 +143,11 @@ func New(o Options) *Set {
 	}
 	s.stages(source)
 	s.condition(source)
+	s.sinks()
 
 	s.reg.MustRegister(
-		// Of Go's memory only what the soak test watches: the full set is thirty series that say little more.
-		collectors.NewGoCollector(collectors.WithGoCollectorMemStatsMetricsDisabled(),
-			collectors.WithGoCollectorRuntimeMetrics(collectors.GoRuntimeMetricsRule{Matcher: runtimeMetrics})),
+		// Go's memory is thirty series that say little more than the process's resident memory.
+		collectors.NewGoCollector(collectors.WithGoCollectorMemStatsMetricsDisabled()),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 	)
 	return s

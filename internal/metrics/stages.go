@@ -1,8 +1,6 @@
 package metrics
 
 import (
-	"regexp"
-
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/dynwatch/dynwatch/analyze"
@@ -10,9 +8,6 @@ import (
 	"github.com/dynwatch/dynwatch/internal/history"
 	"github.com/dynwatch/dynwatch/internal/host"
 )
-
-// runtimeMetrics are the metrics of Go's runtime that are shown beside the base ones.
-var runtimeMetrics = regexp.MustCompile(`^/memory/classes/(total|heap/objects):bytes$`)
 
 // Progress is how far the stages of one run have come. Its counters are those of the source and the analyzer that run now; both begin anew
 // when a source is opened again, and Update notices that.
