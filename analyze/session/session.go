@@ -81,6 +81,18 @@ type Endpoint struct {
 	AddrAWS, AddrDynamoDB, AddrAllowed Tri
 }
 
+// EndpointName names the endpoint that a session is with, for lists and counts: the name that was asked for, else what is known of the
+// address. DynamoDB's own addresses are many and change: without a name, all of a Region are one.
+func (s *Session) EndpointName() string {
+	switch e := &s.Endpoint; {
+	case e.Name != "":
+		return e.Name
+	case e.AddrDynamoDB == Yes && e.Region != "":
+		return e.Service + " in " + e.Region
+	}
+	return s.Server.Addr().String()
+}
+
 // Known reports whether the session is DynamoDB's.
 func (e Endpoint) Known() bool { return e.Service != "" }
 

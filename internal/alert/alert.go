@@ -91,7 +91,7 @@ func ofSession(s *session.Session, f session.Finding) (*Alert, error) {
 	if err != nil {
 		return nil, err
 	}
-	a := newAlert(f, s.Process.Workload(), endpointOf(s), s.Start, event)
+	a := newAlert(f, s.Process.Workload(), s.EndpointName(), s.Start, event)
 	a.Region = printable(s.Endpoint.Region, maxText)
 	if c := s.Certificate; c != nil && !c.Partial {
 		a.Issuer = printable(c.Issuer, maxText)
@@ -125,16 +125,6 @@ func newAlert(f session.Finding, w flow.Workload, endpoint string, at time.Time,
 
 func (a *Alert) kind() string {
 	return fingerprint(a.Rule, a.WorkloadKind, a.Namespace, a.Workload, a.Endpoint, a.Issuer)
-}
-
-func endpointOf(s *session.Session) string {
-	switch e := &s.Endpoint; {
-	case e.Name != "":
-		return e.Name
-	case e.AddrDynamoDB == session.Yes && e.Region != "":
-		return e.Service + " in " + e.Region
-	}
-	return s.Server.Addr().String()
 }
 
 // severity is the alert's, none if the word is unknown.

@@ -63,24 +63,13 @@ func clip(s string) string { return s[:min(len(s), maxText)] }
 func keyOf(s *session.Session) Key {
 	w := s.Process.Workload()
 	k := Key{
-		WorkloadKind: w.Kind, Namespace: clip(w.Namespace), Workload: clip(w.Name), Endpoint: clip(endpointOf(s)),
+		WorkloadKind: w.Kind, Namespace: clip(w.Namespace), Workload: clip(w.Name), Endpoint: clip(s.EndpointName()),
 		Transport: string(s.Transport), Issuer: clip(issuerOf(s)), Verdict: string(s.Verdict),
 	}
 	if s.TLS != nil && s.TLS.Version != 0 {
 		k.Version, k.Cipher = s.TLS.Version.String(), s.TLS.Cipher
 	}
 	return k
-}
-
-// endpointOf names the endpoint. DynamoDB's own addresses are many and change: without a name, all of a Region are one.
-func endpointOf(s *session.Session) string {
-	switch e := &s.Endpoint; {
-	case e.Name != "":
-		return e.Name
-	case e.AddrDynamoDB == session.Yes && e.Region != "":
-		return e.Service + " in " + e.Region
-	}
-	return s.Server.Addr().String()
 }
 
 func issuerOf(s *session.Session) string {
@@ -97,7 +86,7 @@ func findingOf(s *session.Session, f session.Finding) (Finding, error) {
 		return Finding{}, err
 	}
 	return aboutWorkload(Finding{
-		Time: s.Start, Rule: f.Rule, Severity: f.Severity.String(), Endpoint: clip(endpointOf(s)), Issuer: clip(issuerOf(s)),
+		Time: s.Start, Rule: f.Rule, Severity: f.Severity.String(), Endpoint: clip(s.EndpointName()), Issuer: clip(issuerOf(s)),
 		Message: f.Message, Event: event,
 	}, s.Process.Workload()), nil
 }

@@ -335,18 +335,6 @@ func TestQuery(t *testing.T) {
 	}
 }
 
-func TestEndpointsWithoutAName(t *testing.T) {
-	for want, change := range map[string]func(*session.Session){
-		name:                    func(*session.Session) {},
-		"dynamodb in us-east-1": func(s *session.Session) { s.Endpoint.Name = "" },
-		"52.94.5.7":             func(s *session.Session) { s.Endpoint.Name, s.Endpoint.AddrDynamoDB = "", session.No },
-	} {
-		if got := keyOf(seen(0, change)).Endpoint; got != want {
-			t.Errorf("%q, want %q", got, want)
-		}
-	}
-}
-
 func TestDamageIsSaid(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "h")
 	h := store(t, Options{Path: path})
