@@ -22,6 +22,9 @@ func TestImportsPointOneWay(t *testing.T) {
 		{of: "capture", may: []string{"capture", "bpf", "internal/flow"}, never: []string{"net/http", "github.com/google/gopacket"}},
 		{of: "bpf", may: []string{"bpf", "internal/flow"}},
 		{of: "internal/flow", may: []string{"internal/flow"}},
+		{of: "internal/journal", may: []string{"internal/journal"}},
+		{of: "internal/history", may: []string{"internal/history", "internal/journal", "internal/output", "internal/flow", "analyze"}, never: []string{"net/http"}},
+		{of: "internal/alert", may: []string{"internal/alert", "internal/journal", "internal/output", "internal/flow", "analyze/session"}},
 		{of: "internal/output", may: []string{"internal/output", "internal/flow", "analyze/session"}},
 	}
 	out, err := exec.Command("go", "list", "-f", "{{.ImportPath}}: {{join .Deps \" \"}}", module+"...").Output()

@@ -125,6 +125,9 @@ func (f *folder) limit(a *Alert, now time.Time) {
 func (f *folder) due(now time.Time) []*Alert {
 	var list []*Alert
 	for _, k := range f.folds {
+		if k.Until.After(now.Add(f.window)) && !k.Alert.Limited {
+			k.Until = now.Add(f.window) // the clock was set back
+		}
 		if now.Before(k.Until) {
 			continue
 		}

@@ -124,6 +124,16 @@ func TestEveryFindingIsCountedOnce(t *testing.T) {
 	}
 }
 
+func TestAClockThatIsSetBackHoldsNothingBackForLong(t *testing.T) {
+	f := newFolder()
+	f.add(finding("a", 0), t0)
+	f.add(finding("a", 0), t0)
+	f.due(t0.Add(-1000 * time.Hour))
+	if due := f.due(t0.Add(-1000*time.Hour + time.Hour)); len(due) != 1 || due[0].Count != 1 {
+		t.Errorf("%+v", due)
+	}
+}
+
 func TestKindsAreBounded(t *testing.T) {
 	f := newFolder()
 	f.burst, f.perSecond = 1e9, 1e9

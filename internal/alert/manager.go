@@ -245,8 +245,10 @@ func (m *Manager) replay(data []byte, byName map[string]*worker, foreign map[str
 
 // takeUp has what was read wait for its sinks.
 func (m *Manager) takeUp(foreign map[string]int) {
+	left := false
 	for name, n := range foreign {
 		if n > 0 {
+			left = true
 			m.log.Warn("alerts: a sink is no longer configured, and what waited for it is dropped", "sink", name, "alerts", n)
 		}
 	}
@@ -262,6 +264,9 @@ func (m *Manager) takeUp(foreign map[string]int) {
 	m.bound()
 	if n := len(m.items); n > 0 {
 		m.log.Info("alerts: alerts of before wait to be sent", "alerts", n)
+	}
+	if left {
+		_ = m.rewrite(nil) // at worst it is said again at the next start
 	}
 }
 

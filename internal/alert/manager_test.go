@@ -322,8 +322,9 @@ func TestRemovedSinksAreForgotten(t *testing.T) {
 		t.Errorf("%+v\n%s", st, log.String())
 	}
 	m.Close()
-	if m = manager(t, Options{Path: path}); m.Stats().Queued != 0 {
-		t.Error("it waits again")
+	log.Reset()
+	if m = manager(t, Options{Path: path, Log: testLog(&log)}); m.Stats().Queued != 0 || log.Len() > 0 {
+		t.Errorf("it waits again: %s", log.String())
 	}
 }
 
