@@ -27,11 +27,15 @@ build-all: ## build for linux/amd64 and linux/arm64 into dist/
 
 .PHONY: chart
 chart: ## rewrite the plain manifests in deploy/kubernetes from the Helm chart
-	cd deploy/charttest && $(GO) test ./... -update
+	cd deploy/charttest && $(GO) test -count=1 ./... -update
 
 .PHONY: image
 image: ## build the container image of both architectures into dist/ (needs buildah)
 	scripts/image '$(VERSION)' dist
+
+.PHONY: packages
+packages: ## build .deb and .rpm of both architectures, and their SBOMs, into dist/
+	scripts/packages "$$(printf '%s' '$(VERSION)' | sed -E 's/^v//; s/^[^0-9].*|^[0-9a-f]{7,}.*/0.0.0~&/')" dist
 
 .PHONY: setup
 setup: ## install the Debian packages that tests use (scripts/packages.txt)
@@ -41,7 +45,7 @@ setup: ## install the Debian packages that tests use (scripts/packages.txt)
 test: setup lint check-generated build-all ## do all set-up, then run every test with the race detector
 	CGO_ENABLED=1 $(GO) test -race -timeout 20m ./...
 	CGO_ENABLED=0 $(GO) test ./internal/privilege
-	cd deploy/charttest && $(GO) test ./...
+	cd deploy/charttest && $(GO) test -count=1 ./...
 
 .PHONY: test-kernels
 test-kernels: ## try dynwatch on other kernels, in an emulator (docs/kernels.md); not part of test

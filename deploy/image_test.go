@@ -216,7 +216,7 @@ func TestImageSeesTheHost(t *testing.T) {
 	const image = "localhost/dynwatch:test-amd64"
 	// Where the limits of the machine are low, the defaults of the runtime are above them.
 	limits := []string{"--ulimit", "nofile=20000:20000", "--ulimit", "nproc=30000:30000", "--network=host"}
-	run := func(ctx context.Context, args ...string) *exec.Cmd {
+	container := func(ctx context.Context, args ...string) *exec.Cmd {
 		all := append(append(slices.Clone(store), "--runtime", "runc", "--cgroup-manager", "cgroupfs", "run", "--rm"), limits...)
 		return exec.CommandContext(ctx, podman, append(all, args...)...)
 	}
@@ -237,7 +237,7 @@ func TestImageSeesTheHost(t *testing.T) {
 			at := endpointHere(t)
 			_, portText, _ := net.SplitHostPort(at)
 			port, _ := strconv.Atoi(portText)
-			observer := run(ctx, append(append([]string{"--pid=host", "-v", "/sys/fs/cgroup:/sys/fs/cgroup:ro"}, mode.args...),
+			observer := container(ctx, append(append([]string{"--pid=host", "-v", "/sys/fs/cgroup:/sys/fs/cgroup:ro"}, mode.args...),
 				image, "capture", "--source", "ebpf", "-o", "json")...)
 			observer.Cancel = func() error { return observer.Process.Signal(os.Interrupt) }
 			observer.WaitDelay = 10 * time.Second
@@ -286,7 +286,7 @@ func TestImageSeesTheHost(t *testing.T) {
 						}
 					})
 					clients.Go(func() {
-						run(ctx, image, "probe", fmt.Sprintf("%s:%d", name, port), "--address", "127.0.0.1", "--brief").Run()
+						container(ctx, image, "probe", fmt.Sprintf("%s:%d", name, port), "--address", "127.0.0.1", "--brief").Run()
 					})
 				case <-ctx.Done():
 					break wait
