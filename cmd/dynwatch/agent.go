@@ -6,6 +6,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"net/http"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -19,6 +20,7 @@ import (
 	"github.com/dynwatch/dynwatch/internal/history"
 	"github.com/dynwatch/dynwatch/internal/journal"
 	"github.com/dynwatch/dynwatch/internal/metrics"
+	"github.com/dynwatch/dynwatch/internal/page"
 )
 
 func agentCommand() *cobra.Command {
@@ -101,6 +103,14 @@ func runAgent(cmd *cobra.Command, file string) error {
 		if alerts != nil {
 			o.Metrics.Alerts(alerts.Stats())
 		}
+	}
+	o.Page = func(ready func() string) http.Handler {
+		p := page.Options{Version: version, Ready: ready, Metrics: o.Metrics.Registry()}
+		p.Host, _ = os.Hostname() // nameless is no reason not to show it
+		if h != nil {
+			p.History = h.Snapshot
+		}
+		return page.New(p)
 	}
 	err = agent.Run(cmd.Context(), o)
 	if err != nil {

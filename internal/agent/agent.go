@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"net"
+	"net/http"
 	"os"
 	"sync"
 	"time"
@@ -44,6 +45,8 @@ type Options struct {
 	Metrics *metrics.Set
 	Listen  net.Listener
 	Log     *slog.Logger
+	// Page makes the web page for people, given what says why the agent does not watch; nil: there is none.
+	Page func(ready func() string) http.Handler
 	// Level is what Log obeys; nil: the level stays.
 	Level *slog.LevelVar
 
@@ -135,7 +138,11 @@ func Run(ctx context.Context, o Options) error {
 	defer cancel(nil)
 	var others sync.WaitGroup
 	others.Go(func() {
-		if err := serve(ctx, o.Listen, routes(o.Metrics, a.health), o.Settings.Web.ConfigFile, o.Log); err != nil {
+		var page http.Handler
+		if o.Page != nil {
+			page = o.Page(a.health.ready)
+		}
+		if err := serve(ctx, o.Listen, routes(o.Metrics, a.health, page), o.Settings.Web.ConfigFile, o.Log); err != nil {
 			cancel(err) // an agent that nobody can ask is none
 		}
 	})

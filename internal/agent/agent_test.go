@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -549,5 +550,26 @@ func TestPasswordsAreAskedFor(t *testing.T) {
 	}
 	if err := CheckWeb(name + "x"); err == nil {
 		t.Error("a file that is not there is no error")
+	}
+}
+
+func TestThePageForPeopleHasWhatIsNotAPageOfTheProgram(t *testing.T) {
+	page := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, "page ", r.URL.Path) })
+	h := newHealth(time.Now)
+	for _, c := range []struct {
+		page       http.Handler
+		path, want string
+	}{
+		{page, "/", "page /"},
+		{page, "/api/state", "page /api/state"},
+		{page, "/livez", "ok"},
+		{page, "/metrics", "dynwatch_build_info"},
+		{nil, "/", "/readyz"},
+	} {
+		w := httptest.NewRecorder()
+		routes(metrics.New(metrics.Options{}), h, c.page).ServeHTTP(w, httptest.NewRequest("GET", c.path, nil))
+		if !strings.Contains(w.Body.String(), c.want) {
+			t.Errorf("%s: %s", c.path, w.Body)
+		}
 	}
 }

@@ -24,14 +24,18 @@ const (
 	stopWithin     = 3 * time.Second
 )
 
-// routes are the pages of the agent.
-func routes(m *metrics.Set, h *health) *http.ServeMux {
+// routes are the pages of the agent; page answers what no other does, nil is a list of them.
+func routes(m *metrics.Set, h *health, page http.Handler) *http.ServeMux {
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", promhttp.HandlerFor(m.Registry(), promhttp.HandlerOpts{
 		Registry: m.Registry(), EnableOpenMetrics: true, MaxRequestsInFlight: maxScrapes, Timeout: 10 * time.Second,
 	}))
 	mux.Handle("GET /livez", answer(h.live))
 	mux.Handle("GET /readyz", answer(h.ready))
+	if page != nil {
+		mux.Handle("/", page)
+		return mux
+	}
 	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 		_, _ = io.WriteString(w, "dynwatch agent\n\n/metrics\n/livez\n/readyz\n")
