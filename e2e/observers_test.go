@@ -119,6 +119,10 @@ func observe(t *testing.T, source string) *observer {
 	return runs.observers[source]
 }
 
+// firstServed goes before an observer's command: it gets a processor before the clients do. On a machine that is busy with other tests an
+// observer would else be overrun, which is not what these tests are about.
+var firstServed = []string{"nice", "-n", "-15"}
+
 // run starts the observers, runs the clients, and stops the observers when they have seen the end.
 func (r *rig) run() (map[string]*observer, error) {
 	if err := r.start(); err != nil {
@@ -126,8 +130,8 @@ func (r *rig) run() (map[string]*observer, error) {
 	}
 	early := r.runEarly()
 	pcap := filepath.Join(r.dir, "all.pcap")
-	dump, err := r.startIn(here, "", "tcpdump", []string{"tcpdump", "-i", "any", "-n", "-U", "-B", "65536", "-Z", "root", "-w", pcap,
-		"tcp or udp port 53"}, nil)
+	dump, err := r.startIn(here, "", "tcpdump", append(slices.Clone(firstServed), "tcpdump", "-i", "any", "-n", "-U", "-B", "65536", "-Z", "root", "-w", pcap,
+		"tcp or udp port 53"), nil)
 	if err != nil {
 		return nil, err
 	}
@@ -146,7 +150,7 @@ func (r *rig) run() (map[string]*observer, error) {
 	} {
 		arguments := r.captureCommand(how...)
 		// Standard output and error have files of their own.
-		arguments = append([]string{"/bin/sh", "-c", `exec "$@" >"$0"`, r.outputOf(source)}, arguments...)
+		arguments = slices.Concat([]string{"/bin/sh", "-c", `exec "$@" >"$0"`, r.outputOf(source)}, firstServed, arguments)
 		p, err := r.startIn(here, "", source, arguments, nil)
 		if err != nil {
 			return nil, err

@@ -19,6 +19,7 @@ type program struct{ path, pkg string }
 var programs = []program{
 	{"/bin/sh", "dash"},
 	{"ip", "iproute2"},
+	{"nice", "coreutils"},
 	{"nsenter", "util-linux"},
 	{"setpriv", "util-linux"},
 	{"unshare", "util-linux"},
