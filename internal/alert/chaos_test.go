@@ -36,7 +36,8 @@ func alertUntilKilled(path, to, round string) error {
 	if err != nil {
 		return err
 	}
-	m, err := Open(Options{Path: path, Sinks: sink(hook), Window: 2 * time.Second, Burst: 1 << 30})
+	// Findings come faster than a receiver that flaps takes them: the queue must hold those of all rounds.
+	m, err := Open(Options{Path: path, Sinks: sink(hook), Window: 2 * time.Second, Burst: 1 << 30, MaxQueued: 1 << 20, MaxBytes: 1 << 30})
 	if err != nil {
 		return err
 	}
@@ -155,7 +156,7 @@ func TestKilledWhileFindingsArrive(t *testing.T) {
 	receiver.mu.Lock()
 	receiver.up = true
 	receiver.mu.Unlock()
-	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
 	defer cancel()
 	last := process("")
 	if err := last.Start(); err != nil {
