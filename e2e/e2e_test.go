@@ -222,6 +222,9 @@ func TestNothingIsLost(t *testing.T) {
 	observe(t, "file")
 	for source, o := range runs.observers {
 		for counter, n := range o.summary.Loss {
+			if counter == "analyze.secrets_missing" {
+				continue // of clients that write no key log
+			}
 			if n != 0 && (source != "ebpf" && source != "library" || strings.HasPrefix(counter, "ebpf.") || slices.Contains(libraryLoss, counter)) {
 				t.Errorf("%s: %s is %d", source, counter, n)
 			}

@@ -38,7 +38,9 @@ type answer struct {
 func (a *answer) rules() string { return a.Findings.String() }
 
 // findings of a session or an answer.
-type findings []struct{ Rule, Severity, Message string }
+type findings []finding
+
+type finding struct{ Rule, Severity, Message string }
 
 // String is rule:severity of each, sorted.
 func (list findings) String() string {

@@ -118,7 +118,7 @@ func regional(region string) string { return "dynamodb." + region + ".amazonaws.
 
 // scenarios are all of them, with their defaults filled in.
 func scenarios() []*scenario {
-	all := append(matrix(), others()...)
+	all := append(append(matrix(), others()...), runtimes()...)
 	for _, s := range all {
 		if s.region == "" {
 			s.region = "us-east-1"
@@ -179,6 +179,39 @@ func matrix() []*scenario {
 				}
 				if v.ours < "TLS 1.2" {
 					s.env = []string{"OPENSSL_CONF=@DIR@/level0.cnf"}
+				}
+				all = append(all, s)
+			}
+		}
+	}
+	return all
+}
+
+// runtimes are the other clients, told to verify and told not to, against every chain in TLS 1.3, where only their libraries see it. What the
+// wire shows of a refusal differs from client to client, and is left to the scenarios of others.
+func runtimes() []*scenario {
+	var all []*scenario
+	for _, client := range []string{"curl", "node", "go"} {
+		for _, c := range []chain{good, forged, corp, selfSigned, expired, wrongName} {
+			for _, verify := range []bool{true, false} {
+				s := &scenario{
+					name:   fmt.Sprintf("%s TLS 1.3 %s verify=%t", client, c, verify),
+					client: client, server: server{chain: c, versions: "TLSv1.3"},
+					want: want{works: c == good || !verify, version: "TLS 1.3", visibility: "encrypted", trust: "unseen", verdict: "*",
+						findings: []string{"*"}},
+				}
+				switch {
+				case client == "curl" && verify:
+					s.args = []string{"https://" + regional("us-east-1") + "/"}
+				case client == "curl":
+					s.args = []string{"--insecure", "https://" + regional("us-east-1") + "/"}
+				case !verify:
+					s.options = map[string]any{"insecure": true}
+				}
+				// Node asks for the judgement also when it means to ignore it, so a good chain tells nothing.
+				s.blind = client == "node" && !verify && c == good
+				if len(all)%3 == 0 {
+					s.at = loopback
 				}
 				all = append(all, s)
 			}
