@@ -17,7 +17,7 @@ func memoryLimit() (string, error) {
 		return "", err
 	}
 	defer unix.Setrlimit(unix.RLIMIT_MEMLOCK, &old)
-	for _, most := range []uint64{64 << 10, 12 << 20, 64 << 20} {
+	for _, most := range []uint64{64 << 10, 16 << 20, 24 << 20, 64 << 20} {
 		if err := unix.Setrlimit(unix.RLIMIT_MEMLOCK, &unix.Rlimit{Cur: 64 << 10, Max: most}); err != nil {
 			return "", err
 		}
