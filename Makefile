@@ -52,12 +52,13 @@ test-kernels: ## try dynwatch on other kernels, in an emulator (docs/kernels.md)
 	scripts/test-kernels $(KERNELS)
 
 .PHONY: lint
-lint: ## gofmt, go vet, staticcheck, and the project's own rules on words
+lint: ## gofmt, clang-format, go vet, staticcheck, and the project's own rules on words
 	scripts/lint '$(STATICCHECK)'
 
 .PHONY: fmt
 fmt: ## format the code
 	gofmt -w $$(git ls-files '*.go')
+	clang-format-14 -i bpf/*.bpf.c bpf/*.h
 
 .PHONY: fuzz
 fuzz: ## run every fuzz target for FUZZTIME each (default 1m)

@@ -7,8 +7,8 @@
 #ifndef GOLANG_BPF_H
 #define GOLANG_BPF_H
 
-#define GO_CHAIN 8		/* certificates of a chain that are read */
-#define GO_CONN_CONFIG 80	/* tls.Conn.config */
+#define GO_CHAIN 8        /* certificates of a chain that are read */
+#define GO_CONN_CONFIG 80 /* tls.Conn.config */
 
 /* The beginning of clientHandshakeState and clientHandshakeStateTLS13. */
 struct go_handshake {

@@ -16,7 +16,7 @@
 
 #define MAX_STRANDS 8192
 #define MAX_IGNORED 16384
-#define CERTIFICATE_MESSAGE 11	/* HandshakeType */
+#define CERTIFICATE_MESSAGE 11 /* HandshakeType */
 
 /* Offsets in struct ssl_st or gnutls_session_int, which user space reads from the machine code of the library's own getters; 0 if it could not. */
 const volatile __u32 ssl_verify_mode;
@@ -24,15 +24,15 @@ const volatile __u32 ssl_verify_callback;
 const volatile __u32 ssl_verify_result;
 const volatile __u32 ssl_server;
 const volatile __u32 ssl_client_random;
-const volatile __u32 ssl_client_random_in;	/* the offset of a pointer to what ssl_client_random lies in; 0: it lies in the object itself */
+const volatile __u32 ssl_client_random_in; /* the offset of a pointer to what ssl_client_random lies in; 0: it lies in the object itself */
 
 /* A handshake that a thread or goroutine is in, or the last one that it made. */
 struct handshake {
 	__u64 object;
 	__u8 random[32];
 	__u8 flags;
-	__u8 verified;	/* the library is done with its judgement */
-	__u8 inspected;	/* LIBRARY_INSPECTED was sent */
+	__u8 verified;  /* the library is done with its judgement */
+	__u8 inspected; /* LIBRARY_INSPECTED was sent */
 	__u8 pad[5];
 };
 
@@ -99,12 +99,12 @@ static __always_inline int is_ignored(void)
 struct note {
 	__u64 strand;
 	__s64 value;
-	__u64 data;	/* user address */
+	__u64 data; /* user address */
 	__u32 length;
 	__u8 random[32];
 	__u8 kind;
 	__u8 flags;
-	__u8 text;	/* data ends with a zero byte, and length is not known */
+	__u8 text; /* data ends with a zero byte, and length is not known */
 };
 
 /* Sends an event with room for max bytes of data, which is 0 or a power of two and at least the note's length. */
@@ -137,7 +137,7 @@ static __always_inline void send(const struct note *o, const __u32 max)
 		else
 			count(LIBRARY_LOST_READ);
 	} else if (max && n) {
-		barrier_var(n);	/* else clang drops the mask that the verifier needs */
+		barrier_var(n); /* else clang drops the mask that the verifier needs */
 		n = ((n - 1) & (max - 1)) + 1;
 		if (read(e + 1, n, o->data))
 			count(LIBRARY_LOST_READ);
@@ -284,7 +284,7 @@ int dynwatch_openssl_verified(struct regs *ctx)
 
 	if (!h)
 		return 0;
-	if (h->verified) {	/* the program verifies a chain by itself, outside of a handshake */
+	if (h->verified) { /* the program verifies a chain by itself, outside of a handshake */
 		if (h->inspected)
 			return 0;
 		h->inspected = 1;

@@ -5,48 +5,48 @@
 
 #include <linux/types.h>
 
-#define MAX_CERTIFICATE 16384	/* bytes of one certificate; a power of two */
-#define MAX_HOST 256		/* bytes of a host name; a power of two */
+#define MAX_CERTIFICATE 16384 /* bytes of one certificate; a power of two */
+#define MAX_HOST 256          /* bytes of a host name; a power of two */
 
 enum library_kind {
-	LIBRARY_CERTIFICATE = 1,	/* the library reads a certificate of the peer's; data is its DER */
-	LIBRARY_HANDSHAKE,		/* it is about to judge the chain that came before; value is how it verifies */
-	LIBRARY_VERIFIED,		/* its own judgement; value is what the function returned */
-	LIBRARY_HOST,			/* it compares the leaf with a host name, which is data */
-	LIBRARY_ASKED,			/* the program asks for the judgement; value is the answer */
-	LIBRARY_INSPECTED,		/* the program itself looks at a certificate after the handshake */
+	LIBRARY_CERTIFICATE = 1, /* the library reads a certificate of the peer's; data is its DER */
+	LIBRARY_HANDSHAKE,       /* it is about to judge the chain that came before; value is how it verifies */
+	LIBRARY_VERIFIED,        /* its own judgement; value is what the function returned */
+	LIBRARY_HOST,            /* it compares the leaf with a host name, which is data */
+	LIBRARY_ASKED,           /* the program asks for the judgement; value is the answer */
+	LIBRARY_INSPECTED,       /* the program itself looks at a certificate after the handshake */
 };
 
 /* Bits of library_event.flags. */
 enum {
-	LIBRARY_RANDOM		= 1 << 0,	/* random holds */
-	LIBRARY_VALUE		= 1 << 1,	/* value holds */
-	LIBRARY_CALLBACK	= 1 << 2,	/* the program has a function of its own that judges */
-	LIBRARY_SERVER		= 1 << 3,	/* this end is the server */
-	LIBRARY_FIRST		= 1 << 4,	/* the first certificate of a message */
-	LIBRARY_GO		= 1 << 5,	/* of a handshake: crypto/tls; value is InsecureSkipVerify, data the name that it was told */
+	LIBRARY_RANDOM = 1 << 0,   /* random holds */
+	LIBRARY_VALUE = 1 << 1,    /* value holds */
+	LIBRARY_CALLBACK = 1 << 2, /* the program has a function of its own that judges */
+	LIBRARY_SERVER = 1 << 3,   /* this end is the server */
+	LIBRARY_FIRST = 1 << 4,    /* the first certificate of a message */
+	LIBRARY_GO = 1 << 5,       /* of a handshake: crypto/tls; value is InsecureSkipVerify, data the name that it was told */
 };
 
 /* Counters of what did not reach user space, indexes of the map library_counters. They only rise. */
 enum library_counter {
-	LIBRARY_LOST_RING,	/* events that found no room in the ring buffer */
-	LIBRARY_LOST_LARGE,	/* certificates larger than MAX_CERTIFICATE */
-	LIBRARY_LOST_READ,	/* events whose memory could not be read */
-	LIBRARY_LOST_EXEC,	/* started programs that found no room in their ring buffer */
-	LIBRARY_PASSED_OVER,	/* handshakes of processes that user space does not care for: no loss */
+	LIBRARY_LOST_RING,   /* events that found no room in the ring buffer */
+	LIBRARY_LOST_LARGE,  /* certificates larger than MAX_CERTIFICATE */
+	LIBRARY_LOST_READ,   /* events whose memory could not be read */
+	LIBRARY_LOST_EXEC,   /* started programs that found no room in their ring buffer */
+	LIBRARY_PASSED_OVER, /* handshakes of processes that user space does not care for: no loss */
 	LIBRARY_MAX_COUNTERS,
 };
 
 /* captured bytes of data follow. */
 struct library_event {
-	__u64 ts_ns;		/* CLOCK_MONOTONIC */
-	__u64 strand;		/* what runs the handshake: the thread, or the goroutine's address */
+	__u64 ts_ns;  /* CLOCK_MONOTONIC */
+	__u64 strand; /* what runs the handshake: the thread, or the goroutine's address */
 	__s64 value;
 	__u32 tgid;
 	__u32 tid;
-	__u32 length;		/* of the data where it was found */
+	__u32 length; /* of the data where it was found */
 	__u32 captured;
-	__u8 random[32];	/* of the ClientHello: goes over the network in clear, and is no other connection's */
+	__u8 random[32]; /* of the ClientHello: goes over the network in clear, and is no other connection's */
 	enum library_kind kind;
 	__u8 flags;
 	__u8 pad[3];

@@ -9,14 +9,14 @@
 #define LOOK_BPF_H
 
 enum look {
-	LOOK_NO,	/* none of ours */
+	LOOK_NO, /* none of ours */
 	LOOK_YES,
-	LOOK_DOUBT,	/* these bytes do not tell; more of them may, to somebody who keeps them */
+	LOOK_DOUBT, /* these bytes do not tell; more of them may, to somebody who keeps them */
 };
 
-#define MAX_EXTENSIONS 40	/* stepped over on the way to the server name */
-#define NAME_WINDOW 128		/* bytes searched at a time; no DynamoDB name is longer */
-#define HTTP_WINDOWS 10		/* times NAME_WINDOW bytes of a cleartext request are searched */
+#define MAX_EXTENSIONS 40 /* stepped over on the way to the server name */
+#define NAME_WINDOW 128   /* bytes searched at a time; no DynamoDB name is longer */
+#define HTTP_WINDOWS 10   /* times NAME_WINDOW bytes of a cleartext request are searched */
 
 /* The operator's own names: FNV-1a (64 bits) of the name in lower case. */
 struct {
@@ -34,9 +34,7 @@ const volatile __u8 has_names;
 #define FOUR(a, b, c, d) ((__u32)(a) << 24 | (__u32)(b) << 16 | (__u32)(c) << 8 | (__u32)(d))
 
 /* Eight characters as the sliding window holds them, in lower case, the last in the lowest byte. */
-#define EIGHT(a, b, c, d, e, f, g, h) \
-	((__u64)(a) << 56 | (__u64)(b) << 48 | (__u64)(c) << 40 | (__u64)(d) << 32 | \
-	 (__u64)(e) << 24 | (__u64)(f) << 16 | (__u64)(g) << 8 | (__u64)(h))
+#define EIGHT(a, b, c, d, e, f, g, h) ((__u64)FOUR(a, b, c, d) << 32 | FOUR(e, f, g, h))
 
 /* An empty line, as the window holds it. */
 #define END_OF_HEADERS FOUR('\r' | 0x20, '\n' | 0x20, '\r' | 0x20, '\n' | 0x20)
@@ -60,11 +58,11 @@ __noinline __u64 search(struct __sk_buff *skb, __u32 off, __u32 n, __u64 window)
 
 	if (n == 0 || n > sizeof(buf))
 		return window;
-	barrier_var(n);	/* else clang drops the mask that the verifier needs */
+	barrier_var(n); /* else clang drops the mask that the verifier needs */
 	n = ((n - 1) & (sizeof(buf) - 1)) + 1;
 	if (bpf_skb_load_bytes(skb, off, buf, n) < 0)
 		return window;
-	barrier_var(n);	/* else clang drops the loop's own bound, and tests for n by !=, from which Linux before 6.4 learns nothing */
+	barrier_var(n); /* else clang drops the loop's own bound, and tests for n by !=, from which Linux before 6.4 learns nothing */
 #pragma clang loop unroll(disable)
 	for (i = 0; i < NAME_WINDOW; i++) {
 		if (i >= n)
@@ -106,7 +104,7 @@ __noinline int is_operators(struct __sk_buff *skb, __u32 off, __u32 n)
 static __always_inline int look_at_name(struct __sk_buff *skb, __u32 off, __u32 n)
 {
 	if (off + n > skb->len)
-		return LOOK_DOUBT;	/* it goes on in the next segment */
+		return LOOK_DOUBT; /* it goes on in the next segment */
 	if (search(skb, off, n, 0) == FOUND)
 		return LOOK_YES;
 	return has_names && is_operators(skb, off, n) ? LOOK_YES : LOOK_NO;
@@ -118,8 +116,10 @@ static __always_inline int look_at_name(struct __sk_buff *skb, __u32 off, __u32 
  */
 static __always_inline int look_at_hello(struct __sk_buff *skb, __u32 off)
 {
-	struct { __be16 type, len; } ext;
-	__u8 head[44];	/* record header 5, handshake header 4, version 2, random 32, session id length 1 */
+	struct {
+		__be16 type, len;
+	} ext;
+	__u8 head[44]; /* record header 5, handshake header 4, version 2, random 32, session id length 1 */
 	__be16 len;
 	__u8 len8;
 	__u32 i, end;
@@ -129,13 +129,13 @@ static __always_inline int look_at_hello(struct __sk_buff *skb, __u32 off)
 	if (head[1] != 3 || head[5] != 1)
 		return LOOK_NO;
 	off += sizeof(head) + head[43];
-	if (bpf_skb_load_bytes(skb, off, &len, sizeof(len)) < 0)	/* cipher suites */
+	if (bpf_skb_load_bytes(skb, off, &len, sizeof(len)) < 0) /* cipher suites */
 		return LOOK_DOUBT;
 	off += 2 + bpf_ntohs(len);
-	if (bpf_skb_load_bytes(skb, off, &len8, sizeof(len8)) < 0)	/* compression methods */
+	if (bpf_skb_load_bytes(skb, off, &len8, sizeof(len8)) < 0) /* compression methods */
 		return LOOK_DOUBT;
 	off += 1 + len8;
-	if (bpf_skb_load_bytes(skb, off, &len, sizeof(len)) < 0)	/* extensions */
+	if (bpf_skb_load_bytes(skb, off, &len, sizeof(len)) < 0) /* extensions */
 		return LOOK_DOUBT;
 	off += 2;
 	end = off + bpf_ntohs(len);
@@ -145,7 +145,7 @@ static __always_inline int look_at_hello(struct __sk_buff *skb, __u32 off)
 		if (bpf_skb_load_bytes(skb, off, &ext, sizeof(ext)) < 0)
 			return LOOK_DOUBT;
 		off += 4;
-		if (ext.type == 0) {	/* server_name: list length 2, name type 1, name length 2, name (RFC 6066, Section 3) */
+		if (ext.type == 0) { /* server_name: list length 2, name type 1, name length 2, name (RFC 6066, Section 3) */
 			if (bpf_skb_load_bytes(skb, off + 3, &len, sizeof(len)) < 0)
 				return LOOK_DOUBT;
 			return look_at_name(skb, off + 5, bpf_ntohs(len));
@@ -203,16 +203,16 @@ __noinline int look_at(struct __sk_buff *skb, __u32 off, __u32 len)
 	case FOUR('P', 'A', 'T', 'C'):
 	case FOUR('C', 'O', 'N', 'N'):
 		return look_at_request(skb, off, len);
-	case FOUR(0x67, 'J', '7', 'y'):	/* DAX in cleartext */
+	case FOUR(0x67, 'J', '7', 'y'): /* DAX in cleartext */
 		return LOOK_YES;
-	case FOUR('P', 'R', 'I', ' '):	/* HTTP/2 in cleartext: its headers are compressed */
-	case FOUR('P', 'R', 'O', 'X'):	/* a PROXY protocol header, text or binary: what matters comes after it */
+	case FOUR('P', 'R', 'I', ' '): /* HTTP/2 in cleartext: its headers are compressed */
+	case FOUR('P', 'R', 'O', 'X'): /* a PROXY protocol header, text or binary: what matters comes after it */
 	case FOUR('\r', '\n', '\r', '\n'):
 		return LOOK_DOUBT;
 	}
-	if (first >> 24 == 5 || first >> 24 == 4)	/* SOCKS: what matters comes after its greeting */
+	if (first >> 24 == 5 || first >> 24 == 4) /* SOCKS: what matters comes after its greeting */
 		return LOOK_DOUBT;
-	if ((first & 0x8000ff00) == 0x80000100)	/* a ClientHello in SSL 2.0's form */
+	if ((first & 0x8000ff00) == 0x80000100) /* a ClientHello in SSL 2.0's form */
 		return LOOK_DOUBT;
 	return LOOK_NO;
 }

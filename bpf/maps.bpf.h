@@ -7,7 +7,7 @@
 
 #define MAX_PREFIXES 16384
 #define MAX_VERDICTS 16384
-#define MAX_OPENERS 4096	/* a power of two */
+#define MAX_OPENERS 4096 /* a power of two */
 #define MAX_NAMES 1024
 
 /* Payload bytes of a connection that are copied, by direction. */
@@ -29,9 +29,9 @@ struct {
  * the map displaced. The table is small on purpose: a large one would never be in the processor's cache.
  */
 struct waiting {
-	struct opener opener;	/* cookie is 0 where nobody waits */
-	__u64 check;		/* of the opener: two CPUs may write to one place at once */
-	__u32 displaced;	/* somebody of this place is, or was, in displaced */
+	struct opener opener; /* cookie is 0 where nobody waits */
+	__u64 check;          /* of the opener: two CPUs may write to one place at once */
+	__u32 displaced;      /* somebody of this place is, or was, in displaced */
 	__u32 pad;
 };
 
@@ -134,7 +134,7 @@ const volatile __u32 net_inum;
 /* Notes the inode number of the socket's network namespace. */
 static __always_inline void note_netns(struct opener *o, struct bpf_sock *sk)
 {
-	__u64 common[8] = {};	/* the socket from its start, as the verifier lets nobody add to its address */
+	__u64 common[8] = {}; /* the socket from its start, as the verifier lets nobody add to its address */
 
 	if (!sock_net || !net_inum || sock_net >= sizeof(common))
 		return;

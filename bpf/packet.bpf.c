@@ -10,9 +10,9 @@
 #include "maps.bpf.h"
 #include "look.bpf.h"
 
-#define MAX_PIECE 4096		/* payload bytes in one event; a power of two */
-#define MAX_PIECES 16		/* full ones of one packet: no budget is larger */
-#define TAIL_BUDGET 2048	/* per direction once application data was seen: enough for alerts right after the handshake */
+#define MAX_PIECE 4096   /* payload bytes in one event; a power of two */
+#define MAX_PIECES 16    /* full ones of one packet: no budget is larger */
+#define TAIL_BUDGET 2048 /* per direction once application data was seen: enough for alerts right after the handshake */
 #define DOUBT_CLIENT_BUDGET 8192
 #define DOUBT_SERVER_BUDGET 16384
 #define CLEARTEXT_SERVER_BUDGET 4096
@@ -28,7 +28,7 @@
 #define SYN 0x02
 #define RST 0x04
 #define ACK 0x10
-#define LAST 0x80	/* in piece_flags, in place of CWR, which nobody asks for */
+#define LAST 0x80 /* in piece_flags, in place of CWR, which nobody asks for */
 
 /* Header structs of our own: those of vmlinux.h carry relocations that would need the kernel's BTF. */
 struct ipv4 {
@@ -69,17 +69,17 @@ struct packet {
 	__u8 daddr[16];
 	__u32 seq;
 	__u32 ack;
-	__u32 payload;	/* offset of the payload */
-	__u32 length;	/* of the payload; of a piece, as in struct event */
+	__u32 payload; /* offset of the payload */
+	__u32 length;  /* of the payload; of a piece, as in struct event */
 	/* The piece in hand: */
-	__u32 skip;	/* bytes of the payload before it */
-	__u32 n;	/* bytes to copy */
+	__u32 skip; /* bytes of the payload before it */
+	__u32 n;    /* bytes to copy */
 	__u32 number;
 	__be16 sport;
 	__be16 dport;
 	__u8 flags;
 	__u8 piece_flags;
-	__u8 final;	/* the last piece ends what is copied of this direction */
+	__u8 final; /* the last piece ends what is copied of this direction */
 	__u8 direction;
 };
 
@@ -128,7 +128,7 @@ static __always_inline int read_ip(struct __sk_buff *skb, struct packet *p, __u8
 
 		if (next == want)
 			return off;
-		if (next != 0 && next != 43 && next != 60)	/* hop-by-hop, routing and destination options */
+		if (next != 0 && next != 43 && next != 60) /* hop-by-hop, routing and destination options */
 			return -1;
 		if (bpf_skb_load_bytes(skb, off, ext, sizeof(ext)) < 0)
 			return -1;
@@ -185,7 +185,7 @@ static __always_inline void send(struct __sk_buff *skb, struct conn *c, const st
 	__builtin_memcpy(e->daddr, p->daddr, 16);
 	e->seq = p->seq + p->skip;
 	if (p->skip && p->flags & SYN)
-		e->seq++;	/* Fast Open: the SYN before the data has taken a number */
+		e->seq++; /* Fast Open: the SYN before the data has taken a number */
 	e->ack = p->ack;
 	e->length = p->length;
 	e->captured = n;
@@ -196,7 +196,7 @@ static __always_inline void send(struct __sk_buff *skb, struct conn *c, const st
 	e->direction = p->direction;
 	e->final = p->final && p->piece_flags & LAST;
 	if (max) {
-		barrier_var(n);	/* else clang drops the mask that the verifier needs */
+		barrier_var(n); /* else clang drops the mask that the verifier needs */
 		n = ((n - 1) & (max - 1)) + 1;
 		if (bpf_skb_load_bytes(skb, p->payload + p->skip, e + 1, n) < 0) {
 			count(LOST_COPY, 1);
@@ -298,7 +298,7 @@ static __always_inline __u32 spend(struct __sk_buff *skb, struct conn *c, struct
 		}
 		n = left;
 	}
-	if (n > MAX_PIECES * MAX_PIECE)	/* a packet beyond 64 KiB (BIG TCP) */
+	if (n > MAX_PIECES * MAX_PIECE) /* a packet beyond 64 KiB (BIG TCP) */
 		n = MAX_PIECES * MAX_PIECE;
 	c->left[dir] = left - n;
 	p->final = c->tail && n == left;
@@ -417,7 +417,7 @@ static __noinline int look(struct __sk_buff *skb, struct bpf_sock *sk)
 	check = w->check;
 	forget(w, cookie);
 	o = &c->opener;
-	if (o->cookie != cookie || (found && check_of(o) != check)) {	/* another took its place under our eyes */
+	if (o->cookie != cookie || (found && check_of(o) != check)) { /* another took its place under our eyes */
 		count(LOST_STORAGE, 1);
 		bpf_sk_storage_delete(&conns, sk);
 		return 0;
@@ -448,7 +448,9 @@ static __noinline int look(struct __sk_buff *skb, struct bpf_sock *sk)
 static __noinline int dns_answer(struct __sk_buff *skb, struct bpf_sock *sk)
 {
 	struct packet p = { .direction = FROM_SERVER };
-	struct { __be16 sport, dport, length, checksum; } udp;
+	struct {
+		__be16 sport, dport, length, checksum;
+	} udp;
 	struct conn *c;
 	int off = read_ip(skb, &p, IPPROTO_UDP);
 
