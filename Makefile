@@ -72,6 +72,10 @@ soak: ## kill -9 a sender of alerts a hundred times: what was taken over arrives
 bench: ## measure the ratios that README.md shows, beside tcpdump and tshark
 	scripts/bench
 
+.PHONY: soak
+soak: ## run the agent under churn for an hour (SOAK=10m for less), and watch what it takes
+	SOAK=$${SOAK:-1h} $(GO) test -v -count 1 -timeout 3h ./e2e/soak
+
 .PHONY: generate
 generate: ## regenerate everything that is generated
 	$(GO) generate ./...

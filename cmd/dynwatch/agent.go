@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"runtime/debug"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -65,6 +66,7 @@ func runAgent(cmd *cobra.Command, file string) error {
 		}
 		return &usageError{err}
 	}
+	spareMemory(settings.Config, os.LookupEnv)
 	level := new(slog.LevelVar)
 	log := newLog(cmd.ErrOrStderr(), settings.Log.Format, level)
 	listener, err := net.Listen("tcp", settings.Web.Listen)
@@ -119,6 +121,20 @@ func runAgent(cmd *cobra.Command, file string) error {
 	}
 	log.Info("dynwatch agent has ended")
 	return nil
+}
+
+// baseMemory is what the agent takes without what its limits allow, with room for garbage, in bytes.
+const baseMemory = 20 << 20
+
+// spareMemory has the collector run more often than a program needs that has its host for itself. GOGC and GOMEMLIMIT in the environment, which a
+// chart sets from the container's limit, say otherwise.
+func spareMemory(c *config.Config, env func(string) (string, bool)) {
+	if _, ok := env("GOGC"); !ok {
+		debug.SetGCPercent(50)
+	}
+	if _, ok := env("GOMEMLIMIT"); !ok {
+		debug.SetMemoryLimit(baseMemory + int64(c.Limits.MemoryMiB)<<20)
+	}
 }
 
 // newLog is the agent's own log.

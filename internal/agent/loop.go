@@ -85,13 +85,17 @@ func (a *agent) wait(ctx context.Context, d time.Duration) bool {
 	}
 }
 
+// ring is the size of eBPF's buffer, in bytes: some hundred handshakes, which the loop reads every few milliseconds. It is mapped twice, and
+// so counts twice in what is resident.
+const ring = 4 << 20
+
 // watchOnce opens the source and reads it until it ends. The error says why it did; the end of ctx is none.
 func (a *agent) watchOnce(ctx context.Context) error {
 	// What can only be changed by a new start is taken from the settings that the agent began with.
 	o := live.Options{
 		Kind: a.Settings.Source.Kind, Interfaces: a.Settings.Source.Interfaces, Endpoints: a.current.Endpoints,
-		Describe: func(p *flow.Process) { a.Resolver.Lookup(p) },
-		Note:     func(text string) { a.Log.Warn("source", "note", text) },
+		Ring: ring, Describe: func(p *flow.Process) { a.Resolver.Lookup(p) },
+		Note: func(text string) { a.Log.Warn("source", "note", text) },
 	}
 	w, err := a.Open(o)
 	if err != nil {

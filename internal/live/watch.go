@@ -43,6 +43,7 @@ type Options struct {
 	All        bool   // every TLS session, not only DynamoDB's
 	Frames     bool   // Frame is wanted of the packet source
 	Count      uint64 // ends the watching after so many segments; 0 goes on
+	Ring       int    // bytes of eBPF's buffer; 0 is its own default
 	Endpoints  *endpoint.Set
 	// Describe completes a process.
 	Describe func(*flow.Process)
@@ -86,6 +87,7 @@ func Open(o Options) (*Watch, error) {
 		}
 		src, err := ebpf.Open(ebpf.Options{
 			Prefixes: prefixes, Ports: Ports, LookAtOthers: true, Names: names, DNS: true, Describe: o.Describe, Count: o.Count,
+			BufferBytes: o.Ring,
 		})
 		switch {
 		case err == nil:

@@ -1,0 +1,349 @@
+package soak
+
+import (
+	"bufio"
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509/pkix"
+	"encoding/json"
+	"fmt"
+	"io"
+	mathrand "math/rand/v2"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/dynwatch/dynwatch/internal/metrics"
+	"github.com/dynwatch/dynwatch/internal/synth"
+	"github.com/dynwatch/dynwatch/internal/testenv"
+)
+
+// What the agent may take, and what counts as growth over the second half of a run.
+const (
+	maxResident   = 80 << 20
+	maxSeries     = metrics.MaxSeries + metrics.MaxWorkloadSeries
+	growthAllowed = 5 // file descriptors, and goroutines
+	shortest      = 15 * time.Second
+	clientsAtOnce = 3
+	perClient     = 25
+	sampleEvery   = time.Second
+	clientEnv     = "DYNWATCH_SOAK_CLIENT"
+	address       = "127.0.8.1"
+)
+
+// TestMain has the test binary be a client where the test says so.
+func TestMain(m *testing.M) {
+	if servers := os.Getenv(clientEnv); servers != "" {
+		client(strings.Fields(servers))
+		return
+	}
+	os.Exit(m.Run())
+}
+
+// client speaks to the servers for a moment, in clear and over TLS, with ever new names.
+func client(servers []string) {
+	for range perClient {
+		region := fmt.Sprintf("%c%c-churn-%d", 'a'+mathrand.IntN(26), 'a'+mathrand.IntN(26), mathrand.IntN(90))
+		if mathrand.IntN(3) > 0 {
+			region = "us-east-1"
+		}
+		host := "dynamodb." + region + ".amazonaws.com"
+		server := servers[mathrand.IntN(len(servers))]
+		c, err := net.DialTimeout("tcp", server[1:], 5*time.Second)
+		if err != nil {
+			continue
+		}
+		c.SetDeadline(time.Now().Add(5 * time.Second))
+		if server[0] == 't' {
+			versions := []uint16{tls.VersionTLS12, tls.VersionTLS13}
+			c = tls.Client(c, &tls.Config{ServerName: host, InsecureSkipVerify: true, MaxVersion: versions[mathrand.IntN(2)]})
+		}
+		switch mathrand.IntN(10) {
+		case 0: // gives up at once
+		case 1:
+			c.Write([]byte("\x16\x03\x01 is no hello"))
+		default:
+			fmt.Fprintf(c, "POST / HTTP/1.1\r\nHost: %s\r\nX-Amz-Target: DynamoDB_20120810.GetItem\r\nContent-Length: 2\r\n\r\n{}", host)
+			bufio.NewReader(c).ReadString('\n')
+		}
+		c.Close()
+	}
+}
+
+// serve answers on a listener until it is closed.
+func serve(l net.Listener) {
+	for {
+		c, err := l.Accept()
+		if err != nil {
+			return
+		}
+		go func() {
+			defer c.Close()
+			c.SetDeadline(time.Now().Add(5 * time.Second))
+			if _, err := bufio.NewReader(c).ReadString('{'); err == nil {
+				io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}")
+			}
+		}()
+	}
+}
+
+// servers starts a server in clear and one over TLS, and says where they are: p and t before the address.
+func servers(t *testing.T) string {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ca, err := synth.NewAuthority(pkix.Name{CommonName: "Soak Root"}, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	certificate, err := ca.Server(key, "dynamodb.us-east-1.amazonaws.com")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var list []string
+	for _, kind := range []string{"p", "t"} {
+		l, err := net.Listen("tcp", address+":0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { l.Close() })
+		list = append(list, kind+l.Addr().String())
+		if kind == "t" {
+			l = tls.NewListener(l, &tls.Config{Certificates: []tls.Certificate{certificate}})
+		}
+		go serve(l)
+	}
+	return strings.Join(list, " ")
+}
+
+// sample is what the agent takes at one moment.
+type sample struct{ resident, anonymous, descriptors, goroutines, series, sessions int }
+
+func take(pid int, url string) (s sample, err error) {
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	if err != nil {
+		return s, err
+	}
+	for line := range strings.Lines(string(status)) {
+		f := strings.Fields(line)
+		if len(f) < 2 {
+			continue
+		}
+		switch kb, _ := strconv.Atoi(f[1]); f[0] {
+		case "VmRSS:":
+			s.resident = kb << 10
+		case "RssAnon:":
+			s.anonymous = kb << 10
+		}
+	}
+	fds, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", pid))
+	if err != nil {
+		return s, err
+	}
+	s.descriptors = len(fds)
+	res, err := http.Get(url)
+	if err != nil {
+		return s, err
+	}
+	defer res.Body.Close()
+	lines := bufio.NewScanner(res.Body)
+	for lines.Scan() {
+		name, value, ok := strings.Cut(lines.Text(), " ")
+		if !ok || name == "#" {
+			continue
+		}
+		s.series++
+		switch {
+		case name == "go_goroutines":
+			s.goroutines, _ = strconv.Atoi(value)
+		case strings.HasPrefix(lines.Text(), "dynwatch_verdicts_total{"):
+			_, last, _ := strings.Cut(lines.Text(), "} ")
+			n, _ := strconv.ParseFloat(last, 64)
+			s.sessions += int(n)
+		}
+	}
+	return s, lines.Err()
+}
+
+func TestSoak(t *testing.T) {
+	testenv.Root(t)
+	long := shortest
+	if text := os.Getenv("SOAK"); text != "" {
+		var err error
+		if long, err = time.ParseDuration(text); err != nil || long < shortest {
+			t.Fatalf("SOAK=%s: use a time of %v or more", text, shortest)
+		}
+	}
+	dir := t.TempDir()
+	program := filepath.Join(dir, "dynwatch")
+	build := exec.Command("go", "build", "-trimpath", "-o", program, "./cmd/dynwatch") // without the race detector, which takes memory
+	build.Dir, build.Env = testenv.Module(t), append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+
+	// A receiver that takes every other request.
+	var told atomic.Int64
+	hook := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		if told.Add(1)%2 == 0 {
+			w.WriteHeader(http.StatusServiceUnavailable)
+		}
+	}))
+	t.Cleanup(hook.Close)
+	config := filepath.Join(dir, "dynwatch.yaml")
+	text := fmt.Sprintf("source: {kind: ebpf}\nstate_dir: %s\nweb: {listen: '127.0.0.1:0'}\nmetrics: {workloads: true}\n"+
+		"policy: {endpoint: ['%s/32']}\nreceivers: [{webhook: {url: '%s'}}]\n", filepath.Join(dir, "state"), address, hook.URL)
+	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	log, err := os.Create(filepath.Join(dir, "log"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer log.Close()
+	agent := exec.Command(program, "agent", "--config", config)
+	agent.Stderr, agent.SysProcAttr = log, &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	if err := agent.Start(); err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- agent.Wait() }()
+	t.Cleanup(func() { agent.Process.Kill() })
+	url := awaitReady(t, log.Name(), ended)
+
+	ctx, cancel := context.WithTimeout(t.Context(), long)
+	defer cancel()
+	where := servers(t)
+	var clients sync.WaitGroup
+	started := atomic.Int64{}
+	for range clientsAtOnce {
+		clients.Go(func() {
+			for ctx.Err() == nil {
+				c := exec.Command("/proc/self/exe")
+				c.Env = append(os.Environ(), clientEnv+"="+where)
+				if err := c.Run(); err != nil {
+					t.Error(err)
+					return
+				}
+				started.Add(1)
+			}
+		})
+	}
+	var samples []sample
+	for tick := time.NewTicker(sampleEvery); ctx.Err() == nil; {
+		select {
+		case <-ctx.Done():
+		case err := <-ended:
+			b, _ := os.ReadFile(log.Name())
+			t.Fatalf("the agent has ended: %v\n%s", err, b[max(0, len(b)-4000):])
+		case <-tick.C:
+			s, err := take(agent.Process.Pid, url+"/metrics")
+			if err != nil {
+				t.Fatal(err)
+			}
+			samples = append(samples, s)
+		}
+	}
+	clients.Wait()
+	judge(t, samples, int(started.Load()))
+
+	agent.Process.Signal(syscall.SIGTERM)
+	select {
+	case err := <-ended:
+		if err != nil {
+			t.Errorf("the agent ended with %v", err)
+		}
+	case <-time.After(30 * time.Second):
+		t.Error("the agent did not end")
+	}
+}
+
+// awaitReady gives the agent's address once it watches.
+func awaitReady(t *testing.T, log string, ended chan error) (url string) {
+	t.Helper()
+	for deadline := time.Now().Add(60 * time.Second); ; time.Sleep(50 * time.Millisecond) {
+		b, err := os.ReadFile(log)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for line := range strings.Lines(string(b)) {
+			var said struct{ Listen string }
+			if json.Unmarshal([]byte(line), &said) == nil && said.Listen != "" {
+				url = "http://" + said.Listen
+			}
+		}
+		if url != "" {
+			if res, err := http.Get(url + "/readyz"); err == nil {
+				res.Body.Close()
+				if res.StatusCode == http.StatusOK {
+					return url
+				}
+			}
+		}
+		select {
+		case err := <-ended:
+			t.Fatalf("the agent has ended: %v\n%s", err, b)
+		default:
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("the agent is not ready\n%s", b)
+		}
+	}
+}
+
+// judge holds the samples to the bounds. The first half is for caches to fill.
+func judge(t *testing.T, samples []sample, clients int) {
+	t.Helper()
+	if len(samples) < 8 {
+		t.Fatalf("only %d samples", len(samples))
+	}
+	of := func(list []sample, f func(sample) int) []int {
+		var v []int
+		for _, s := range list {
+			v = append(v, f(s))
+		}
+		slices.Sort(v)
+		return v
+	}
+	half, last := samples[len(samples)/2:len(samples)*3/4], samples[len(samples)*3/4:]
+	resident := of(samples, func(s sample) int { return s.resident })
+	series := of(samples, func(s sample) int { return s.series })
+	end := samples[len(samples)-1]
+	anonymous := of(samples, func(s sample) int { return s.anonymous })
+	t.Logf("%d client processes, %d sessions; resident %d MiB in the middle, %d MiB at most, %d of them its own, the rest mapped; %d series; %d descriptors, %d goroutines at the end",
+		clients, end.sessions, resident[len(resident)/2]>>20, resident[len(resident)-1]>>20, anonymous[len(anonymous)-1]>>20, series[len(series)-1], end.descriptors, end.goroutines)
+	if most := resident[len(resident)-1]; most > maxResident {
+		t.Errorf("%d MiB resident, allowed are %d", most>>20, maxResident>>20)
+	}
+	if most := series[len(series)-1]; most > maxSeries {
+		t.Errorf("%d series, allowed are %d", most, maxSeries)
+	}
+	for name, f := range map[string]func(sample) int{
+		"file descriptors": func(s sample) int { return s.descriptors }, "goroutines": func(s sample) int { return s.goroutines },
+	} {
+		a, b := of(half, f), of(last, f)
+		if before, after := a[len(a)/2], b[len(b)/2]; after > before+growthAllowed {
+			t.Errorf("%s grow: %d in the third quarter, %d in the last", name, before, after)
+		}
+	}
+	// Without sessions all this says nothing.
+	if end.sessions < clients*perClient/2 {
+		t.Errorf("%d sessions of %d client processes were seen", end.sessions, clients)
+	}
+}
