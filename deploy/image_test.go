@@ -15,6 +15,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -150,6 +151,42 @@ func TestImages(t *testing.T) {
 	}
 }
 
+// agentInTheImage: with the least rights it becomes ready, which it is once its hooks are attached, and an interrupt ends it.
+func agentInTheImage(t *testing.T, podman string, store []string) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := l.Addr().String()
+	l.Close()
+	ctx, cancel := context.WithTimeout(t.Context(), 40*time.Second)
+	defer cancel()
+	agent := exec.CommandContext(ctx, podman, append(slices.Clone(store), "--runtime", "runc", "--cgroup-manager", "cgroupfs", "run", "--rm",
+		"--ulimit", "nofile=20000:20000", "--ulimit", "nproc=30000:30000", "--network=host", "--pid=host", "-v", "/sys/fs/cgroup:/sys/fs/cgroup:ro",
+		"--cap-drop", "all", "--cap-add", "BPF,PERFMON,NET_ADMIN,SYS_PTRACE", "--read-only", "--tmpfs", "/var/lib/dynwatch:mode=0700",
+		"--security-opt", "seccomp=unconfined", "--security-opt", "no-new-privileges",
+		"localhost/dynwatch:test-amd64", "agent", "--source", "ebpf", "--listen", at)...)
+	agent.Cancel = func() error { return agent.Process.Signal(os.Interrupt) }
+	agent.WaitDelay = 10 * time.Second
+	var log bytes.Buffer
+	agent.Stdout, agent.Stderr = &log, &log
+	if err := agent.Start(); err != nil {
+		t.Fatal(err)
+	}
+	ready := false
+	for !ready && ctx.Err() == nil {
+		if r, err := http.Get("http://" + at + "/readyz"); err == nil {
+			ready = r.StatusCode == http.StatusOK
+			r.Body.Close()
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
+	agent.Process.Signal(os.Interrupt)
+	if err := agent.Wait(); err != nil || !ready {
+		t.Errorf("ready %v, ended with %v:\n%s", ready, err, &log)
+	}
+}
+
 const name = "dynamodb.us-east-1.amazonaws.com"
 
 // endpointHere is a TLS server on loopback. It answers late, so that a client is still there when its process is looked at.
@@ -214,6 +251,7 @@ func TestImageSeesTheHost(t *testing.T) {
 	store := storage(t)
 	buildImages(t, store)
 	const image = "localhost/dynwatch:test-amd64"
+	t.Run("the agent becomes ready", func(t *testing.T) { agentInTheImage(t, podman, store) })
 	// Where the limits of the machine are low, the defaults of the runtime are above them.
 	limits := []string{"--ulimit", "nofile=20000:20000", "--ulimit", "nproc=30000:30000", "--network=host"}
 	container := func(ctx context.Context, args ...string) *exec.Cmd {

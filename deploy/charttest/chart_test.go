@@ -124,6 +124,7 @@ global: {imageRegistry: registry.example.com/mirror, imagePullSecrets: [{name: p
 image: {digest: "sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"}
 files: {inspection-ca.pem: "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"}
 config: {observe: true, policy: {allow_ca: [/etc/dynwatch/inspection-ca.pem]}}
+existingSecret: receivers
 env: [{name: A, value: b}]
 podAnnotations: {a: b}
 podLabels: {c: d}
@@ -233,6 +234,23 @@ func TestRights(t *testing.T) {
 	if got := daemonSet(t, "1.34.0", everything).Spec.Template.Spec.Containers[0].Image; got !=
 		"registry.example.com/mirror/dynwatch/dynwatch@sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef" {
 		t.Errorf("image %s", got)
+	}
+}
+
+// TestPodsAreRestartedForWhatTheAgentDoesNotReadAgain, and for nothing else.
+func TestPodsAreRestartedForWhatTheAgentDoesNotReadAgain(t *testing.T) {
+	sum := func(values string) string {
+		return daemonSet(t, "1.34.0", values).Spec.Template.Annotations["checksum/config"]
+	}
+	before := sum("")
+	for values, restart := range map[string]bool{
+		"config: {observe: true}": false, "config: {policy: {min_version: '1.3'}}": false, "config: {severity: {tls-capped: none}}": false,
+		"config: {policy: {endpoint: [db.example.com]}}": true, "config: {receivers: [{journal: true}]}": true, "config: {web: {config_file: /etc/dynwatch/web.yml}}": true,
+		"port: 9500": true, "resources: {limits: {memory: 300Mi}}": false,
+	} {
+		if after := sum(values); after == "" || (after != before) != restart {
+			t.Errorf("%s: %q, before %q", values, after, before)
+		}
 	}
 }
 
