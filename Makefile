@@ -76,6 +76,10 @@ bench: ## measure the ratios that README.md shows, beside tcpdump and tshark
 soak: ## run the agent under churn for an hour (SOAK=10m for less), and watch what it takes
 	SOAK=$${SOAK:-1h} $(GO) test -v -count 1 -timeout 3h ./e2e/soak
 
+.PHONY: bench-live
+bench-live: ## measure what a live capture costs, misses and takes, beside tcpdump (root)
+	scripts/bench-live
+
 .PHONY: generate
 generate: ## regenerate everything that is generated
 	$(GO) generate ./...

@@ -4,16 +4,18 @@
 // two is what counts, so that a machine that grows slower meanwhile slows both. The A/A control pairs two windows without, and shows how
 // much of a ratio is noise. Client and server are one pinned thread on loopback, so that nothing but the network stack is measured.
 //
+// Beside dynwatch stand, on the same load and in turn with it: dynwatch without the look at first bytes; programs on the same hooks that do nothing,
+// which is what the kernel takes for calling any; and a tcpdump whose filter matches nothing of it.
+//
 //	go run ./bench/live -pairs 150
 //
-// It needs the rights of the source. Ratios above 1 are time lost.
+// It needs the rights of the source, and tcpdump. Ratios above 1 are time lost.
 package main
 
 import (
 	"errors"
 	"flag"
 	"fmt"
-	"io"
 	"net/netip"
 	"os"
 	"runtime"
@@ -22,17 +24,16 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/dynwatch/dynwatch/capture"
 	"github.com/dynwatch/dynwatch/capture/ebpf"
-	"github.com/dynwatch/dynwatch/internal/flow"
 )
 
 func main() {
 	pairs := flag.Int("pairs", 150, "pairs of windows for each measurement")
 	window := flag.Duration("window", 25*time.Millisecond, "length of a window")
 	only := flag.String("only", "", "measure only the named workload")
+	tcpdump := flag.Bool("tcpdump", true, "measure tcpdump too")
 	flag.Parse()
-	if err := run(*pairs, *window, *only); err != nil {
+	if err := run(*pairs, *window, *only, *tcpdump); err != nil {
 		fmt.Fprintln(os.Stderr, "live: error:", err)
 		os.Exit(1)
 	}
@@ -41,86 +42,120 @@ func main() {
 // followed is an address on loopback that the tracked measurements are followed at.
 var followed = netip.MustParseAddr("127.0.9.1")
 
-func run(pairs int, window time.Duration, only string) error {
+func run(pairs int, window time.Duration, only string, tcpdump bool) error {
 	runtime.LockOSThread()
 	if err := pin(0); err != nil {
 		return err
 	}
 	other := netip.MustParseAddr("127.0.9.2")
 	untracked := ebpf.Options{LookAtOthers: true, DNS: true, Prefixes: []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}}
+	unlooked := untracked
+	unlooked.LookAtOthers = false
 	tracked := untracked
 	tracked.Prefixes = []netip.Prefix{netip.PrefixFrom(followed, 32)}
-	fmt.Printf("%-44s %8s %8s %8s %8s   %s\n", "workload", "median", "q1", "q3", "A/A", "without, per unit")
+	others := []opener{watching("dynwatch", untracked), watching("dynwatch, no look at first bytes", unlooked), emptyPrograms}
+	if tcpdump {
+		others = append(others, tcpdumps)
+	}
+	found := false
+	few := []opener{watching("dynwatch", untracked)}
+	followedBy := []opener{watching("dynwatch", tracked), emptyPrograms}
 	for _, m := range []struct {
-		name string
-		work func(netip.Addr) (workload, error)
-		at   netip.Addr
-		o    ebpf.Options
+		name    string
+		work    func(netip.Addr) (workload, error)
+		at      netip.Addr
+		against []opener
 	}{
-		{"untracked bulk, 64 KiB", bulk, other, untracked},
-		{"untracked ping-pong, 64 B", pingPong, other, untracked},
-		{"untracked connections, any bytes", connections([]byte(anyBytes)), other, untracked},
-		{"untracked connections, ClientHello", connections(clientHello()), other, untracked},
-		{"untracked connections, HTTP request", connections([]byte(request)), other, untracked},
-		{"tracked ping-pong, 64 B", pingPong, followed, tracked},
-		{"tracked connections, ClientHello", connections(clientHello()), followed, tracked},
+		{"untracked bulk, 64 KiB", bulk, other, others},
+		{"untracked ping-pong, 64 B", pingPong, other, others},
+		{"untracked connections, any bytes", connections([]byte(anyBytes)), other, others},
+		{"untracked connections, ClientHello", connections(clientHello()), other, few},
+		{"untracked connections, HTTP request", connections([]byte(request)), other, few},
+		{"tracked ping-pong, 64 B", pingPong, followed, followedBy},
+		{"tracked connections, ClientHello", connections(clientHello()), followed, followedBy},
 	} {
 		if only != "" && only != m.name {
 			continue
 		}
-		if err := measure(m.name, m.work, m.at, m.o, pairs, window); err != nil {
+		found = true
+		if err := measure(m.name, m.work, m.at, m.against, pairs, window); err != nil {
 			return fmt.Errorf("%s: %w", m.name, err)
 		}
+	}
+	if !found {
+		return fmt.Errorf("-only %q names no workload", only)
 	}
 	return nil
 }
 
-// measure prints the line of one workload.
-func measure(name string, open func(netip.Addr) (workload, error), at netip.Addr, o ebpf.Options, pairs int, window time.Duration) error {
-	src, err := ebpf.Open(o)
-	if err != nil {
-		return err
+// measure prints the table of one workload.
+func measure(name string, open func(netip.Addr) (workload, error), at netip.Addr, openers []opener, pairs int, window time.Duration) error {
+	var watchers []watcher
+	defer func() {
+		for _, w := range watchers {
+			w.close()
+		}
+	}()
+	for _, open := range openers {
+		w, err := open()
+		if err != nil {
+			return err
+		}
+		watchers = append(watchers, w)
 	}
-	done := make(chan struct{})
-	go drain(src, done)
-	defer func() { src.Close(); <-done; src.Close() }()
-	w, err := open(at) // a long connection is opened while it is watched
+	// A long connection is opened while it is watched.
+	for _, w := range watchers {
+		if err := w.on(); err != nil {
+			return err
+		}
+	}
+	w, err := open(at)
 	if err != nil {
 		return err
 	}
 	defer w.close()
+	for _, w := range watchers {
+		if err := w.off(); err != nil {
+			return err
+		}
+	}
 	off := func() (float64, error) { return timed(w, window) }
-	on := func() (float64, error) {
-		if err := src.Resume(); err != nil {
-			return 0, err
+	ratios := make([][]float64, len(watchers)+1)
+	var units []float64
+	for i := range pairs + warmUps {
+		for k := range ratios {
+			on := off // the control
+			if k < len(watchers) {
+				on = func() (float64, error) {
+					if err := watchers[k].on(); err != nil {
+						return 0, err
+					}
+					t, err := timed(w, window)
+					return t, errors.Join(err, watchers[k].off())
+				}
+			}
+			with, without, err := pair(on, off, i%2 == 0)
+			if err != nil {
+				return err
+			}
+			if i >= warmUps {
+				ratios[k], units = append(ratios[k], with/without), append(units, without)
+			}
 		}
-		t, err := timed(w, window)
-		return t, errors.Join(err, src.Pause())
 	}
-	if err := src.Pause(); err != nil {
-		return err
-	}
-	for range 5 { // warm up
-		if _, err := on(); err != nil {
-			return err
+	fmt.Printf("%s (%.2f us without, %d pairs)\n", name, quantile(units, 0.5)*1e6, pairs)
+	for k, r := range ratios {
+		what := "A/A control"
+		if k < len(watchers) {
+			what = watchers[k].name()
 		}
+		fmt.Printf("    %-36s %.3f (%.3f-%.3f)\n", what, quantile(r, 0.5), quantile(r, 0.25), quantile(r, 0.75))
 	}
-	ratios, control, units := make([]float64, 0, pairs), make([]float64, 0, pairs), make([]float64, 0, pairs)
-	for i := range pairs {
-		with, without, err := pair(on, off, i%2 == 0)
-		if err != nil {
-			return err
-		}
-		a, b, err := pair(off, off, i%2 == 0)
-		if err != nil {
-			return err
-		}
-		ratios, control, units = append(ratios, with/without), append(control, a/b), append(units, without)
-	}
-	fmt.Printf("%-44s %8.3f %8.3f %8.3f %8.3f   %.2f us\n", name, quantile(ratios, 0.5), quantile(ratios, 0.25), quantile(ratios, 0.75),
-		quantile(control, 0.5), quantile(units, 0.5)*1e6)
 	return nil
 }
+
+// warmUps is how many rounds go before the first that counts.
+const warmUps = 3
 
 // pair takes two neighbouring measurements.
 func pair(first, second func() (float64, error), inOrder bool) (a, b float64, err error) {
@@ -173,18 +208,4 @@ func threadTime() (time.Duration, error) {
 func quantile(v []float64, q float64) float64 {
 	s := slices.Sorted(slices.Values(v))
 	return s[int(q*float64(len(s)-1)+0.5)]
-}
-
-// drain reads a source until its end.
-func drain(src capture.Source, done chan struct{}) {
-	defer close(done)
-	for {
-		var seg flow.Segment
-		if err := src.Next(&seg); err != nil && !errors.Is(err, capture.ErrIdle) {
-			if !errors.Is(err, io.EOF) {
-				fmt.Fprintln(os.Stderr, "live: error:", err)
-			}
-			return
-		}
-	}
 }
