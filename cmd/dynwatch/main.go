@@ -10,6 +10,7 @@ import (
 	"os/signal"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -30,13 +31,25 @@ func main() {
 	// A closed standard output shall be an error of a write, which ends the run in order, and not the end of the process. Ignoring the signal
 	// would do too, but children would inherit that.
 	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
-	// The first SIGINT or SIGTERM is a normal end: the capture stops and its summary is printed. A second one ends at once.
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+	// The first SIGINT or SIGTERM is a normal end: the capture stops and its summary is printed. A second one ends at once, however busy the
+	// end of the first is.
+	ctx, cancel := context.WithCancel(context.Background())
+	signals := make(chan os.Signal, 2)
+	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM)
 	go func() {
-		<-ctx.Done()
-		stop()
+		<-signals
+		cancel()
+		endBy((<-signals).(syscall.Signal))
 	}()
 	os.Exit(run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
+}
+
+// endBy ends the process as a signal does to which nobody listens, so that a shell sees what it was.
+func endBy(s syscall.Signal) {
+	signal.Reset(s)
+	syscall.Kill(os.Getpid(), s)
+	time.Sleep(100 * time.Millisecond)
+	os.Exit(128 + int(s)) // it was ignored when this process began
 }
 
 // usageError is an error in how the program was called.
