@@ -8,6 +8,7 @@ import (
 
 	"github.com/dynwatch/dynwatch/analyze/endpoint"
 	"github.com/dynwatch/dynwatch/analyze/rules"
+	"github.com/dynwatch/dynwatch/analyze/sdk"
 	"github.com/dynwatch/dynwatch/analyze/session"
 	"github.com/dynwatch/dynwatch/analyze/tlswire"
 	"github.com/dynwatch/dynwatch/analyze/trust"
@@ -139,6 +140,7 @@ func (a *Analyzer) build(c *conn) *session.Session {
 		s.Process, s.RedirectedTo = &o.Process, o.RedirectedTo
 	}
 	s.Loss.Midstream, s.Loss.Evicted = c.midstream, c.evicted
+	s.SDK = sdk.Guess(s)
 	if c.endSeen {
 		s.Ended = session.Ended{By: c.side(c.endDir), FIN: !c.endRST, RST: c.endRST}
 	}

@@ -67,6 +67,7 @@ type seen struct {
 		Exited    bool
 		NetNS     uint64
 	}
+	SDK      struct{ Guess, By string }
 	Endpoint struct {
 		Service, Kind, Region string
 	}

@@ -26,6 +26,9 @@ type Session struct {
 	// Process is the opener, nil when nobody could tell.
 	Process *flow.Process
 
+	// SDK is what the client is probably made with.
+	SDK SDK
+
 	Endpoint  Endpoint
 	Transport Transport
 	// TLS is set once a TLS record of either side was recognised.
@@ -61,6 +64,12 @@ type Session struct {
 type SequenceNumber struct {
 	Number uint32
 	Known  bool
+}
+
+// SDK is a guess at the AWS SDK, HTTP library or language of a client. The zero value is none.
+type SDK struct {
+	Name string // as in "boto3", "aws-sdk-go-v2", "python"
+	By   string // what it rests on, see analyze/sdk
 }
 
 // Endpoint says which DynamoDB endpoint a session is with. Service is empty when it is none.

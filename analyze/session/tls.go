@@ -40,6 +40,8 @@ type TLS struct {
 	// OfferedCiphers are the ClientHello's suites as sent, without GREASE and without the signalling values 0x00FF and 0x5600; at most
 	// 128. A client that retries with a lower version offers a subsequence of them, which tells it from another program.
 	OfferedCiphers []uint16
+	// OfferedExtensions are the types of the ClientHello's extensions as sent, GREASE included; at most 64.
+	OfferedExtensions []uint16
 	// ClientVerifies is what the client's TLS library said of itself: No means that it accepts any certificate.
 	ClientVerifies Tri
 

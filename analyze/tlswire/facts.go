@@ -229,14 +229,22 @@ func offeredCiphers(ch *ClientHello) []uint16 {
 	return l
 }
 
+// maxOfferedExtensions bounds session.TLS.OfferedExtensions; real clients send less than 25.
+const maxOfferedExtensions = 64
+
+func offeredExtensions(ch *ClientHello) []uint16 {
+	l := ch.Extensions()
+	return l[:min(len(l), maxOfferedExtensions)]
+}
+
 // TLS fills a session.TLS, but for KeyProof and HandshakeDone, which this package cannot know. It does not alias f.
 func (f *Facts) TLS() *session.TLS {
 	ch, sh := f.ClientHello, f.ServerHello
 	t := &session.TLS{
 		Version: f.Version, OfferedMax: f.OfferedMax, OfferedVersions: ch.Versions(),
 		Cipher: f.CipherName(), CipherID: f.CipherID,
-		OfferedCiphers: offeredCiphers(ch),
-		SNI:            ch.SNI, SNIInvalid: ch.SNIInvalid, ALPN: f.ALPN, ALPNOffer: ch.ALPN(),
+		OfferedCiphers: offeredCiphers(ch), OfferedExtensions: offeredExtensions(ch),
+		SNI: ch.SNI, SNIInvalid: ch.SNIInvalid, ALPN: f.ALPN, ALPNOffer: ch.ALPN(),
 		JA3: ch.JA3(), JA4: ch.JA4(),
 		ClientHelloSeen: ch.State == Complete, ServerHelloSeen: sh.State == Complete || f.SSL2 != nil && f.SSL2.State == Complete,
 		HelloRetryRequest: f.HelloRetryRequest != nil,

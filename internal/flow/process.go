@@ -20,8 +20,9 @@ type Process struct {
 	StartTime uint64
 	// Exited: the process was gone when its details were looked up, so little more than what the kernel knew at connect is here.
 	Exited bool
-	// SDK is a guess at the AWS SDK or HTTP library that made the connection, from the ClientHello or the User-Agent.
-	SDK string
+	// SDK is a guess at the AWS SDK, HTTP library or language of the program, SDKBy what it rests on: program (its path and arguments),
+	// libraries (that it has mapped), modules (of which a Go program is made).
+	SDK, SDKBy string
 	// ContainerID is the 64 hex digits that the container runtime uses; Pod and Namespace are Kubernetes names, Unit is systemd's.
 	ContainerID, Pod, Namespace, Unit string
 	// ContainerName is the container's name in its pod, Runtime the container runtime's word for itself (docker, containerd, cri-o, podman).

@@ -19,7 +19,7 @@ type details struct {
 	uidKnown     bool
 	netNS        uint64
 	identity     Identity
-	sdk          string
+	sdk, sdkBy   string
 	exited       bool // it had no program any more
 	// since is when it was read, and is set once by the reader.
 	since time.Time
@@ -53,7 +53,7 @@ func readDetails(root string, pid int, dir procDir, stat procStat) (*details, er
 	args := splitCmdline(cmdline)
 	d.cmdline = MaskSecrets(args, maxCmdline)
 	if d.exe != "" {
-		d.sdk = guessSDK(root, pid, dir, d.exe, args)
+		d.sdk, d.sdkBy = guessSDK(root, pid, dir, d.exe, args)
 	}
 	return d, nil
 }
@@ -98,28 +98,28 @@ func ancestors(root string, child procStat) []string {
 }
 
 // guessSDK looks at the program and its libraries, and, where neither tells, whether it is a Go program, which lists its modules.
-func guessSDK(root string, pid int, dir procDir, exe string, args []string) string {
+func guessSDK(root string, pid int, dir procDir, exe string, args []string) (sdk, by string) {
 	if sdk := SDKFromProgram(exe, args, nil); sdk != "" {
-		return sdk
+		return sdk, "program"
 	}
 	if sdk := SDKFromProgram(exe, args, dir.libraries(maxMapsRead)); sdk != "" {
-		return sdk
+		return sdk, "libraries"
 	}
 	f, err := os.Open(filepath.Join(root, strconv.Itoa(pid), "exe"))
 	if err != nil {
-		return ""
+		return "", ""
 	}
 	defer f.Close()
 	if info, err := f.Stat(); err != nil || !info.Mode().IsRegular() {
-		return ""
+		return "", ""
 	}
 	build, err := buildinfo.Read(f)
 	if err != nil {
-		return ""
+		return "", ""
 	}
 	modules := make([]string, 0, len(build.Deps))
 	for _, m := range build.Deps {
 		modules = append(modules, m.Path)
 	}
-	return SDKFromModules(modules)
+	return SDKFromModules(modules), "modules"
 }

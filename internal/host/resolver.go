@@ -213,7 +213,7 @@ func (d *details) fill(p *flow.Process) {
 		p.Parents = d.parents
 	}
 	if p.SDK == "" {
-		p.SDK = d.sdk
+		p.SDK, p.SDKBy = d.sdk, d.sdkBy
 	}
 }
 

@@ -91,7 +91,7 @@ func TestLookupFillsWhatIsMissing(t *testing.T) {
 		t.Error("not complete")
 	}
 	want := flow.Process{PID: 60, StartTime: 600*tick + 12345, Comm: "worker", Exe: "/usr/bin/python3.11", UID: 1000, UIDKnown: true, User: "web",
-		Cmdline: "gunicorn --password=*** app", Parents: []string{"gunicorn (main)", "systemd"}, NetNS: 4026531840, SDK: "python", Unit: "web.service"}
+		Cmdline: "gunicorn --password=*** app", Parents: []string{"gunicorn (main)", "systemd"}, NetNS: 4026531840, SDK: "python", SDKBy: "program", Unit: "web.service"}
 	if !reflect.DeepEqual(p, want) {
 		t.Errorf("\n got %+v\nwant %+v", p, want)
 	}

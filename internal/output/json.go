@@ -34,7 +34,7 @@ func findingEvent(s *session.Session, f session.Finding) findingEventJSON {
 	o, x := sessionObject(s), findings([]session.Finding{f})[0]
 	return findingEventJSON{
 		Type: "finding", Time: o.Time, Source: o.Source, Rule: x.Rule, Severity: x.Severity, Message: x.Message, Evidence: x.Evidence,
-		Flow: &o.Flow, Process: o.Process, Endpoint: o.Endpoint,
+		Flow: &o.Flow, Process: o.Process, SDK: o.SDK, Endpoint: o.Endpoint,
 	}
 }
 
@@ -98,10 +98,14 @@ type processJSON struct {
 	Pod           string   `json:"pod,omitempty"`
 	Namespace     string   `json:"namespace,omitempty"`
 	Unit          string   `json:"unit,omitempty"`
-	SDK           string   `json:"sdk,omitempty"`
 	CgroupID      uint64   `json:"cgroup_id,omitempty"`
 	NetNS         uint64   `json:"netns,omitempty"`
 	Exited        bool     `json:"exited,omitempty"`
+}
+
+type sdkJSON struct {
+	Guess string `json:"guess"`
+	By    string `json:"by"`
 }
 
 type endpointJSON struct {
@@ -237,6 +241,7 @@ type sessionJSON struct {
 	Source      string           `json:"source"`
 	Flow        flowJSON         `json:"flow"`
 	Process     *processJSON     `json:"process,omitempty"`
+	SDK         *sdkJSON         `json:"sdk,omitempty"`
 	Endpoint    *endpointJSON    `json:"endpoint,omitempty"`
 	Transport   string           `json:"transport"`
 	TLS         *tlsJSON         `json:"tls,omitempty"`
@@ -263,6 +268,7 @@ type findingEventJSON struct {
 	Flow     *flowJSON      `json:"flow,omitempty"`
 	DNS      *questionJSON  `json:"dns,omitempty"`
 	Process  *processJSON   `json:"process,omitempty"`
+	SDK      *sdkJSON       `json:"sdk,omitempty"`
 	Endpoint *endpointJSON  `json:"endpoint,omitempty"`
 }
 

@@ -32,6 +32,9 @@ func sessionObject(s *session.Session) *sessionJSON {
 		o.Certificate.AgeSeconds = &age
 	}
 	o.Endpoint = endpointObject(&s.Endpoint)
+	if s.SDK.Name != "" {
+		o.SDK = &sdkJSON{s.SDK.Name, s.SDK.By}
+	}
 	if d := s.DAX; d != nil {
 		o.DAX = &daxJSON{exposed(d.SignatureExposed || d.AccessKeyID != ""), d.AccessKeyID, exposed(d.SessionTokenExposed)}
 	}
@@ -58,7 +61,7 @@ func processObject(p *flow.Process) *processJSON {
 	o := &processJSON{
 		PID: p.PID, TID: p.TID, Comm: p.Comm, Exe: p.Exe, Cmdline: p.Cmdline, Parents: p.Parents, User: p.User,
 		ContainerID: p.ContainerID, ContainerName: p.ContainerName, Runtime: p.Runtime, Pod: p.Pod, Namespace: p.Namespace, Unit: p.Unit,
-		SDK: p.SDK, CgroupID: p.CgroupID, NetNS: p.NetNS, Exited: p.Exited,
+		CgroupID: p.CgroupID, NetNS: p.NetNS, Exited: p.Exited,
 	}
 	if p.UIDKnown {
 		o.UID = &p.UID

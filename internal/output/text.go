@@ -50,7 +50,7 @@ func (t *Text) Session(s *session.Session) error {
 		t.named(sessionName(s)),
 		{text: clean(transport(s)), width: 8},
 	}
-	for _, text := range []string{certificate(s), via(s), operations(s), process(s), missing(s)} {
+	for _, text := range []string{certificate(s), via(s), operations(s), process(s), guess(s), missing(s)} {
 		if text != "" {
 			cells = append(cells, cell{text: text})
 		}
@@ -216,6 +216,15 @@ func process(s *session.Session) string {
 		return ""
 	}
 	return fmt.Sprintf("%s[%d]", clean(s.Process.Comm), s.Process.PID)
+}
+
+// guess says what the client is probably made with, where that tells more than the program's name. What rests on a ClientHello alone, which
+// many share, is left to JSON.
+func guess(s *session.Session) string {
+	if s.SDK.Name == "" || s.SDK.By == "client-hello" || s.Process != nil && strings.HasPrefix(s.Process.Comm, s.SDK.Name) {
+		return ""
+	}
+	return fmt.Sprintf("probably %s (%s)", clean(s.SDK.Name), s.SDK.By)
 }
 
 // missing says why a session is incomplete.
