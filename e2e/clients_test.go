@@ -24,6 +24,9 @@ const (
 	secretProxy = "password-of-the-tests"
 )
 
+// secrets are all that, and what goes with it.
+var secrets = []string{secretKey, secretNote, secretToken, secretProxy, "customer-of-the-tests", "Signature="}
+
 // outcome is how a client fared, and who it was.
 type outcome struct {
 	pid       int

@@ -3,10 +3,13 @@ package e2e
 import (
 	"bytes"
 	"fmt"
+	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
+	"github.com/dynwatch/dynwatch/internal/testenv"
 	"github.com/dynwatch/dynwatch/internal/testschema"
 )
 
@@ -39,17 +42,76 @@ func TestPacket(t *testing.T) { checkSource(t, "packet") }
 // TestEBPF judges the same traffic as the kernel's hooks show it.
 func TestEBPF(t *testing.T) { checkSource(t, "ebpf") }
 
-// TestKeyLog judges the capture file with the secrets that the clients of TLS 1.3 wrote down (SSLKEYLOGFILE).
+// TestKeyLog judges the traffic with the secrets that the clients of TLS 1.3 wrote down (SSLKEYLOGFILE): the capture file afterwards, and the live
+// sources while they were written.
 func TestKeyLog(t *testing.T) {
-	o := observe(t, "file+keys")
-	for _, s := range theRig.scenarios {
-		if s.withKeys == nil {
-			continue
+	for _, source := range append([]string{"file" + keysSuffix}, keyedSources...) {
+		o := observe(t, source)
+		for _, s := range theRig.scenarios {
+			if s.withKeys == nil || s.beyondPackets && strings.HasPrefix(source, "packet") {
+				continue
+			}
+			t.Run(source+"/"+s.name, func(t *testing.T) {
+				sessions := o.at(s)
+				if len(sessions) == 0 {
+					t.Error("no session")
+				}
+				for _, v := range sessions {
+					if wrong := s.withKeys.differences(s, v); len(wrong) > 0 {
+						t.Errorf("%s\nin %s", strings.Join(wrong, "\n"), v.line)
+					}
+				}
+			})
 		}
-		t.Run(s.name, func(t *testing.T) {
-			for _, v := range o.at(s) {
-				if wrong := s.withKeys.differences(s, v); len(wrong) > 0 {
-					t.Errorf("%s\nin %s", strings.Join(wrong, "\n"), v.line)
+	}
+}
+
+// TestCopies reads what -w wrote while the clients ran.
+func TestCopies(t *testing.T) {
+	for _, source := range keyedSources {
+		t.Run(source, func(t *testing.T) {
+			o := observe(t, source)
+			path := theRig.copyOf(source)
+			cmd := testenv.Command(t, "tshark", "-n", "-r", path, "-T", "fields", "-e", "ip.dst", "-e", "ipv6.dst", "-e", "tcp.flags.syn", "-e", "frame.comment")
+			var complaints bytes.Buffer
+			cmd.Stderr = &complaints
+			out, err := cmd.Output()
+			if text := strings.TrimSpace(complaints.String()); err != nil || text != "" && !strings.HasPrefix(text, "Running as user") {
+				t.Fatalf("tshark: %v: %s", err, text)
+			}
+			owners := map[string]map[int]bool{} // of SYNs, by the server's address
+			for line := range strings.Lines(string(out)) {
+				f := strings.SplitN(strings.TrimSuffix(line, "\n"), "\t", 4)
+				if len(f) != 4 || f[2] != "1" && f[2] != "True" {
+					continue
+				}
+				addr := f[0] + f[1]
+				if owners[addr] == nil {
+					owners[addr] = map[int]bool{}
+				}
+				_, said, _ := strings.Cut(f[3], "dynwatch: opened by pid=")
+				pid, _, _ := strings.Cut(said, " ")
+				n, _ := strconv.Atoi(pid)
+				owners[addr][n] = true
+			}
+			for _, s := range theRig.scenarios {
+				if s.beyondPackets && strings.HasPrefix(source, "packet") || s.early || len(o.at(s)) == 0 {
+					continue
+				}
+				of := owners[s.addr.String()]
+				if len(of) == 0 {
+					t.Errorf("%s: no packet of it is in the copy", s.name)
+				} else if strings.HasPrefix(source, "ebpf") && !of[s.outcome.pid] {
+					t.Errorf("%s: packets are opened by %v, want %d", s.name, of, s.outcome.pid)
+				}
+			}
+			copied, err := os.ReadFile(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, secret := range secrets {
+				if bytes.Contains(copied, []byte(secret)) {
+					t.Errorf("%q is in the copy", secret)
 				}
 			}
 		})
@@ -223,9 +285,10 @@ func TestNothingIsLost(t *testing.T) {
 	for source, o := range runs.observers {
 		for counter, n := range o.summary.Loss {
 			if counter == "analyze.secrets_missing" {
-				continue // of clients that write no key log
+				continue // not every client writes its secrets down
 			}
-			if n != 0 && (source != "ebpf" && source != "library" || strings.HasPrefix(counter, "ebpf.") || slices.Contains(libraryLoss, counter)) {
+			whole := !strings.HasPrefix(source, "ebpf") && source != "library" // eBPF sees all of the host
+			if n != 0 && (whole || strings.HasPrefix(counter, "ebpf.") || strings.HasPrefix(counter, "write.") || slices.Contains(libraryLoss, counter)) {
 				t.Errorf("%s: %s is %d", source, counter, n)
 			}
 		}
@@ -267,7 +330,7 @@ func conclusions(sessions []*seen) string {
 func TestNoSecretLeaves(t *testing.T) {
 	observe(t, "file")
 	for source, o := range runs.observers {
-		for _, secret := range []string{secretKey, secretNote, secretToken, secretProxy, "customer-of-the-tests", "Signature="} {
+		for _, secret := range secrets {
 			if bytes.Contains(o.output, []byte(secret)) || bytes.Contains(o.stderr, []byte(secret)) {
 				t.Errorf("%s: %q came out", source, secret)
 			}

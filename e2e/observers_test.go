@@ -20,7 +20,7 @@ import (
 
 // observer is dynwatch with one source.
 type observer struct {
-	source string // file, file+keys, packet, ebpf (without library probes) or library (eBPF with them)
+	source string // file, packet, ebpf (without library probes) or library (eBPF with them); with the clients' TLS secrets if +keys follows
 	// output is what it printed, in JSON lines; stderr its messages.
 	output, stderr []byte
 	sessions       []*seen
@@ -146,10 +146,13 @@ func (r *rig) run() (map[string]*observer, error) {
 		return nil, err
 	}
 	live := map[string]*process{}
+	keyed := func(source string) []string { return []string{"--keylog", r.keyLog(), "-w", r.copyOf(source)} }
 	for source, how := range map[string][]string{
-		"packet":  {"--source", "packet", "-i", "any"},
-		"ebpf":    {"--source", "ebpf", "--library-probes", "off"},
-		"library": {"--source", "ebpf"},
+		"packet":      {"--source", "packet", "-i", "any"},
+		"ebpf":        {"--source", "ebpf", "--library-probes", "off"},
+		"library":     {"--source", "ebpf"},
+		"packet+keys": append([]string{"--source", "packet", "-i", "any"}, keyed("packet+keys")...),
+		"ebpf+keys":   append([]string{"--source", "ebpf", "--library-probes", "off"}, keyed("ebpf+keys")...),
 	} {
 		arguments := r.captureCommand(how...)
 		// Standard output and error have files of their own.
@@ -198,7 +201,7 @@ func (r *rig) run() (map[string]*observer, error) {
 	}
 	for name, arguments := range map[string][]string{
 		"file":      {"-r", pcap},
-		"file+keys": {"-r", pcap, "--keylog", filepath.Join(r.dir, "keys.log")},
+		"file+keys": {"-r", pcap, "--keylog", r.keyLog()},
 	} {
 		cmd := command(r.captureCommand(arguments...))
 		var stderr bytes.Buffer
@@ -275,8 +278,19 @@ func (r *rig) captureCommand(arguments ...string) []string {
 	return append(c, arguments...)
 }
 
-// liveSources are what dynwatch can watch a host with.
-var liveSources = []string{"packet", "ebpf"}
+// liveSources are what dynwatch can watch a host with; keyedSources watch beside them, follow the secrets that clients write down, and write a copy.
+var (
+	liveSources  = []string{"packet", "ebpf"}
+	keyedSources = []string{"packet" + keysSuffix, "ebpf" + keysSuffix}
+)
+
+const keysSuffix = "+keys"
+
+// keyLog is where clients write their secrets.
+func (r *rig) keyLog() string { return filepath.Join(r.dir, "keys.log") }
+
+// copyOf is what an observer writes with -w.
+func (r *rig) copyOf(source string) string { return filepath.Join(r.dir, source+".pcapng") }
 
 func readObserver(source, output, stderr string) (*observer, error) {
 	o := &observer{source: source}
