@@ -420,7 +420,7 @@ func checkCopy(t *testing.T, copied []byte, pid int, tlsAddr, clearAddr, other n
 		comment string
 	}{"TLS": {tlsAddr, "dynwatch: verdict "}, "clear": {clearAddr, "dynwatch: plaintext (critical): "}} {
 		comments := shark(t, nil, "-r", path, "-Y", port(x.addr), "-T", "fields", "-e", "frame.comment")
-		if len(comments) < 6 {
+		if len(comments) < 4 { // two SYNs, a request, an answer; the ends may come after the interrupt
 			t.Errorf("%s: %d packets", what, len(comments))
 			continue
 		}
