@@ -40,7 +40,7 @@ func TestMain(m *testing.M) {
 // liveSources are the arguments that watch the loopback address of a test, by each source.
 func liveSourcesAt(addr netip.Addr) map[string][]string {
 	return map[string][]string{
-		"ebpf":   {"--source", "ebpf"},
+		"ebpf":   {"--source", "ebpf", "--library-probes", "off"}, // what is seen shall be the source's
 		"packet": {"-i", "lo", "host " + addr.String()},
 	}
 }
@@ -362,7 +362,7 @@ func TestACopyOnStandardOutputIsReadAsItComes(t *testing.T) {
 
 func TestACopyWhoseReaderGoesAwayIsAQuietEnd(t *testing.T) {
 	addr := serveTLS(t, "127.0.9.3", tls.VersionTLS12)
-	w := newWatch(t, "--source", "ebpf", "--endpoint", "127.0.9.3/32", "-w", "-")
+	w := newWatch(t, "--source", "ebpf", "--library-probes", "off", "--endpoint", "127.0.9.3/32", "-w", "-")
 	pipe, to, err := os.Pipe()
 	if err != nil {
 		t.Fatal(err)
@@ -381,7 +381,7 @@ func TestACopyWhoseReaderGoesAwayIsAQuietEnd(t *testing.T) {
 
 func TestACopyThatCannotBeWrittenEndsTheCapture(t *testing.T) {
 	addr := serveTLS(t, "127.0.9.4", tls.VersionTLS12)
-	w := startWatch(t, "--source", "ebpf", "-w", "/dev/full")
+	w := startWatch(t, "--source", "ebpf", "--library-probes", "off", "-w", "/dev/full")
 	askTLS(t, addr, liveName)
 	w.wait()
 	if code := w.cmd.ProcessState.ExitCode(); code != exitFailed || !strings.Contains(w.stderr.String(), "--write: write capture: write /dev/full: no space left on device") {

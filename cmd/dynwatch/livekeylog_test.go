@@ -131,7 +131,7 @@ func TestLateSecretsAreToldAsFindings(t *testing.T) {
 	addr := serveTLS(t, "127.0.9.10", tls.VersionTLS13)
 	dir := t.TempDir()
 	held, log := filepath.Join(dir, "held"), filepath.Join(dir, "keys.log")
-	w := startWatch(t, "-o", "json", "--keylog", log, "--source", "ebpf") // the test's CA is not allowed
+	w := startWatch(t, "-o", "json", "--keylog", log, "--source", "ebpf", "--library-probes", "off") // the test's CA is not allowed
 	f, err := os.Create(held)
 	if err != nil {
 		t.Fatal(err)

@@ -99,7 +99,7 @@ func TestSIGUSR1ShowsTheSummaryAndGoesOn(t *testing.T) {
 
 // TestASecondInterruptEndsAtOnce: the first leaves dynwatch waiting for its command, which does not listen.
 func TestASecondInterruptEndsAtOnce(t *testing.T) {
-	w := startWatch(t, "--", "sh", "-c", `trap "" INT; echo $$; exec sleep 60`)
+	w := startWatch(t, "--library-probes", "off", "--", "sh", "-c", `trap "" INT; echo $$; exec sleep 60`)
 	w.await("the command", func() bool { return strings.HasSuffix(w.stdout.String(), "\n") })
 	pid, err := strconv.Atoi(strings.TrimSpace(w.stdout.String()))
 	if err != nil {
