@@ -200,7 +200,7 @@ func (h host) memlock() Check {
 		return c
 	}
 	effective, _ := h.effective()
-	const need = 16 << 20 // 12 MiB are enough on 5.10, as measured
+	const need = 16 << 20 // as measured on 5.10
 	switch {
 	case limit.Max == unix.RLIM_INFINITY:
 		c.Detail = "may be raised without limit"
