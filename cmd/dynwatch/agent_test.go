@@ -193,10 +193,7 @@ func TestTheAgentTellsOfAFinding(t *testing.T) {
 // checkPrometheusFormat has promtool read the metrics.
 func checkPrometheusFormat(t *testing.T, a *agentRun) {
 	t.Helper()
-	promtool, err := exec.LookPath("promtool")
-	if err != nil {
-		testenv.Lacks(t, "promtool: %v", err)
-	}
+	promtool := testenv.Tool(t, "promtool")
 	_, body := a.get("/metrics")
 	cmd := exec.Command(promtool, "check", "metrics")
 	// Go's and the process's own names are not ours to mend.
