@@ -5,6 +5,7 @@
 //	connect  who opens a connection: cgroup/connect4 and connect6 note the owner in the socket's storage
 //	packet   the packets of those sockets: cgroup_skb copies handshake bytes, within a budget, to the ring buffer
 //	earlier  sockets that were open before: an iterator over the files of all tasks (Linux 5.11 and kernel BTF)
+//	library  what TLS libraries are shown and whether they verify: uprobes, one object for each architecture (docs/libraries.md)
 //
 // dynwatch.h has what both sides share. All programs are attached at the root of the cgroup2 hierarchy, which covers every network namespace
 // and container of the host, and only ever allow. Nothing here needs kprobes, fentry or LSM; connect and packet need no kernel BTF either.
