@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -189,6 +190,9 @@ func writeCeilings(results []*result) error {
 		lines = slices.DeleteFunc(lines, func(l string) bool { return l == "" || strings.HasPrefix(l, version+"\t") })
 		lines = append(lines, strings.SplitAfter(r.report.Ceilings, "\n")...)
 	}
-	slices.Sort(lines)
+	slices.SortFunc(lines, func(a, b string) int { // by kernel and name, as the test of bpf has them
+		x, y := strings.Split(a+"\t\t", "\t"), strings.Split(b+"\t\t", "\t")
+		return cmp.Or(strings.Compare(x[0], y[0]), strings.Compare(x[2], y[2]))
+	})
 	return os.WriteFile(ceilings, []byte(heading+strings.Join(lines, "")), 0o644)
 }
