@@ -202,8 +202,8 @@ func (a *agent) takeNews() {
 	case n := <-a.news:
 		a.notify.reloading()
 		if n.err != nil {
-			a.Metrics.ReloadFailed()
 			a.Log.Error("the new configuration is wrong; the old one stays in use", "error", n.err)
+			a.Metrics.ReloadFailed() // who sees the metric finds the reason in the log
 		} else {
 			a.use(n.settings, false)
 			a.Log.Info("a new configuration is in use", "observe", a.current.Observe, "exceptions", len(a.current.Exceptions))
