@@ -88,10 +88,7 @@ func TestWhatALibraryToldBelongsToItsHandshakeOnly(t *testing.T) {
 func TestAClientThatLeavesHasNotAccepted(t *testing.T) {
 	d := handshake{certificate: &testPKI().evil, verify: false}.dialogue(t)
 	l := &flow.Library{Random: randomOf(t, d), PID: 7, Verification: flow.VerificationOff, VerificationBy: "x"}
-	var handshakeOnly synth.Dialogue
-	for _, m := range d[:min(len(d), 3)] {
-		handshakeOnly = append(handshakeOnly, m)
-	}
+	handshakeOnly := d[:min(len(d), 3)]
 	r := newRun(t, nil)
 	r.Library(l)
 	s := r.feed(newWire(clientAddr, dynamodbAddr).open().say(handshakeOnly, 0).close().segs...).only(t)

@@ -8,6 +8,8 @@ import (
 	"testing"
 
 	"github.com/dynwatch/dynwatch/bpf"
+
+	"github.com/dynwatch/dynwatch/internal/testenv"
 )
 
 // goProgram is a client of crypto/tls.
@@ -95,7 +97,7 @@ func TestAGoProgramWithoutTLSGetsNoProbes(t *testing.T) {
 
 func TestGoPrologue(t *testing.T) {
 	if machine != 0x3e {
-		t.Skip("the samples are amd64's")
+		testenv.Beyond(t, "the samples are amd64's")
 	}
 	for text, want := range map[string]bool{
 		"493b6610 0f8600000000 554889e5":      true, // CMPQ SP, 16(R14)

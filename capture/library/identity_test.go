@@ -7,6 +7,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/dynwatch/dynwatch/internal/testenv"
 )
 
 func TestLayersOfAnOverlay(t *testing.T) {
@@ -34,20 +36,8 @@ func TestUnescape(t *testing.T) {
 	}
 }
 
-// needMounts skips where file systems cannot be mounted; with CI=true that fails.
-func needMounts(t *testing.T) {
-	t.Helper()
-	if os.Geteuid() == 0 {
-		return
-	}
-	if os.Getenv("CI") == "true" {
-		t.Fatal("needs root, to mount an overlay")
-	}
-	t.Skip("needs root, to mount an overlay")
-}
-
 func TestOneFileOfAnImageIsOneInEveryContainer(t *testing.T) {
-	needMounts(t)
+	testenv.Root(t) // mounts an overlay
 	dir := t.TempDir()
 	for _, d := range []string{"image/usr/lib", "other/usr/lib", "up1", "w1", "m1", "up2", "w2", "m2", "up3/usr/lib", "w3", "m3"} {
 		if err := os.MkdirAll(filepath.Join(dir, d), 0o755); err != nil {

@@ -35,8 +35,7 @@ type Alertmanager struct {
 	client *client
 	now    func() time.Time
 
-	mu   sync.Mutex // guards ends
-	ends map[string]time.Time
+	ends map[string]time.Time // what was told, by fingerprint; of the one goroutine that sends
 }
 
 // NewAlertmanager checks the options; no connection is made.
