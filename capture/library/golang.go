@@ -61,10 +61,30 @@ func (c *contents) golang(file *elf.File) error {
 	return nil
 }
 
+// How far behind the beginning of its section Go's code may begin, in bytes: C's start-up code lies in front of it (hundreds of bytes where
+// there is little C). The linker aligns it.
+const (
+	maxLead   = 64 << 10
+	leadAlign = 16
+)
+
 // goPlaces finds the functions in Go's table; none if crypto/tls or its client is not there.
 func goPlaces(file *elf.File, table []byte, text uint64) ([]place, error) {
+	symbols, err := gosym.NewTable(nil, gosym.NewLineTable(table, text))
+	if err != nil {
+		return nil, fmt.Errorf("read Go's table of functions: %w", err)
+	}
+	wanted := make(map[uint64]bpf.Probe) // by address, if Go's code begins where the section does
+	for name, probe := range goFunctions {
+		f := symbols.LookupFunc(name)
+		if f == nil {
+			return nil, nil
+		}
+		wanted[f.Entry] = probe
+	}
 	// The table counts from the beginning of Go's code, which in a program with C code is not that of the section. Until Go 1.25 the table
-	// says where that is, unless the loader fills it in (PIE).
+	// says where that is, unless the loader fills it in (PIE); a symbol does if the program is not stripped. Else it is where functions begin as
+	// Go's do.
 	starts := []uint64{text}
 	if len(table) >= 32 {
 		if start := file.ByteOrder.Uint64(table[24:]); start != 0 {
@@ -74,27 +94,40 @@ func goPlaces(file *elf.File, table []byte, text uint64) ([]place, error) {
 	if s := symbolValue(file, "runtime.text"); s != 0 {
 		starts = append(starts, s)
 	}
+	for lead := uint64(leadAlign); lead <= maxLead; lead += leadAlign {
+		starts = append(starts, text+lead)
+	}
 	for _, start := range starts {
-		symbols, err := gosym.NewTable(nil, gosym.NewLineTable(table, start))
-		if err != nil {
-			return nil, fmt.Errorf("read Go's table of functions: %w", err)
-		}
-		var places []place
-		plain := true
-		for name, probe := range goFunctions {
-			f := symbols.LookupFunc(name)
-			if f == nil {
-				return nil, nil
-			}
-			at, ok := offsetOf(file, f.Entry)
-			plain = plain && ok && goPrologue(codeAt(file, f.Entry, 16))
-			places = append(places, place{probe, at})
-		}
-		if plain {
+		if places := placesAt(file, wanted, start-text); places != nil && mostBeginAsGo(file, symbols.Funcs, start-text) {
 			return places, nil
 		}
 	}
 	return nil, errors.New("where Go's code begins is not plain: its functions do not begin as Go's do")
+}
+
+// placesAt are the wanted functions, each moved by lead; nil if one does not begin as Go's do.
+func placesAt(file *elf.File, wanted map[uint64]bpf.Probe, lead uint64) (places []place) {
+	for entry, probe := range wanted {
+		at, ok := offsetOf(file, entry+lead)
+		if !ok || !goPrologue(codeAt(file, entry+lead, 16)) {
+			return nil
+		}
+		places = append(places, place{probe, at})
+	}
+	return places
+}
+
+// mostBeginAsGo looks at some hundred functions: most look at the stack's limit first, and of places that are none hardly any does. A few
+// functions alone prove little, as all begin alike.
+func mostBeginAsGo(file *elf.File, functions []gosym.Func, lead uint64) bool {
+	looked, plain := 0, 0
+	for i := 0; i < len(functions); i += max(1, len(functions)/300) {
+		looked++
+		if goPrologue(codeAt(file, functions[i].Entry+lead, 16)) {
+			plain++
+		}
+	}
+	return plain*2 > looked
 }
 
 // goPrologue reports whether code begins as every Go function with a frame does, by looking at the stack's limit in the goroutine. A probe in the
