@@ -14,12 +14,12 @@ var (
 // overview answers: is anything wrong, where, and how much of it could be seen?
 func overview() *dashboard {
 	g := new(grid)
-	any := limits("green", 1.0, "red")
-	g.add(4, 4, stat("Findings", "Findings of all hosts in the chosen time, whatever their severity. What is excepted or only observed is not among them.", "locale", any,
+	none := limits("green", 1.0, "red") // one is too many
+	g.add(4, 4, stat("Findings", "Findings of all hosts in the chosen time, whatever their severity. What is excepted or only observed is not among them.", "locale", none,
 		query{`round(sum(increase(dynwatch_findings_total{sel}[$__range])))`, "findings"})).link("Show findings", findingsPage)
-	g.add(4, 4, stat("Critical findings", "Cleartext, a certificate of somebody else's, a downgrade, or a client that does not verify: act on each.", "locale", any,
+	g.add(4, 4, stat("Critical findings", "Cleartext, a certificate of somebody else's, a downgrade, or a client that does not verify: act on each.", "locale", none,
 		query{`round(sum(increase(dynwatch_findings_total{sel, severity="critical"}[$__range])))`, "critical"})).link("Show findings", findingsPage)
-	g.add(4, 4, stat("Sessions in cleartext", "DynamoDB sessions over plain HTTP or plain DAX, inside a proxy's tunnel or not.", "locale", any,
+	g.add(4, 4, stat("Sessions in cleartext", "DynamoDB sessions over plain HTTP or plain DAX, inside a proxy's tunnel or not.", "locale", none,
 		query{`round(sum(increase(dynwatch_sessions_total{sel, transport=~"http|dax|connect\\+http"}[$__range])))`, "sessions"}))
 	g.add(4, 4, stat("Sessions", "DynamoDB sessions that were judged in the chosen time. None at all on a host that has clients means that something is not seen.",
 		"locale", limits("text"), query{`round(sum(increase(dynwatch_verdicts_total{sel}[$__range])))`, "sessions"}))
@@ -27,7 +27,7 @@ func overview() *dashboard {
 		"a low share is to be expected, and those sessions are unverified, not ok.", "percentunit", limits("orange", 0.5, "green"),
 		query{`sum(increase(dynwatch_certificate_observations_total{sel, seen_by!="nobody"}[$__range])) / (sum(increase(dynwatch_certificate_observations_total{sel}[$__range])) > 0)`, "seen"}))
 	g.add(4, 4, stat("Hosts not watching", "Hosts whose agent can be asked but has no source attached: they see nothing. Hosts that cannot be asked at all are on the agent dashboard.",
-		"locale", any, query{`count(max by (instance) (dynwatch_source_up{sel}) == 0) or vector(0)`, "hosts"}).
+		"locale", none, query{`count(max by (instance) (dynwatch_source_up{sel}) == 0) or vector(0)`, "hosts"}).
 		link("Show agents", "/d/dynwatch-agent?var-datasource=${datasource}&${__url_time_range}"))
 
 	g.add(12, 8, series("Findings by rule", "New findings, by rule. dynwatch explain RULE says what one means and how to mend it.", "short",
