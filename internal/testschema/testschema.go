@@ -28,6 +28,12 @@ func Load(t testing.TB, name string) *Schema {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return Parse(t, name, data)
+}
+
+// Parse compiles a schema that is given as JSON; name stands in its errors.
+func Parse(t testing.TB, name string, data []byte) *Schema {
+	t.Helper()
 	doc, err := jsonschema.UnmarshalJSON(bytes.NewReader(data))
 	if err != nil {
 		t.Fatal(err)
