@@ -5,11 +5,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
-	"crypto/x509/pkix"
 	"debug/elf"
 	"encoding/json"
 	"fmt"
@@ -28,6 +24,7 @@ import (
 
 	"github.com/dynwatch/dynwatch/internal/synth"
 	"github.com/dynwatch/dynwatch/internal/testenv"
+	"github.com/dynwatch/dynwatch/internal/testnet"
 )
 
 // storage is where a test keeps its images, apart from the host's. The driver works on any file system.
@@ -192,40 +189,15 @@ const name = "dynamodb.us-east-1.amazonaws.com"
 // endpointHere is a TLS server on loopback. It answers late, so that a client is still there when its process is looked at.
 func endpointHere(t *testing.T) string {
 	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	_, cert, err := synth.NewHost("Test CA", name)
 	if err != nil {
 		t.Fatal(err)
 	}
-	ca, err := synth.NewAuthority(pkix.Name{CommonName: "Test CA"}, key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	cert, err := ca.Server(key, name)
-	if err != nil {
-		t.Fatal(err)
-	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { l.Close() })
-	go func() {
-		for {
-			c, err := l.Accept()
-			if err != nil {
-				return
-			}
-			go func() {
-				defer c.Close()
-				c.SetDeadline(time.Now().Add(10 * time.Second))
-				time.Sleep(300 * time.Millisecond)
-				if s := tls.Server(c, &tls.Config{Certificates: []tls.Certificate{cert}}); s.Handshake() == nil {
-					io.Copy(io.Discard, s)
-				}
-			}()
-		}
-	}()
-	return l.Addr().String()
+	handshake := testnet.Handshakes(&tls.Config{Certificates: []tls.Certificate{cert}})
+	return testnet.Listen(t, "127.0.0.1", func(c net.Conn) {
+		time.Sleep(300 * time.Millisecond)
+		handshake(c)
+	}).String()
 }
 
 // event is what a test reads of a line of JSON.

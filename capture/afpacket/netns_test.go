@@ -9,6 +9,7 @@ import (
 
 	"github.com/dynwatch/dynwatch/capture"
 	"github.com/dynwatch/dynwatch/internal/flow"
+	"github.com/dynwatch/dynwatch/internal/testnet"
 )
 
 // listen accepts connections and sends back what comes, until the client has sent all.
@@ -18,19 +19,7 @@ func listen(t *testing.T, address string) net.Listener {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { l.Close() })
-	go func() {
-		for {
-			c, err := l.Accept()
-			if err != nil {
-				return
-			}
-			go func() {
-				defer c.Close()
-				io.Copy(c, c)
-			}()
-		}
-	}()
+	testnet.Serve(t, l, func(c net.Conn) { io.Copy(c, c) })
 	return l
 }
 

@@ -25,6 +25,7 @@ import (
 
 	"github.com/dynwatch/dynwatch/internal/synth"
 	"github.com/dynwatch/dynwatch/internal/testenv"
+	"github.com/dynwatch/dynwatch/internal/testnet"
 )
 
 // asDynwatch has this test binary be dynwatch: live captures give up rights and are ended by signals, so they need processes of their own.
@@ -226,39 +227,23 @@ func serveTLS(t *testing.T, host string, version uint16, suites ...uint16) netip
 	if err != nil {
 		t.Fatal(err)
 	}
-	return accept(t, l)
+	return testnet.Serve(t, l, giveSecret)
 }
 
-func accept(t *testing.T, l net.Listener) netip.AddrPort {
-	t.Cleanup(func() { l.Close() })
-	go func() {
-		for {
-			c, err := l.Accept()
-			if err != nil {
-				return
-			}
-			go func() {
-				defer c.Close()
-				for b := make([]byte, 4096); ; {
-					if _, err := c.Read(b); err != nil {
-						return
-					}
-					fmt.Fprintf(c, "HTTP/1.1 200 OK\r\nContent-Type: application/x-amz-json-1.0\r\nContent-Length: %d\r\n\r\n%s", len(liveSecret), liveSecret)
-				}
-			}()
+// giveSecret answers whatever comes with a secret.
+func giveSecret(c net.Conn) {
+	for b := make([]byte, 4096); ; {
+		if _, err := c.Read(b); err != nil {
+			return
 		}
-	}()
-	return l.Addr().(*net.TCPAddr).AddrPort()
+		fmt.Fprintf(c, "HTTP/1.1 200 OK\r\nContent-Type: application/x-amz-json-1.0\r\nContent-Length: %d\r\n\r\n%s", len(liveSecret), liveSecret)
+	}
 }
 
 // serveClear is the same in clear.
 func serveClear(t *testing.T, host string) netip.AddrPort {
 	t.Helper()
-	l, err := net.Listen("tcp", net.JoinHostPort(host, "0"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return accept(t, l)
+	return testnet.Listen(t, host, giveSecret)
 }
 
 // request is a request to DynamoDB, with secrets in it.

@@ -1,11 +1,7 @@
 package main
 
 import (
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
-	"crypto/x509/pkix"
 	"encoding/json"
 	"fmt"
 	"net"
@@ -14,25 +10,17 @@ import (
 	"strconv"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/dynwatch/dynwatch/internal/synth"
 	"github.com/dynwatch/dynwatch/internal/testenv"
+	"github.com/dynwatch/dynwatch/internal/testnet"
 	"github.com/dynwatch/dynwatch/internal/testschema"
 )
 
 // endpointOf is a TLS server on loopback, with a DynamoDB name's certificate of a CA whose file it returns.
 func endpointOf(t *testing.T) (port, ca string) {
 	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	root, err := synth.NewAuthority(pkix.Name{CommonName: "Test Root"}, key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	cert, err := root.Server(key, "dynamodb.us-east-1.amazonaws.com")
+	root, cert, err := synth.NewHost("Test Root", "dynamodb.us-east-1.amazonaws.com")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -40,27 +28,8 @@ func endpointOf(t *testing.T) (port, ca string) {
 	if err := os.WriteFile(ca, root.PEM(), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { l.Close() })
-	go func() {
-		for {
-			c, err := l.Accept()
-			if err != nil {
-				return
-			}
-			go func() {
-				defer c.Close()
-				c.SetDeadline(time.Now().Add(10 * time.Second))
-				if s := tls.Server(c, &tls.Config{Certificates: []tls.Certificate{cert}}); s.Handshake() == nil {
-					s.Read(make([]byte, 1))
-				}
-			}()
-		}
-	}()
-	return strconv.Itoa(l.Addr().(*net.TCPAddr).Port), ca
+	at := testnet.Listen(t, "127.0.0.1", testnet.Handshakes(&tls.Config{Certificates: []tls.Certificate{cert}}))
+	return strconv.Itoa(int(at.Port())), ca
 }
 
 func TestProbe(t *testing.T) {

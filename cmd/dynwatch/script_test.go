@@ -4,10 +4,6 @@ import (
 	"bytes"
 	"compress/gzip"
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/x509/pkix"
 	"encoding/binary"
 	"encoding/pem"
 	"flag"
@@ -334,15 +330,7 @@ func splitPcap(t *testing.T, pcap []byte) (first, second []byte) {
 // leafPEM is a server's certificate, which is no CA, and its PEM-encoded key alone.
 func leafPEM(t *testing.T) (certificate, key []byte) {
 	t.Helper()
-	k, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	ca, err := synth.NewAuthority(pkix.Name{CommonName: "Test CA"}, k)
-	if err != nil {
-		t.Fatal(err)
-	}
-	leaf, err := ca.Server(k, "dynamodb.us-east-1.amazonaws.com")
+	_, leaf, err := synth.NewHost("Test CA", "dynamodb.us-east-1.amazonaws.com")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -3,11 +3,7 @@ package soak
 import (
 	"bufio"
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
-	"crypto/x509/pkix"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -30,6 +26,7 @@ import (
 	"github.com/dynwatch/dynwatch/internal/metrics"
 	"github.com/dynwatch/dynwatch/internal/synth"
 	"github.com/dynwatch/dynwatch/internal/testenv"
+	"github.com/dynwatch/dynwatch/internal/testnet"
 )
 
 // What the agent may take, and what counts as growth over the second half of a run.
@@ -84,35 +81,17 @@ func client(servers []string) {
 	}
 }
 
-// serve answers on a listener until it is closed.
-func serve(l net.Listener) {
-	for {
-		c, err := l.Accept()
-		if err != nil {
-			return
-		}
-		go func() {
-			defer c.Close()
-			c.SetDeadline(time.Now().Add(5 * time.Second))
-			if _, err := bufio.NewReader(c).ReadString('{'); err == nil {
-				io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}")
-			}
-		}()
+// answer reads a request up to its item and answers it.
+func answer(c net.Conn) {
+	if _, err := bufio.NewReader(c).ReadString('{'); err == nil {
+		io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}")
 	}
 }
 
 // servers starts a server in clear and one over TLS, and says where they are: p and t before the address.
 func servers(t *testing.T) string {
 	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	ca, err := synth.NewAuthority(pkix.Name{CommonName: "Soak Root"}, key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	certificate, err := ca.Server(key, "dynamodb.us-east-1.amazonaws.com")
+	_, certificate, err := synth.NewHost("Soak Root", "dynamodb.us-east-1.amazonaws.com")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -122,12 +101,10 @@ func servers(t *testing.T) string {
 		if err != nil {
 			t.Fatal(err)
 		}
-		t.Cleanup(func() { l.Close() })
-		list = append(list, kind+l.Addr().String())
 		if kind == "t" {
 			l = tls.NewListener(l, &tls.Config{Certificates: []tls.Certificate{certificate}})
 		}
-		go serve(l)
+		list = append(list, kind+testnet.Serve(t, l, answer).String())
 	}
 	return strings.Join(list, " ")
 }

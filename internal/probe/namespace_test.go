@@ -1,7 +1,6 @@
 package probe
 
 import (
-	"crypto/tls"
 	"fmt"
 	"net"
 	"os"
@@ -16,6 +15,7 @@ import (
 	"github.com/dynwatch/dynwatch/analyze/rules"
 	"github.com/dynwatch/dynwatch/analyze/session"
 	"github.com/dynwatch/dynwatch/internal/testenv"
+	"github.com/dynwatch/dynwatch/internal/testnet"
 )
 
 // elsewhere starts a process in network and mount namespaces of its own, with TEST-NET addresses on loopback and its own resolver files.
@@ -76,21 +76,8 @@ func TestFromAnotherNamespace(t *testing.T) {
 		}
 		return err
 	})
-	defer l.Close()
 	defer udp.Close()
-	go func() {
-		for {
-			c, err := l.Accept()
-			if err != nil {
-				return
-			}
-			go func() {
-				defer c.Close()
-				c.SetDeadline(time.Now().Add(10 * time.Second))
-				tls.Server(c, config("good")).Handshake()
-			}()
-		}
-	}()
+	testnet.Serve(t, l, testnet.Handshakes(config("good")))
 	go func() {
 		b := make([]byte, 512)
 		for {

@@ -22,6 +22,7 @@ import (
 	"github.com/dynwatch/dynwatch/analyze/rules"
 	"github.com/dynwatch/dynwatch/analyze/session"
 	"github.com/dynwatch/dynwatch/analyze/trust"
+	"github.com/dynwatch/dynwatch/internal/testnet"
 )
 
 const name = "dynamodb.us-east-1.amazonaws.com"
@@ -151,40 +152,16 @@ func options(t testing.TB, endpoints ...string) Options {
 	return Options{Endpoints: set, Trust: store, Policy: &rules.Policy{OwnIssuers: true}, Timeout: 5 * time.Second}
 }
 
-// serve accepts connections on loopback until the test ends.
+// serve hands connections on loopback to a handler.
 func serve(t testing.TB, handle func(net.Conn)) netip.AddrPort {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	var wg sync.WaitGroup
-	wg.Go(func() {
-		for {
-			c, err := l.Accept()
-			if err != nil {
-				return
-			}
-			wg.Go(func() {
-				defer c.Close()
-				_ = c.SetDeadline(time.Now().Add(20 * time.Second))
-				handle(c)
-			})
-		}
-	})
-	t.Cleanup(func() { l.Close(); wg.Wait() })
-	return l.Addr().(*net.TCPAddr).AddrPort()
+	return testnet.Listen(t, "127.0.0.1", handle)
 }
 
 // serveTLS answers handshakes, and reads until the client goes.
 func serveTLS(t testing.TB, config *tls.Config) netip.AddrPort {
-	return serve(t, func(c net.Conn) {
-		s := tls.Server(c, config)
-		if s.Handshake() == nil {
-			var b [1]byte
-			s.Read(b[:])
-		}
-	})
+	t.Helper()
+	return serve(t, testnet.Handshakes(config))
 }
 
 func target(at netip.AddrPort) Target { return Target{Host: name, Addr: at.Addr(), Port: at.Port()} }

@@ -2,6 +2,8 @@ package synth
 
 import (
 	"crypto"
+	"crypto/ecdsa"
+	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
@@ -72,6 +74,20 @@ func (a *Authority) Server(key crypto.Signer, names ...string) (tls.Certificate,
 		return tls.Certificate{}, fmt.Errorf("leaf %s: %w", names[0], err)
 	}
 	return tls.Certificate{Certificate: append([][]byte{der}, a.above...), PrivateKey: key}, nil
+}
+
+// NewHost makes an authority of that common name, and a server's certificate of it, both with one new key on P-256.
+func NewHost(authority string, names ...string) (*Authority, tls.Certificate, error) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return nil, tls.Certificate{}, err
+	}
+	a, err := NewAuthority(pkix.Name{CommonName: authority}, key)
+	if err != nil {
+		return nil, tls.Certificate{}, err
+	}
+	cert, err := a.Server(key, names...)
+	return a, cert, err
 }
 
 // PEM is the authority's own certificate in the form that --allow-ca and SSL_CERT_FILE take.

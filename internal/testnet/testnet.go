@@ -1,4 +1,4 @@
-// Package testnet gives tests network namespaces of their own, so that neither the host's addresses, routes and filter rules nor those of
+// Package testnet gives tests servers, and network namespaces of their own, so that neither the host's addresses, routes and filter rules nor those of
 // another test matter, and nothing is left behind. It needs root; without, tests end as testenv says.
 //
 // A namespace belongs to a thread. [Enter] takes the test's own goroutine into one, [New] makes one beside it whose goroutine does what

@@ -2,12 +2,8 @@ package main
 
 import (
 	"bufio"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
-	"crypto/x509/pkix"
 	"errors"
 	"fmt"
 	"io"
@@ -72,15 +68,7 @@ func addresses() error {
 type server struct{}
 
 func serve() (*server, error) {
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		return nil, err
-	}
-	root, err := synth.NewAuthority(pkix.Name{CommonName: authority}, key)
-	if err != nil {
-		return nil, err
-	}
-	leaf, err := root.Server(key, endpoint)
+	root, leaf, err := synth.NewHost(authority, endpoint)
 	if err != nil {
 		return nil, err
 	}
