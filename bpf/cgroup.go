@@ -1,10 +1,10 @@
 package bpf
 
 import (
-	"bufio"
 	"errors"
 	"fmt"
 	"os"
+	"strconv"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -18,34 +18,52 @@ const rootInode = 1
 
 // FindCgroup returns where the host's cgroup2 hierarchy is mounted, by /proc/mounts. Where several are, one that is the root is preferred.
 func FindCgroup() (string, error) {
-	f, err := os.Open("/proc/mounts")
+	mounts, err := os.ReadFile("/proc/mounts")
 	if err != nil {
 		return "", err
 	}
-	defer f.Close()
-	var first error
-	for s := bufio.NewScanner(f); s.Scan(); {
-		field := strings.Fields(s.Text()) // device, directory, type, options (fstab(5))
-		if len(field) < 3 || field[2] != "cgroup2" {
-			continue
-		}
-		dir := unescape.Replace(field[1])
-		err := CheckCgroup(dir)
-		if err == nil {
+	err = ErrNoCgroup2
+	for _, dir := range Cgroup2Mounts(string(mounts)) {
+		unfit := CheckCgroup(dir)
+		if unfit == nil {
 			return dir, nil
 		}
-		if first == nil {
-			first = err
+		if errors.Is(err, ErrNoCgroup2) {
+			err = unfit
 		}
 	}
-	if first == nil {
-		first = ErrNoCgroup2
-	}
-	return "", first
+	return "", err
 }
 
-// unescape undoes what the kernel does to directories in /proc/mounts.
-var unescape = strings.NewReplacer(`\040`, " ", `\011`, "\t", `\012`, "\n", `\134`, `\`)
+// Cgroup2Mounts returns where cgroup2 hierarchies are mounted, from a file such as /proc/mounts (fstab(5)). On hybrid hosts it is not /sys/fs/cgroup.
+func Cgroup2Mounts(mounts string) []string {
+	var dirs []string
+	for line := range strings.Lines(mounts) {
+		if field := strings.Fields(line); len(field) >= 3 && field[2] == "cgroup2" { // device, directory, type, options
+			dirs = append(dirs, UnescapeMount(field[1]))
+		}
+	}
+	return dirs
+}
+
+// UnescapeMount undoes the octal escapes, such as \040 for a space, of paths and options in /proc/mounts and /proc/PID/mountinfo (proc_pid_mountinfo(5)).
+func UnescapeMount(s string) string {
+	if !strings.Contains(s, `\`) {
+		return s
+	}
+	var b strings.Builder
+	for i := 0; i < len(s); i++ {
+		if s[i] == '\\' && i+3 < len(s) {
+			if n, err := strconv.ParseUint(s[i+1:i+4], 8, 8); err == nil {
+				b.WriteByte(byte(n))
+				i += 3
+				continue
+			}
+		}
+		b.WriteByte(s[i])
+	}
+	return b.String()
+}
 
 // NotRootError: a cgroup directory is not the root of the hierarchy, so that programs attached to it would see only what is below.
 type NotRootError struct {

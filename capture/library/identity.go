@@ -8,6 +8,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/dynwatch/dynwatch/bpf"
 )
 
 // fileID tells files apart. The kernel sets probes by inode, so a file that is reached by two ways must have one id, or it would be probed twice.
@@ -68,14 +70,14 @@ func overlayLayers(pid int, f *os.File, name string) (layers []string, below str
 		if !ok || len(fields) < 5 || len(kind) < 3 {
 			continue
 		}
-		point := unescape(fields[4])
+		point := bpf.UnescapeMount(fields[4])
 		rest, ok := strings.CutPrefix(name, strings.TrimSuffix(point, "/"))
 		if !ok || rest != "" && rest[0] != '/' || len(point) < longest {
 			continue
 		}
 		longest, layers = len(point), nil
 		if kind[0] == "overlay" {
-			layers, below = layersOf(kind[2]), path.Join(unescape(fields[3]), rest)
+			layers, below = layersOf(kind[2]), path.Join(bpf.UnescapeMount(fields[3]), rest)
 		}
 	}
 	return layers, below
@@ -88,33 +90,14 @@ func layersOf(options string) []string {
 		key, value, _ := strings.Cut(option, "=")
 		switch key {
 		case "upperdir":
-			upper = append(upper, unescape(value))
+			upper = append(upper, bpf.UnescapeMount(value))
 		case "lowerdir":
 			for l := range strings.SplitSeq(value, ":") {
-				lower = append(lower, unescape(l))
+				lower = append(lower, bpf.UnescapeMount(l))
 			}
 		case "lowerdir+": // Linux 6.8: one option for each layer
-			lower = append(lower, unescape(value))
+			lower = append(lower, bpf.UnescapeMount(value))
 		}
 	}
 	return append(upper, lower...)
-}
-
-// unescape undoes the kernel's octal escapes of white space (\040).
-func unescape(s string) string {
-	if !strings.Contains(s, `\`) {
-		return s
-	}
-	var b strings.Builder
-	for i := 0; i < len(s); i++ {
-		if s[i] == '\\' && i+3 < len(s) {
-			if n, err := strconv.ParseUint(s[i+1:i+4], 8, 8); err == nil {
-				b.WriteByte(byte(n))
-				i += 3
-				continue
-			}
-		}
-		b.WriteByte(s[i])
-	}
-	return b.String()
 }

@@ -28,14 +28,6 @@ func TestLayersOfAnOverlay(t *testing.T) {
 	}
 }
 
-func TestUnescape(t *testing.T) {
-	for in, want := range map[string]string{`a`: "a", `\040`: " ", `a\134b`: `a\b`, `\04`: `\04`, `\999`: `\999`, `\`: `\`} {
-		if got := unescape(in); got != want {
-			t.Errorf("%q: %q", in, got)
-		}
-	}
-}
-
 func TestOneFileOfAnImageIsOneInEveryContainer(t *testing.T) {
 	testenv.Root(t) // mounts an overlay
 	dir := t.TempDir()

@@ -12,34 +12,6 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// FindCgroup2 returns the mount point of the cgroup version 2 hierarchy from a mounts file such as /proc/mounts (proc_pid_mounts(5)), "" if there
-// is none. On hybrid hosts it is not /sys/fs/cgroup.
-func FindCgroup2(mounts string) string {
-	for line := range strings.Lines(mounts) {
-		fields := strings.Fields(line)
-		if len(fields) >= 3 && fields[2] == "cgroup2" {
-			return unescapeMount(fields[1])
-		}
-	}
-	return ""
-}
-
-// unescapeMount turns \040 and the like back (fstab(5)).
-func unescapeMount(s string) string {
-	var b strings.Builder
-	for i := 0; i < len(s); i++ {
-		if s[i] == '\\' && i+4 <= len(s) {
-			if n, err := strconv.ParseUint(s[i+1:i+4], 8, 8); err == nil {
-				b.WriteByte(byte(n))
-				i += 3
-				continue
-			}
-		}
-		b.WriteByte(s[i])
-	}
-	return b.String()
-}
-
 // fileIDKernfs is the type of kernfs's file handles (enum fid_type in include/linux/exportfs.h): eight bytes, the cgroup's id. Such
 // handles exist since Linux 5.5.
 const fileIDKernfs = 0xfe

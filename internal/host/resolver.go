@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/dynwatch/dynwatch/bpf"
 	"github.com/dynwatch/dynwatch/internal/flow"
 )
 
@@ -109,7 +110,9 @@ func New(o Options) *Resolver {
 	if o.CgroupRoot == "" {
 		// The mounts as this process sees them: the paths of another mount namespace would not be valid here.
 		if b, err := os.ReadFile("/proc/self/mounts"); err == nil {
-			o.CgroupRoot = FindCgroup2(string(b))
+			if dirs := bpf.Cgroup2Mounts(string(b)); len(dirs) > 0 {
+				o.CgroupRoot = dirs[0]
+			}
 		}
 	}
 	for _, n := range []*int{&o.MaxProcesses, &o.MaxPods, &o.MaxCgroups} {

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/dynwatch/dynwatch/bpf"
 	"github.com/dynwatch/dynwatch/internal/flow"
 	"github.com/dynwatch/dynwatch/internal/testenv"
 )
@@ -406,13 +407,9 @@ func TestLookupOfAProcessThatHasExited(t *testing.T) {
 // TestCgroupOutlivesItsProcesses makes a cgroup with the name of a container's and asks by its id alone.
 func TestCgroupOutlivesItsProcesses(t *testing.T) {
 	testenv.Root(t)
-	mounts, err := os.ReadFile("/proc/self/mounts")
+	root, err := bpf.FindCgroup()
 	if err != nil {
-		t.Fatal(err)
-	}
-	root := FindCgroup2(string(mounts))
-	if root == "" {
-		testenv.Lacks(t, "no cgroup2 is mounted")
+		testenv.Lacks(t, "%v", err)
 	}
 	dir := filepath.Join(root, "docker-"+idA+".scope")
 	if err := os.Mkdir(dir, 0o755); err != nil {
@@ -434,21 +431,6 @@ func TestCgroupOutlivesItsProcesses(t *testing.T) {
 	r.Lookup(&p)
 	if p.ContainerID != "" {
 		t.Errorf("a cgroup that does not exist: %+v", p)
-	}
-}
-
-func TestFindCgroup2(t *testing.T) {
-	const hybrid = "tmpfs /sys/fs/cgroup tmpfs rw 0 0\ncgroup /sys/fs/cgroup/cpu cgroup rw,cpu 0 0\ncgroup2 /sys/fs/cgroup/unified cgroup2 rw 0 0\n"
-	for mounts, want := range map[string]string{
-		hybrid:                               "/sys/fs/cgroup/unified",
-		"none /run/a\\040b cgroup2 rw 0 0\n": "/run/a b",
-		"cgroup2 /a\\04 cgroup2 rw 0 0":      "/a\\04",
-		"proc /proc proc rw 0 0\n":           "",
-		"cgroup2":                            "",
-	} {
-		if got := FindCgroup2(mounts); got != want {
-			t.Errorf("FindCgroup2(%q) = %q, want %q", mounts, got, want)
-		}
 	}
 }
 

@@ -174,7 +174,7 @@ func transportChecksum(src, dst netip.Addr, proto byte, transport []byte) uint16
 	return ^fold(sum(acc, transport))
 }
 
-// sum adds 16-bit words (RFC 1071).
+// sum adds 16-bit words (RFC 1071). Its code is not shared with the program, whose tests compare checksums with these.
 func sum(acc uint32, b []byte) uint32 {
 	for ; len(b) >= 2; b = b[2:] {
 		acc += uint32(b[0])<<8 | uint32(b[1])
