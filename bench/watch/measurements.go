@@ -48,12 +48,7 @@ func loss(o *options, rec *recordings) error {
 	if othersErr != nil {
 		return othersErr
 	}
-	w.settle()
-	e, err := w.end()
-	if err != nil {
-		return err
-	}
-	missing, err := e.check(played)
+	e, missing, err := w.finish(played)
 	if err != nil {
 		return err
 	}
@@ -95,12 +90,7 @@ func latency(o *options, rec *recordings) error {
 	if err != nil {
 		return err
 	}
-	w.settle()
-	e, err := w.end()
-	if err != nil {
-		return err
-	}
-	missing, err := e.check(played)
+	e, missing, err := w.finish(played)
 	if err != nil {
 		return err
 	}
@@ -177,12 +167,7 @@ func memory(o *options, rec *recordings) error {
 			return err
 		}
 	}
-	w.settle()
-	e, err := w.end()
-	if err != nil {
-		return err
-	}
-	missing, err := e.check(played)
+	e, missing, err := w.finish(played)
 	if err != nil {
 		return err
 	}

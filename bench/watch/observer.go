@@ -205,6 +205,16 @@ func (w *observer) end() (*ended, error) {
 	return e, nil
 }
 
+// finish waits until all has come, ends it, and compares what came with what was played: missing is the number of conversations that were not seen whole.
+func (w *observer) finish(played map[string]int) (e *ended, missing int, err error) {
+	w.settle()
+	if e, err = w.end(); err != nil {
+		return nil, 0, err
+	}
+	missing, err = e.check(played)
+	return e, missing, err
+}
+
 // lost is everything that the summary's counters tell of.
 func (e *ended) lost() (n int64, list []string) {
 	for name, v := range e.summary.Loss {
