@@ -48,9 +48,10 @@ func agent() *dashboard {
 		query{`sum by (result) (rate(dynwatch_process_lookups_total{sel}[$__rate_interval]))`, "{{result}}"}).stacked())
 	g.add(8, 8, series("Streams that could not be read", "By what they began as.", "short",
 		query{`sum by (layer) (increase(dynwatch_parse_errors_total{sel}[$__rate_interval]))`, "{{layer}}"}).bars())
-	g.add(8, 8, series("Starts and failures of sources", "How often a source was opened, could not be opened, or broke off.", "short",
-		query{`sum by (instance) (increase(dynwatch_source_starts_total{sel}[$__rate_interval])) > 0`, "{{instance}} started"},
-		query{`sum by (instance) (increase(dynwatch_source_failures_total{sel}[$__rate_interval])) > 0`, "{{instance}} failed"}).bars().empty("none"))
+	g.add(8, 8, series("Starts and failures", "How often agents were started, and how often a source was opened by one that ran already, could not be opened, or broke off.", "short",
+		query{`sum(changes(process_start_time_seconds{sel}[$__rate_interval]))`, "agent started"},
+		query{`sum by (source) (increase(dynwatch_source_starts_total{sel}[$__rate_interval]))`, "{{source}} opened"},
+		query{`sum by (source) (increase(dynwatch_source_failures_total{sel}[$__rate_interval]))`, "{{source}} failed"}).bars())
 	g.add(8, 8, series("Age of AWS's address ranges", "How old the list of address ranges in use is. dynwatch ranges update replaces it.", "s",
 		query{`time() - min by (instance) (dynwatch_endpoint_data_timestamp_seconds{sel} > 0)`, "{{instance}}"}))
 	g.add(8, 8, series("Goroutines", "They should not grow over days.", "short", query{`max by (instance) (go_goroutines{sel})`, "{{instance}}"}))

@@ -186,7 +186,7 @@ func families() map[string]metrics.Family {
 // foreign are metrics and labels that others export.
 var foreign = map[string][]string{
 	"up": nil, "ALERTS": {"alertname", "alertstate", "severity", "rule"}, "kube_node_info": {"node"},
-	"process_cpu_seconds_total": nil, "process_resident_memory_bytes": nil, "process_open_fds": nil, "go_goroutines": nil,
+	"process_cpu_seconds_total": nil, "process_resident_memory_bytes": nil, "process_open_fds": nil, "go_goroutines": nil, "process_start_time_seconds": nil,
 }
 
 // targetLabels come with the scrape; le is a histogram's.
@@ -201,7 +201,7 @@ var (
 )
 
 // promQL are words of the language and its functions, as far as they are used.
-var promQL = strings.Fields(`sum count max min topk by on and or unless offset rate increase round vector time histogram_quantile`)
+var promQL = strings.Fields(`sum count max min topk by on and or unless offset rate increase changes round vector time histogram_quantile`)
 
 // checkExpr holds the metrics and labels of a query to what is exported, and counters to being read as such.
 func checkExpr(t *testing.T, where, q string) {
