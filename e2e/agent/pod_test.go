@@ -1,0 +1,79 @@
+package agent
+
+import (
+	"bufio"
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/dynwatch/dynwatch/internal/testenv"
+)
+
+// A pod, as the kubelet names what belongs to it.
+const (
+	podNamespace = "shop"
+	podName      = "orders-6d9c7b5f4d-x2x7k"
+	podUID       = "0a1b2c3d-4e5f-4a6b-8c7d-9e0f1a2b3c4d"
+)
+
+// inPod runs commands one after the other in the cgroup of a container of the pod, which it makes below its own.
+func inPod(t *testing.T, commands ...[]string) {
+	t.Helper()
+	cgroup := ownCgroup(t)
+	var made []string
+	for _, name := range []string{"kubepods", "burstable", "pod" + podUID, strings.Repeat("c0ffee00", 8)} {
+		cgroup = filepath.Join(cgroup, name)
+		if err := os.Mkdir(cgroup, 0o755); err == nil {
+			made = append(made, cgroup)
+		} else if !errors.Is(err, os.ErrExist) {
+			t.Fatal(err)
+		}
+	}
+	defer func() {
+		for i := len(made) - 1; i >= 0; i-- {
+			if err := os.Remove(made[i]); err != nil {
+				t.Error(err)
+			}
+		}
+	}()
+	dir, err := os.Open(cgroup)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer dir.Close()
+	for _, c := range commands {
+		cmd := exec.Command(testenv.Tool(t, c[0]), c[1:]...)
+		cmd.SysProcAttr = &syscall.SysProcAttr{UseCgroupFD: true, CgroupFD: int(dir.Fd())}
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Errorf("%q in a pod: %v: %s", c, err, out)
+		}
+	}
+}
+
+// ownCgroup is this process's in the hierarchy of version 2.
+func ownCgroup(t *testing.T) string {
+	t.Helper()
+	field := func(file string, of func(string) (string, bool)) string {
+		f, err := os.Open(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.Close()
+		for lines := bufio.NewScanner(f); lines.Scan(); {
+			if found, ok := of(lines.Text()); ok {
+				return found
+			}
+		}
+		testenv.Lacks(t, "no cgroup2 in %s", file)
+		return ""
+	}
+	mount := field("/proc/self/mounts", func(line string) (string, bool) {
+		f := strings.Fields(line)
+		return f[1], f[2] == "cgroup2"
+	})
+	return filepath.Join(mount, field("/proc/self/cgroup", func(line string) (string, bool) { return strings.CutPrefix(line, "0::") }))
+}
