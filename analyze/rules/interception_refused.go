@@ -106,7 +106,7 @@ func suspicion(s *session.Session) string {
 	case s.Visibility != session.VisibilityEncrypted:
 		return ""
 	}
-	if !t.ServerFlightSeen || t.ClientAppData || t.ClientCloseNotify || t.ClientCertificateRequested {
+	if !t.ServerFlightSeen || t.ClientAppData || t.ClientUnclear || t.ClientCloseNotify || t.ClientCertificateRequested {
 		return ""
 	}
 	for _, a := range alerts(t) {

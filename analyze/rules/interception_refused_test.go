@@ -79,6 +79,7 @@ func TestInterceptionSuspected(t *testing.T) {
 		{name: "a health check says goodbye", s: with(finished(), func(s *session.Session) { s.TLS.ClientCloseNotify = true })},
 		{name: "a health check over a bad chain says goodbye", s: with(left12(), func(s *session.Session) { s.TLS.ClientCloseNotify = true })},
 		{name: "data went", s: with(left13(), func(s *session.Session) { s.TLS.ClientAppData = true })},
+		{name: "data may have gone", s: with(finished(), func(s *session.Session) { s.TLS.ClientUnclear = true })},
 		{name: "a good chain", s: with(good12(), func(s *session.Session) { s.TLS.ClientAppData, s.TLS.ClientCloseNotify = false, false })},
 		{name: "the server closed first", s: with(left13(), func(s *session.Session) { s.Ended.By = session.Server })},
 		{name: "the server sent an alert", s: with(left13(), func(s *session.Session) {

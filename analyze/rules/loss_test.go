@@ -222,6 +222,7 @@ var toggles = []func(*session.Session){
 	func(s *session.Session) { s.TLS.ClientCloseNotify = !s.TLS.ClientCloseNotify },
 	func(s *session.Session) { s.TLS.ClientFinished = !s.TLS.ClientFinished },
 	func(s *session.Session) { s.TLS.ClientEncryptedAlert = true },
+	func(s *session.Session) { s.TLS.ClientUnclear = true },
 	func(s *session.Session) { s.TLS.Resumed = session.Yes; hide(s, session.VisibilityResumed) },
 	func(s *session.Session) { s.TLS.ECH = true },
 	func(s *session.Session) { s.TLS.EarlyData = true },

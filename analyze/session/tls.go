@@ -77,6 +77,9 @@ type TLS struct {
 	ClientCloseNotify bool
 	// ClientEncryptedAlert: the client sent an encrypted record of exactly an alert's size before it sent a Finished (TLS 1.3).
 	ClientEncryptedAlert bool
+	// ClientUnclear: the lengths of the client's encrypted records do not tell where its handshake ends (TLS 1.3: padding, a client certificate),
+	// so that what it seems not to have sent it may have sent.
+	ClientUnclear bool
 	// ServerFlightSeen: the server's flight was captured to its end (ServerHelloDone, or in TLS 1.3 encrypted records followed).
 	ServerFlightSeen bool
 

@@ -31,6 +31,7 @@ func (c *Conn) derive() {
 	}
 	f.ClientFinished, f.ClientAppData, f.ServerAppData = false, false, false
 	f.ClientCloseNotify, f.ClientEncryptedAlert, f.ServerFlightSeen = false, false, false
+	f.ClientUnclear = false
 
 	f.ClientHello, f.FirstHello = &c.first, nil
 	if c.second != nil && c.retry != nil {
@@ -174,6 +175,14 @@ type sizes13 struct {
 	alert, keyUpdate, endOfEarlyData, finished int
 }
 
+// javaPadding is how many zeros Java (JSSE, since 11) puts behind the content of each record, instead of none (RFC 8446, Section 5.4).
+const javaPadding = 16
+
+// padded are the lengths with so much padding.
+func (n sizes13) padded(by int) sizes13 {
+	return sizes13{n.alert + by, n.keyUpdate + by, n.endOfEarlyData + by, n.finished + by}
+}
+
 // sizesOf gives the lengths for a suite; false for one whose hash and tag are not known here.
 func sizesOf(suite uint16) (sizes13, bool) {
 	hash, tag := 32, 16
@@ -197,7 +206,7 @@ func sizesOf(suite uint16) (sizes13, bool) {
 }
 
 // deriveClient13 reads what the lengths of the client's encrypted records tell. Without early data the first is of the handshake:
-// a Finished, a Certificate, or an alert that refuses the server's flight (RFC 8446, Section 4.4.4).
+// a Finished, a Certificate, or an alert that refuses the server's flight (RFC 8446, Section 4.4.4). Who pads that one pads all.
 func (c *Conn) deriveClient13(h *half) {
 	f := &c.facts
 	n := sizes13{}
@@ -208,6 +217,9 @@ func (c *Conn) deriveClient13(h *half) {
 		}
 	}
 	lens := h.appLen[:h.app]
+	if p := n.padded(javaPadding); !c.first.EarlyData && len(lens) > 0 && (int(lens[0]) == p.alert || int(lens[0]) == p.finished) {
+		n = p
+	}
 	fin := -1
 	for i, l := range lens {
 		if int(l) != n.finished {
@@ -230,6 +242,7 @@ func (c *Conn) deriveClient13(h *half) {
 	if fin < 0 {
 		// Certificate, CertificateVerify and Finished may share records, but not of that size.
 		f.ClientAppData = f.ClientAppData || f.ClientFinished && h.appSize > followBytes
+		f.ClientUnclear = len(lens) > 1 && !f.ClientAppData
 		return
 	}
 	f.ClientFinished = true

@@ -155,7 +155,7 @@ type Facts struct {
 	// looked for only until application data of the client is certain.
 	ClientFinished, ClientAppData, ServerAppData bool
 	ClientCloseNotify, ClientEncryptedAlert      bool
-	ServerFlightSeen                             bool
+	ServerFlightSeen, ClientUnclear              bool
 
 	// HandshakeEnd is, by side, how many bytes of the stream belong to the handshake; HandshakeEndKnown whether that is exact. If
 	// not it is where the encrypted part begins, or, of a TLS 1.3 server, how far it had been fed when the client's first encrypted
@@ -256,6 +256,7 @@ func (f *Facts) TLS() *session.TLS {
 		Alerts:        append([]session.Alert(nil), f.Alerts...),
 		ClientAppData: f.ClientAppData, ServerAppData: f.ServerAppData, ClientFinished: f.ClientFinished,
 		ClientCloseNotify: f.ClientCloseNotify, ClientEncryptedAlert: f.ClientEncryptedAlert, ServerFlightSeen: f.ServerFlightSeen,
+		ClientUnclear: f.ClientUnclear,
 	}
 	if f.Group != 0 {
 		t.Group = GroupName(f.Group)
