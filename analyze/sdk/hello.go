@@ -33,6 +33,8 @@ const nodeCiphers = "a33745022dd6"
 //   - "node": Node's list of suites.
 //   - "go": crypto/tls is the only one to ask for signed certificate timestamps, to send renegotiation_info as an extension, and to send none
 //     of what OpenSSL, Java and browsers add.
+//   - "java": Java's own TLS (JSSE, since 11, and 8 since its update 261) is the only one to ask for status_request_v2 (RFC 6961) beside status_request, and to
+//     send TLS_EMPTY_RENEGOTIATION_INFO_SCSV instead of the extension.
 //
 // Most others use their TLS library as it comes, and so look like each other.
 func FromHello(t *session.TLS) string {
@@ -45,6 +47,8 @@ func FromHello(t *session.TLS) string {
 		return "python"
 	case suites == nodeCiphers && lacks(extALPN, extPostHandshakeAuth):
 		return "node"
+	case has(extStatusRequest) && has(extStatusRequestV2) && lacks(extRenegotiation, extEncryptThenMAC, extCompressCert, extDelegated, extPostHandshakeAuth):
+		return "java"
 	case has(extSCT) && has(extRenegotiation) && has(extStatusRequest) && !slices.ContainsFunc(t.OfferedExtensions, tlswire.IsGREASE) &&
 		lacks(extStatusRequestV2, extEncryptThenMAC, extCompressCert, extDelegated, extPostHandshakeAuth):
 		return "go"

@@ -19,15 +19,19 @@ func TestFromHello(t *testing.T) {
 		tls  *session.TLS
 		want string
 	}{
-		"boto3 1.26":           {hello("t13i4311h1_c7886603b240_b26ce05bbdd6", h1, 11, 10, 16, 22, 23, 49, 13, 43, 45, 51, 21), "python"},
-		"urllib of Python":     {hello("t13i311000_e8f1e7e78f70_d41ae481755e", nil, 11, 10, 35, 22, 23, 13, 43, 45, 51, 21), ""},
-		"curl 7.88":            {hello("t13i3111h2_e8f1e7e78f70_b26ce05bbdd6", h2, 11, 10, 16, 22, 23, 49, 13, 43, 45, 51, 21), ""},
-		"Node 20":              {hello("t13i590900_a33745022dd6_1f22a2ca17c4", nil, 11, 10, 35, 22, 23, 13, 43, 45, 51), "node"},
-		"Go 1.26":              {hello("t13d1312h2_f57a46bbacb6_ab7e3b40a677", h2, 0, 11, 65281, 23, 18, 5, 10, 13, 50, 16, 43, 51), "go"},
-		"Go 1.26, TLS 1.2":     {hello("t12d1011h2_a8cf61a50a39_a92c7c6a82fe", h2, 0, 11, 65281, 23, 18, 5, 10, 13, 50, 16, 43), "go"},
-		"with session tickets": {hello("", h1, 0, 11, 10, 35, 16, 22, 23, 49, 13, 43, 45, 51, 21), ""},
-		"a browser":            {hello("", h2, 0x0a0a, 0, 23, 65281, 10, 11, 35, 16, 5, 13, 18, 51, 45, 43, 27, 0x1a1a, 21), ""},
-		"nothing":              {&session.TLS{}, ""},
+		"boto3 1.26":             {hello("t13i4311h1_c7886603b240_b26ce05bbdd6", h1, 11, 10, 16, 22, 23, 49, 13, 43, 45, 51, 21), "python"},
+		"urllib of Python":       {hello("t13i311000_e8f1e7e78f70_d41ae481755e", nil, 11, 10, 35, 22, 23, 13, 43, 45, 51, 21), ""},
+		"curl 7.88":              {hello("t13i3111h2_e8f1e7e78f70_b26ce05bbdd6", h2, 11, 10, 16, 22, 23, 49, 13, 43, 45, 51, 21), ""},
+		"Node 20":                {hello("t13i590900_a33745022dd6_1f22a2ca17c4", nil, 11, 10, 35, 22, 23, 13, 43, 45, 51), "node"},
+		"Go 1.26":                {hello("t13d1312h2_f57a46bbacb6_ab7e3b40a677", h2, 0, 11, 65281, 23, 18, 5, 10, 13, 50, 16, 43, 51), "go"},
+		"Go 1.26, TLS 1.2":       {hello("t12d1011h2_a8cf61a50a39_a92c7c6a82fe", h2, 0, 11, 65281, 23, 18, 5, 10, 13, 50, 16, 43), "go"},
+		"Java 17, URLConnection": {hello("t13d371200_db35923f8641_7c76daad20ec", nil, 0, 5, 10, 11, 17, 23, 35, 13, 43, 45, 50, 51), "java"},
+		"Java 17, HttpClient":    {hello("t13d3713h2_db35923f8641_7c76daad20ec", h2, 0, 5, 10, 11, 16, 17, 23, 35, 13, 43, 45, 50, 51), "java"},
+		"Java 25":                {hello("t13d3113h2_1d947a95fc68_7e1102d2036b", h2, 0, 5, 10, 11, 16, 17, 23, 35, 13, 43, 45, 50, 51), "java"},
+		"Java 17, resumed":       {hello("", nil, 0, 5, 10, 11, 17, 23, 35, 13, 43, 45, 50, 51, 41), "java"},
+		"with session tickets":   {hello("", h1, 0, 11, 10, 35, 16, 22, 23, 49, 13, 43, 45, 51, 21), ""},
+		"a browser":              {hello("", h2, 0x0a0a, 0, 23, 65281, 10, 11, 35, 16, 5, 13, 18, 51, 45, 43, 27, 0x1a1a, 21), ""},
+		"nothing":                {&session.TLS{}, ""},
 	} {
 		if got := FromHello(c.tls); got != c.want {
 			t.Errorf("%s: %q, want %q", name, got, c.want)
