@@ -136,6 +136,12 @@ func (r *rig) runClient(s *placed) outcome {
 	case "go":
 		o.comm, o.exe = "goclient", filepath.Join(r.dir, "goclient")
 		arguments = []string{o.exe, r.optionsJSON(s)}
+	case "java":
+		o.comm, o.exe = "java", "/usr/bin/java"
+		arguments = javaCommand(r.dir)
+		for _, a := range s.args {
+			arguments = append(arguments, r.fill(s, a))
+		}
 	case "curl":
 		o.comm, o.exe = "curl", "/usr/bin/curl"
 		arguments = []string{"curl", "--silent", "--show-error", "--max-time", "20", "--output", "/dev/null"}

@@ -15,6 +15,9 @@ func (s *scenario) careless() bool {
 // withLibrary is what the client's TLS library adds to what the wire shows: the chain, where TLS 1.3 hides it, and whether the client verifies.
 func (s *scenario) withLibrary() want {
 	w := s.want
+	if s.unprobed {
+		return w
+	}
 	w.findings = slices.Clone(w.findings)
 	add := func(f string) {
 		if !slices.Contains(w.findings, f) {
@@ -64,7 +67,7 @@ func (s *scenario) withLibrary() want {
 // every client that was told not to verify is found where that can be known, and no other is.
 func TestLibrary(t *testing.T) {
 	o := observe(t, "library")
-	handshakes, joined := 0, 0
+	handshakes, joined, unprobed := 0, 0, 0
 	for _, s := range theRig.scenarios {
 		t.Run(s.name, func(t *testing.T) {
 			w := s.withLibrary()
@@ -83,6 +86,13 @@ func TestLibrary(t *testing.T) {
 				if !strings.HasSuffix(w.transport, "tls") || v.TLS.Resumed || v.Visibility == "none" || w.verdict == "incomplete" {
 					continue
 				}
+				if s.unprobed {
+					unprobed++
+					if v.Library != nil {
+						t.Errorf("something told of a library that has no probes\nin %s", v.line)
+					}
+					continue
+				}
 				handshakes++
 				if v.Library == nil {
 					t.Errorf("its library told nothing\nin %s", v.line)
@@ -98,7 +108,10 @@ func TestLibrary(t *testing.T) {
 			}
 		})
 	}
-	t.Logf("%d of %d handshakes were joined with what the library told", joined, handshakes)
+	t.Logf("%d of %d handshakes were joined with what the library told; %d more are by libraries without probes", joined, handshakes, unprobed)
+	if n := o.summary.Loss["library.not_captured"]; n == 0 {
+		t.Error("library.not_captured does not count the sessions that no library told of")
+	}
 }
 
 // libraryLoss are the probes' counters that a rig of this size must leave at zero. Others hang on what else runs on the host.

@@ -67,6 +67,9 @@ func runOutside() (status int, err error) {
 	if err := build(filepath.Join(dir, "goclient"), "goclient", "."); err != nil {
 		return 1, err
 	}
+	if err := compileJava(dir); err != nil {
+		return 1, err
+	}
 	cmd := exec.Command("/proc/self/exe", os.Args[1:]...)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
 	cmd.Env = append(os.Environ(), insideEnv+"="+dir)

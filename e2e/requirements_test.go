@@ -32,6 +32,8 @@ var programs = []program{
 	{"squid", "squid"},
 	{"gunicorn", "gunicorn"},
 	{"node", "nodejs"},
+	{"java", "default-jdk-headless"},
+	{"javac", "default-jdk-headless"},
 	{"/usr/bin/python3", "python3"},
 	{"/usr/lib/python3/dist-packages/boto3", "python3-boto3"},
 	{"/usr/lib/python3/dist-packages/django", "python3-django"},

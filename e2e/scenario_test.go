@@ -10,9 +10,9 @@ import (
 // scenario is one client that does its work once, at an address that no other scenario uses.
 type scenario struct {
 	name string
-	// client is boto3, go, node, curl, django or flask.
+	// client is boto3, go, node, curl, java, django or flask.
 	client string
-	// options go to the client in JSON; see clients/ and goclient/. For curl, args does.
+	// options go to the client in JSON; see clients/ and goclient/. For curl and Java, args does.
 	options map[string]any
 	args    []string
 	// env is added to the client's environment. @ADDR@, in env and in every string of options and args, becomes the scenario's address,
@@ -36,6 +36,8 @@ type scenario struct {
 
 	// blind: the client does not verify, and nobody can know it as long as the chain is good.
 	blind bool
+	// unprobed: the client's TLS library has no probes.
+	unprobed bool
 
 	want want
 	// withKeys is what the capture file with the client's TLS secrets must give; nil where there are none.
@@ -118,7 +120,7 @@ func regional(region string) string { return "dynamodb." + region + ".amazonaws.
 
 // scenarios are all of them, with their defaults filled in.
 func scenarios() []*scenario {
-	all := append(append(matrix(), others()...), runtimes()...)
+	all := slices.Concat(matrix(), others(), runtimes(), java())
 	for _, s := range all {
 		if s.region == "" {
 			s.region = "us-east-1"
