@@ -60,17 +60,17 @@ type header struct {
 	Schema  int    `json:"schema"`
 }
 
-// Open opens or creates a journal, readable by its owner and group, and calls replay with each record, which is valid until replay returns.
+// Open opens or creates a journal, readable by its owner alone, and calls replay with each record, which is valid until replay returns.
 // A record that replay refuses counts as damaged. The error is ErrLocked while another process writes the same journal.
 func Open(path string, o Options, replay func(record []byte) error) (*Journal, Recovery, error) {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
 	j := &Journal{o: o, path: path}
-	if err := os.MkdirAll(filepath.Dir(path), 0o750); err != nil {
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return nil, Recovery{}, err
 	}
-	lock, err := os.OpenFile(path+".lock", os.O_RDWR|os.O_CREATE|syscall.O_CLOEXEC, 0o640)
+	lock, err := os.OpenFile(path+".lock", os.O_RDWR|os.O_CREATE|syscall.O_CLOEXEC, 0o600)
 	if err != nil {
 		return nil, Recovery{}, err
 	}
@@ -227,7 +227,7 @@ func (j *Journal) reserve() {
 // Rewrite replaces the content by the records, in one step: after an error or a crash the old content stands.
 func (j *Journal) Rewrite(records iter.Seq[[]byte]) (err error) {
 	tmp := j.path + ".new"
-	f, err := os.OpenFile(tmp, os.O_RDWR|os.O_CREATE|os.O_TRUNC, 0o640)
+	f, err := os.OpenFile(tmp, os.O_RDWR|os.O_CREATE|os.O_TRUNC, 0o600)
 	if err != nil {
 		return fmt.Errorf("rewrite %s: %w", j.path, err)
 	}
