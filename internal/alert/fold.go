@@ -191,3 +191,9 @@ func (f *folder) token(now time.Time) bool {
 	f.tokens--
 	return true
 }
+
+// limitTo sets the rate limit. A bucket that was filled before keeps what is in it.
+func (f *folder) limitTo(perMinute, burst int) {
+	f.perSecond, f.burst = float64(perMinute)/60, float64(burst)
+	f.tokens = min(f.tokens, f.burst)
+}

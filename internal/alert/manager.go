@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -55,6 +56,8 @@ type SinkOptions struct {
 	Sink Sink
 	// MinSeverity keeps milder alerts from this sink.
 	MinSeverity session.Severity
+	// Version changes when anything about the receiver does. Manager.Use leaves a sink alone that has the name and the version of a new one.
+	Version string
 }
 
 // Defaults of Options.
@@ -74,8 +77,9 @@ type Stats struct {
 	Findings, Folded, Limited, Unusable uint64
 	// Alerts were made, of all kinds.
 	Alerts uint64
-	// Dropped were given up because the queue was full, before every sink had taken them.
-	Dropped uint64
+	// Dropped were given up because the queue was full, before every sink had taken them. Orphaned were not sent to a sink that is no longer
+	// configured: another took them, will get them, or none of those that are left wants them.
+	Dropped, Orphaned uint64
 	// Queued alerts wait now, QueuedBytes is what they take, Oldest when the oldest was made (zero if none waits); Unsaved of them are not on
 	// disk. Kinds are folded now.
 	Queued, MaxQueued     int
@@ -87,7 +91,8 @@ type Stats struct {
 	Failing        bool
 	FileBytes      int64
 	DamagedRecords int
-	Sinks          []SinkStats
+	// Sinks are those in use, then, without a name and by kind, the sums of those that were.
+	Sinks []SinkStats
 }
 
 // SinkStats are of one sink.
@@ -102,18 +107,25 @@ type SinkStats struct {
 	LastSuccess time.Time
 }
 
-// Manager takes findings in and tells receivers. Add, AddDNS, Sync and Stats may be called by any goroutine; Run by one.
+// Manager takes findings in and tells receivers. Add, AddDNS, Use, Sync and Stats may be called by any goroutine; Run by one.
 type Manager struct {
-	o     Options
-	log   *slog.Logger
-	sinks []*worker
-	wake  chan struct{} // alerts wait to be written
+	o    Options
+	log  *slog.Logger
+	wake chan struct{} // alerts wait to be written
+	turn chan struct{} // next is set
 
 	mu    sync.Mutex // guards what follows
-	fold  folder
-	items map[uint64]*item
-	last  uint64 // number of the latest item
-	bytes int64
+	sinks []*worker
+	// nobody holds alerts that no sink has taken, from when the last sink was removed until there is one again.
+	nobody *worker
+	// leaving are no longer in sinks and have not ended yet.
+	leaving []*worker
+	next    *Receivers
+	retired map[string]*SinkStats // of sinks that are gone, by kind
+	fold    folder
+	items   map[uint64]*item
+	last    uint64 // number of the latest item
+	bytes   int64
 	// fresh items are not in the journal, acked says what it does not know of sinks that are done.
 	fresh []*item
 	acked []ackRecord
@@ -135,6 +147,7 @@ type item struct {
 	made    time.Time
 	alert   *Alert
 	waiting map[*worker]bool
+	taken   bool // by some receiver
 	saved   bool // in the journal
 	written bool // or it was tried
 }
@@ -151,13 +164,15 @@ type alertRecord struct {
 	N     uint64    `json:"n"`
 	Made  time.Time `json:"made"`
 	Sinks []string  `json:"sinks"`
+	Taken bool      `json:"taken,omitempty"`
 	Alert *Alert    `json:"alert"`
 }
 
-// ackRecord says that a sink is done with alerts.
+// ackRecord says that a sink is done with alerts: it took them, or they were given up.
 type ackRecord struct {
 	Sink string   `json:"sink"`
 	N    []uint64 `json:"n"`
+	Lost bool     `json:"lost,omitempty"`
 }
 
 // Open opens or makes the journal and takes up what it holds.
@@ -170,24 +185,24 @@ func Open(o Options) (*Manager, error) {
 	o.MaxBytes = cmp.Or(o.MaxBytes, DefaultMaxBytes)
 	o.Drain = cmp.Or(o.Drain, DefaultDrain)
 	m := &Manager{
-		o: o, log: o.Log, wake: make(chan struct{}, 1), items: make(map[uint64]*item), now: time.Now,
+		o: o, log: o.Log, wake: make(chan struct{}, 1), turn: make(chan struct{}, 1), items: make(map[uint64]*item), now: time.Now,
+		nobody: &worker{}, retired: make(map[string]*SinkStats),
 		fold: folder{window: o.Window, hold: o.Hold, folds: make(map[string]*fold), perSecond: float64(o.PerMinute) / 60, burst: float64(o.Burst)},
 	}
 	if m.log == nil {
 		m.log = slog.New(slog.DiscardHandler)
 	}
+	if err := unique(o.Sinks); err != nil {
+		return nil, err
+	}
 	byName := make(map[string]*worker)
 	for _, so := range o.Sinks {
-		w := &worker{m: m, sink: so.Sink, name: cmp.Or(so.Name, so.Sink.Kind()), min: so.MinSeverity, wake: make(chan struct{}, 1)}
-		if byName[w.name] != nil {
-			return nil, fmt.Errorf("alerts: two sinks are named %q", w.name)
-		}
+		w := newWorker(m, so)
 		byName[w.name] = w
 		m.sinks = append(m.sinks, w)
 	}
-	foreign := make(map[string]int)
 	j, rec, err := journal.Open(o.Path, journal.Options{Kind: journalKind, Schema: journalSchema, Reserve: reserve},
-		func(r []byte) error { return m.replay(r, byName, foreign) })
+		func(r []byte) error { return m.replay(r, byName) })
 	if err != nil {
 		return nil, fmt.Errorf("alerts: %w", err)
 	}
@@ -196,12 +211,12 @@ func Open(o Options) (*Manager, error) {
 	if rec.SetAside != "" {
 		m.log.Warn("alerts: the journal could not be read whole; what could is kept", "reason", rec.Reason, "set_aside", rec.SetAside, "records", rec.Records)
 	}
-	m.takeUp(foreign)
+	m.takeUp(byName)
 	return m, nil
 }
 
-// replay takes a record of the journal in.
-func (m *Manager) replay(data []byte, byName map[string]*worker, foreign map[string]int) error {
+// replay takes a record of the journal in. For sinks that are no longer configured it adds workers to byName that never run.
+func (m *Manager) replay(data []byte, byName map[string]*worker) error {
 	var r record
 	if err := json.Unmarshal(data, &r); err != nil {
 		return err
@@ -211,25 +226,23 @@ func (m *Manager) replay(data []byte, byName map[string]*worker, foreign map[str
 		if r.Alert.Alert == nil || m.items[r.Alert.N] != nil {
 			return fmt.Errorf("alert %d is empty, or there twice", r.Alert.N)
 		}
-		it := &item{n: r.Alert.N, made: r.Alert.Made, alert: r.Alert.Alert, waiting: make(map[*worker]bool), saved: true, written: true}
+		it := &item{
+			n: r.Alert.N, made: r.Alert.Made, alert: r.Alert.Alert, waiting: make(map[*worker]bool), taken: r.Alert.Taken, saved: true, written: true,
+		}
 		m.last = max(m.last, it.n)
 		for _, name := range r.Alert.Sinks {
-			if w := byName[name]; w != nil {
-				it.waiting[w] = true
-			} else {
-				foreign[name]++
+			if byName[name] == nil {
+				byName[name] = &worker{name: name}
 			}
+			it.waiting[byName[name]] = true
 		}
 		m.hold(it)
 	case r.Ack != nil:
-		if w := byName[r.Ack.Sink]; w != nil {
-			for _, n := range r.Ack.N {
-				if it := m.items[n]; it != nil {
-					delete(it.waiting, w)
-				}
+		for _, n := range r.Ack.N {
+			if it := m.items[n]; it != nil {
+				delete(it.waiting, byName[r.Ack.Sink])
+				it.taken = it.taken || !r.Ack.Lost
 			}
-		} else {
-			foreign[r.Ack.Sink] -= len(r.Ack.N)
 		}
 	case r.Fold != nil:
 		m.fold.folds[r.Fold.Alert.Fingerprint] = r.Fold
@@ -244,14 +257,7 @@ func (m *Manager) replay(data []byte, byName map[string]*worker, foreign map[str
 }
 
 // takeUp has what was read wait for its sinks.
-func (m *Manager) takeUp(foreign map[string]int) {
-	left := false
-	for name, n := range foreign {
-		if n > 0 {
-			left = true
-			m.log.Warn("alerts: a sink is no longer configured, and what waited for it is dropped", "sink", name, "alerts", n)
-		}
-	}
+func (m *Manager) takeUp(byName map[string]*worker) {
 	for _, it := range m.ordered() {
 		if len(it.waiting) == 0 {
 			m.forget(it)
@@ -261,12 +267,21 @@ func (m *Manager) takeUp(foreign map[string]int) {
 			w.queue = append(w.queue, it)
 		}
 	}
+	moved := false
+	for name, w := range byName {
+		if !slices.Contains(m.sinks, w) && (name != "" || len(m.sinks) > 0) && m.release(w) {
+			moved = true
+		}
+	}
+	if w := byName[""]; w != nil && len(m.sinks) == 0 {
+		m.nobody = w
+	}
 	m.bound()
 	if n := len(m.items); n > 0 {
 		m.log.Info("alerts: alerts of before wait to be sent", "alerts", n)
 	}
-	if left {
-		_ = m.rewrite(nil) // at worst it is said again at the next start
+	if moved {
+		_ = m.rewrite(nil) // at worst it is decided again at the next start
 	}
 }
 
@@ -297,6 +312,9 @@ func (m *Manager) AddDNS(d *session.DNS) {
 func (m *Manager) add(a *Alert, err error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	if len(m.sinks) == 0 {
+		return // a kind that was told to nobody must not be taken for told
+	}
 	m.stats.Findings++
 	if err != nil {
 		m.stats.Unusable++
@@ -365,7 +383,7 @@ func (m *Manager) bound() {
 		m.stats.Dropped++
 		for w := range it.waiting {
 			w.stats.Dropped++
-			m.done(w, it)
+			m.done(w, it, false)
 		}
 		m.forget(it)
 	}
@@ -375,17 +393,22 @@ func (m *Manager) bound() {
 	m.fresh = slices.DeleteFunc(m.fresh, func(it *item) bool { return len(it.waiting) == 0 })
 }
 
-// done notes that a sink has no more to do with an alert; the journal learns of it with the next write. It is called with mu held.
-func (m *Manager) done(w *worker, it *item) {
+// done notes that a sink has no more to do with an alert, because the receiver took it or because it was given up; the journal learns of it with
+// the next write. It is called with mu held.
+func (m *Manager) done(w *worker, it *item, taken bool) {
 	delete(it.waiting, w)
-	if !it.saved {
-		return
+	it.taken = it.taken || taken
+	if it.saved {
+		m.acknowledge(w, it, !taken)
 	}
-	if n := len(m.acked); n > 0 && m.acked[n-1].Sink == w.name {
+}
+
+func (m *Manager) acknowledge(w *worker, it *item, lost bool) {
+	if n := len(m.acked); n > 0 && m.acked[n-1].Sink == w.name && m.acked[n-1].Lost == lost {
 		m.acked[n-1].N = append(m.acked[n-1].N, it.n)
 		return
 	}
-	m.acked = append(m.acked, ackRecord{w.name, []uint64{it.n}})
+	m.acked = append(m.acked, ackRecord{w.name, []uint64{it.n}, lost})
 }
 
 // Run writes alerts to disk and sends them until ctx ends, then for a moment what still waits. Its error is that of the last write.
@@ -393,9 +416,12 @@ func (m *Manager) Run(ctx context.Context) error {
 	var sinks sync.WaitGroup
 	stopped, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
+	run := func(w *worker) { sinks.Go(func() { w.run(ctx, stopped) }) }
+	m.mu.Lock()
 	for _, w := range m.sinks {
-		sinks.Go(func() { w.run(ctx, stopped) })
+		run(w)
 	}
+	m.mu.Unlock()
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
 	m.closeWindows() // some ended while nobody ran
@@ -403,6 +429,10 @@ func (m *Manager) Run(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 		case <-m.wake:
+		case <-m.turn:
+			for _, w := range m.change() {
+				run(w)
+			}
 		case <-tick.C:
 			m.closeWindows()
 		}
@@ -413,7 +443,10 @@ func (m *Manager) Run(ctx context.Context) error {
 	defer drain.Stop()
 	sinks.Wait()
 	err := m.write(true)
-	for _, w := range m.sinks {
+	m.mu.Lock()
+	open := slices.Concat(m.sinks, m.leaving)
+	m.mu.Unlock()
+	for _, w := range open {
 		if cerr := w.sink.Close(); err == nil {
 			err = cerr
 		}
@@ -425,6 +458,9 @@ func (m *Manager) Run(ctx context.Context) error {
 func (m *Manager) closeWindows() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	if len(m.sinks) == 0 {
+		return // what was folded is told to those who come
+	}
 	for _, a := range m.fold.due(m.now()) {
 		m.enqueue(a)
 	}
@@ -463,11 +499,15 @@ func (m *Manager) write(now bool) error {
 	}
 	fresh := m.fresh
 	slices.SortFunc(fresh, func(a, b *item) int { return cmp.Compare(a.n, b.n) })
-	var unsaved []*item
+	type entry struct {
+		*item
+		sinks []*worker // that it waited for, and the journal knows of
+	}
+	var unsaved []entry
 	for _, it := range fresh {
 		if len(it.waiting) > 0 { // else it was sent from memory
 			add(it.record())
-			unsaved = append(unsaved, it)
+			unsaved = append(unsaved, entry{it, slices.Collect(maps.Keys(it.waiting))})
 		}
 	}
 	acked, changed, gone := m.acked, m.fold.changed, m.fold.gone
@@ -497,15 +537,15 @@ func (m *Manager) write(now bool) error {
 	for _, it := range unsaved {
 		if err != nil {
 			if len(it.waiting) > 0 {
-				m.fresh = append(m.fresh, it)
+				m.fresh = append(m.fresh, it.item)
 			}
 			continue
 		}
 		it.saved = true
 		// Sinks that were done with it while it was written are told of in the next write.
-		for _, w := range m.sinks {
-			if it.was(w) && !it.waiting[w] {
-				m.done(w, it)
+		for _, w := range it.sinks {
+			if !it.waiting[w] {
+				m.acknowledge(w, it.item, !it.taken)
 			}
 		}
 	}
@@ -551,12 +591,9 @@ func (m *Manager) hand(list []*item) {
 	}
 }
 
-// was reports whether the alert was ever for a sink.
-func (it *item) was(w *worker) bool { return it.alert.severity() >= w.min }
-
 // record is an item in the journal.
 func (it *item) record() record {
-	r := &alertRecord{N: it.n, Made: it.made, Alert: it.alert, Sinks: []string{}}
+	r := &alertRecord{N: it.n, Made: it.made, Alert: it.alert, Sinks: []string{}, Taken: it.taken}
 	for w := range it.waiting {
 		r.Sinks = append(r.Sinks, w.name)
 	}
@@ -621,10 +658,13 @@ func (m *Manager) Stats() Stats {
 			s.Oldest = it.made
 		}
 	}
-	for _, w := range m.sinks {
+	for _, w := range slices.Concat(m.sinks, m.leaving) {
 		ws := w.stats
 		ws.Name, ws.Kind, ws.Queued = w.name, w.sink.Kind(), len(w.queue)
 		s.Sinks = append(s.Sinks, ws)
+	}
+	for _, kind := range slices.Sorted(maps.Keys(m.retired)) {
+		s.Sinks = append(s.Sinks, *m.retired[kind])
 	}
 	return s
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net/netip"
 	"os"
@@ -456,4 +457,4 @@ func TestTextFromTheWireIsMadePrintable(t *testing.T) {
 	}
 }
 
-func testLog(b *bytes.Buffer) *slog.Logger { return slog.New(slog.NewTextHandler(b, nil)) }
+func testLog(b io.Writer) *slog.Logger { return slog.New(slog.NewTextHandler(b, nil)) }

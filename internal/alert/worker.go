@@ -1,9 +1,11 @@
 package alert
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"math/rand/v2"
+	"slices"
 	"time"
 
 	"github.com/dynwatch/dynwatch/analyze/session"
@@ -20,28 +22,50 @@ const (
 // batcher is a sink that takes several alerts at once.
 type batcher interface{ batches() }
 
-// worker sends the alerts of one sink, oldest first.
+// worker sends the alerts of one receiver, oldest first.
 type worker struct {
 	m    *Manager
-	sink Sink
 	name string
-	min  session.Severity
-	wake chan struct{}
+	wake chan struct{} // alerts are queued
+	turn chan struct{} // next or removed is set
 
-	// Guarded by the manager's mu.
-	queue []*item
-	stats SinkStats
+	// Set by the worker itself, under the manager's mu.
+	sink Sink
+	// Guarded by the manager's mu, as all that follows. next takes the sink's place as soon as nothing is being sent; removed ends the worker then.
+	next    Sink
+	removed bool
+	version string
+	min     session.Severity
+	queue   []*item
+	sending []*item // the head of the queue, while it is with the receiver
+	stats   SinkStats
 }
 
-func (w *worker) poke() {
+func newWorker(m *Manager, o SinkOptions) *worker {
+	return &worker{
+		m: m, name: cmp.Or(o.Name, o.Sink.Kind()), sink: o.Sink, version: o.Version, min: o.MinSeverity,
+		wake: make(chan struct{}, 1), turn: make(chan struct{}, 1),
+	}
+}
+
+func (w *worker) poke() { poke(w.wake) }
+
+// poke leaves a note in a channel that has room for one.
+func poke(c chan struct{}) {
 	select {
-	case w.wake <- struct{}{}:
+	case c <- struct{}{}:
 	default:
 	}
 }
 
-// run sends until ctx ends, then what is left as long as the receiver takes it, at most until stopped ends.
+// run sends until ctx ends, then what is left as long as the receiver takes it, at most until stopped ends; or until the receiver is removed.
 func (w *worker) run(ctx, stopped context.Context) {
+	for w.serve(ctx, stopped) {
+	}
+}
+
+// serve is run with one sink; it reports whether there is another.
+func (w *worker) serve(ctx, stopped context.Context) (again bool) {
 	var refresh <-chan time.Time
 	if r, ok := w.sink.(refresher); ok {
 		t := time.NewTicker(r.RefreshEvery())
@@ -50,11 +74,14 @@ func (w *worker) run(ctx, stopped context.Context) {
 	}
 	failures, refused, single, last := 0, 0, false, false
 	for {
+		if removed, swapped := w.turned(); removed || swapped {
+			return swapped
+		}
 		batch := w.head(single)
 		if len(batch) == 0 {
 			if ctx.Err() != nil {
 				if last {
-					return
+					return false
 				}
 				last = true
 				_ = w.m.write(false) // the latest alerts may be on their way to the queue
@@ -63,6 +90,7 @@ func (w *worker) run(ctx, stopped context.Context) {
 			select {
 			case <-ctx.Done():
 			case <-w.wake:
+			case <-w.turn:
 			case <-refresh:
 				w.refresh(stopped)
 			}
@@ -86,11 +114,13 @@ func (w *worker) run(ctx, stopped context.Context) {
 		}
 		failures++
 		if ctx.Err() != nil {
-			return // it is down: what waits is on disk
+			return false // it is down: what waits is on disk
 		}
 		select {
 		case <-ctx.Done():
-			return
+			return false
+		case <-w.turn: // perhaps to a receiver that is up
+			failures, refused, single = 0, 0, false
 		case <-time.After(backoff(failures, err, rand.Float64())):
 		}
 	}
@@ -104,7 +134,8 @@ func (w *worker) head(single bool) []*item {
 	if _, ok := w.sink.(batcher); ok && !single {
 		n = maxBatch
 	}
-	return append([]*item(nil), w.queue[:min(n, len(w.queue))]...)
+	w.sending = append([]*item(nil), w.queue[:min(n, len(w.queue))]...)
+	return w.sending
 }
 
 // send sends a batch once. What the receiver took is on the journal as acknowledged before anything else is sent.
@@ -123,10 +154,11 @@ func (w *worker) send(ctx context.Context, batch []*item) error {
 		lost, err = min(partly.Refused, len(batch)), nil
 	}
 	w.m.mu.Lock()
+	w.sending = nil
 	w.note(err, len(batch)-lost)
 	if err == nil {
 		w.stats.Refused += uint64(lost)
-		w.remove(batch)
+		w.remove(batch, true)
 	}
 	w.m.mu.Unlock()
 	if err == nil {
@@ -153,13 +185,13 @@ func (w *worker) note(err error, n int) {
 	}
 }
 
-// remove takes alerts that were sent, or given up, off the queue. It is called with mu held.
-func (w *worker) remove(batch []*item) {
+// remove takes alerts that were taken, or given up, off the queue. It is called with mu held.
+func (w *worker) remove(batch []*item, taken bool) {
 	for _, it := range batch {
 		if !it.waiting[w] {
 			continue // dropped meanwhile
 		}
-		w.m.done(w, it)
+		w.m.done(w, it, taken)
 		if len(it.waiting) == 0 {
 			w.m.forget(it)
 		}
@@ -178,7 +210,7 @@ func (w *worker) giveUp(it *item, err error) {
 	w.m.mu.Lock()
 	w.stats.Refused++
 	w.m.log.Error("alerts: a receiver refuses an alert, which is dropped for it", "sink", w.name, "alert", it.alert.ID, "rule", it.alert.Rule, "error", err)
-	w.remove([]*item{it})
+	w.remove([]*item{it}, false)
 	w.m.mu.Unlock()
 	_ = w.m.write(false)
 }
@@ -186,14 +218,8 @@ func (w *worker) giveUp(it *item, err error) {
 // refresh reminds the receiver of what goes on.
 func (w *worker) refresh(ctx context.Context) {
 	w.m.mu.Lock()
-	active := w.m.fold.active(w.m.now())
+	kept := slices.DeleteFunc(w.m.fold.active(w.m.now()), func(a *Alert) bool { return a.severity() < w.min })
 	w.m.mu.Unlock()
-	kept := active[:0]
-	for _, a := range active {
-		if a.severity() >= w.min {
-			kept = append(kept, a)
-		}
-	}
 	if len(kept) == 0 {
 		return
 	}

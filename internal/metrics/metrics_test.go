@@ -217,7 +217,7 @@ func flood(s *Set) {
 	for _, l := range losses {
 		loss[l.name] = 3
 	}
-	for _, name := range []string{"ebpf", "packet", "file"} {
+	for _, name := range []string{"ebpf", "packet"} { // an agent has no other
 		s.SourceOpened(name, 2)
 		s.Update(Progress{Source: name, Capture: capture.Stats{Packets: 1, Loss: loss}})
 		s.SourceFailed(name)
@@ -228,7 +228,7 @@ func flood(s *Set) {
 	s.Hold(Held{})
 	s.SourceClosed()
 	s.History(history.Stats{})
-	s.Alerts(alert.Stats{Sinks: []alert.SinkStats{{Kind: "alertmanager"}, {Kind: "webhook"}, {Kind: "syslog"}, {Kind: "otlp"}}})
+	s.Alerts(alert.Stats{Sinks: []alert.SinkStats{{Kind: "alertmanager"}, {Kind: "webhook"}, {Kind: "syslog"}, {Kind: "journal"}, {Kind: "otlp"}}})
 }
 
 func TestSeriesStayUnderTheirCapWhateverIsSent(t *testing.T) {

@@ -1,6 +1,7 @@
 package metrics
 
 import (
+	"regexp"
 	"runtime/debug"
 	"slices"
 	"sync"
@@ -20,7 +21,6 @@ const (
 
 	maxEndpoints        = 8
 	maxSuppressed       = 8
-	maxSinks            = 4
 	maxWorkloadSessions = 200
 	maxWorkloadFindings = 100
 )
@@ -77,7 +77,7 @@ type Set struct {
 	observing, exceptions, reloadOK, reloadTime      *prometheus.GaugeVec
 	reloads, historyErrors                           *prometheus.CounterVec
 	historyBytes                                     *prometheus.GaugeVec
-	alerts, sinkAlerts                               *prometheus.CounterVec
+	alerts, sinkAlerts, alertsOrphaned               *prometheus.CounterVec
 	sinkQueue, alertQueue, alertCapacity             *prometheus.GaugeVec
 	alertsUnsaved                                    *prometheus.GaugeVec
 	alertWriteErrors                                 *prometheus.CounterVec
@@ -147,7 +147,8 @@ func New(o Options) *Set {
 
 	s.reg.MustRegister(
 		// Go's memory is thirty series that say little more than the process's resident memory.
-		collectors.NewGoCollector(collectors.WithGoCollectorMemStatsMetricsDisabled()),
+		collectors.NewGoCollector(collectors.WithGoCollectorMemStatsMetricsDisabled(), collectors.WithoutGoCollectorRuntimeMetrics(
+			regexp.MustCompile(`^(/gc/gogc:percent|/sched/gomaxprocs:threads)$`))), // what somebody set, or the machine has
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 	)
 	return s

@@ -11,8 +11,9 @@ func (s *Set) sinks() {
 	s.alertCapacity = s.gauge("alert_queue_capacity", "Alerts that can wait; then the oldest give way.")
 	s.alertsUnsaved = s.gauge("alerts_unsaved", "Alerts that wait and are not on disk: what a crash would cost.")
 	s.alertWriteErrors = s.counter("alert_write_errors_total", "Writes of waiting alerts to disk that failed; they are tried again.")
+	s.alertsOrphaned = s.counter("alerts_orphaned_total", "Alerts that waited for a receiver when it was taken out of the configuration, and were dropped for it: another has them, will get them, or none that is left wants them.")
 	s.sinkAlerts = s.lateCounter("sink_alerts_total", "Alerts by kind of receiver: sent and acknowledged; failed attempts, which are made again; dropped, because the receiver refused them or the queue was full.",
-		maxSinks*3, sink, Label{"result", []string{"sent", "failed", "dropped"}})
+		0, sink, Label{"result", []string{"sent", "failed", "dropped"}})
 	s.sinkQueue = s.gauge("sink_queue_length", "Alerts that wait for a kind of receiver.", sink)
 }
 
@@ -30,18 +31,25 @@ func (s *Set) Alerts(a alert.Stats) {
 	s.alertCapacity.WithLabelValues().Set(float64(a.MaxQueued))
 	s.alertsUnsaved.WithLabelValues().Set(float64(a.Unsaved))
 	s.alertWriteErrors.WithLabelValues().Add(grown(a.WriteErrors, was.WriteErrors))
-	queued := map[string]int{}
-	for i, x := range a.Sinks {
-		var before alert.SinkStats
-		if i < len(was.Sinks) {
-			before = was.Sinks[i] // receivers are fixed when the program begins
-		}
-		s.sinkAlerts.WithLabelValues(x.Kind, "sent").Add(grown(x.Sent, before.Sent))
-		s.sinkAlerts.WithLabelValues(x.Kind, "failed").Add(grown(x.Failed, before.Failed))
-		s.sinkAlerts.WithLabelValues(x.Kind, "dropped").Add(grown(x.Refused+x.Dropped, before.Refused+before.Dropped))
-		queued[x.Kind] += x.Queued
+	s.alertsOrphaned.WithLabelValues().Add(grown(a.Orphaned, was.Orphaned))
+	before := byKind(was.Sinks)
+	for kind, x := range byKind(a.Sinks) {
+		b := before[kind]
+		s.sinkAlerts.WithLabelValues(kind, "sent").Add(grown(x.Sent, b.Sent))
+		s.sinkAlerts.WithLabelValues(kind, "failed").Add(grown(x.Failed, b.Failed))
+		s.sinkAlerts.WithLabelValues(kind, "dropped").Add(grown(x.Refused+x.Dropped, b.Refused+b.Dropped))
+		s.sinkQueue.WithLabelValues(kind).Set(float64(x.Queued))
 	}
-	for kind, n := range queued {
-		s.sinkQueue.WithLabelValues(kind).Set(float64(n))
+}
+
+// byKind sums receivers up by their kind: they come and go.
+func byKind(list []alert.SinkStats) map[string]alert.SinkStats {
+	sums := make(map[string]alert.SinkStats)
+	for _, x := range list {
+		sum := sums[x.Kind]
+		sum.Sent, sum.Failed, sum.Queued = sum.Sent+x.Sent, sum.Failed+x.Failed, sum.Queued+x.Queued
+		sum.Refused, sum.Dropped = sum.Refused+x.Refused, sum.Dropped+x.Dropped
+		sums[x.Kind] = sum
 	}
+	return sums
 }
