@@ -54,10 +54,6 @@ func runAgent(cmd *cobra.Command, file string) error {
 	if err != nil {
 		return &usageError{err}
 	}
-	read := func() (*agent.Settings, error) {
-		s, _, err := readConfig(name, cmd.Flags(), os.LookupEnv)
-		return s, err
-	}
 	settings, sinks, err := readConfig(name, cmd.Flags(), os.LookupEnv)
 	if err != nil {
 		var problems config.Problems
@@ -78,8 +74,9 @@ func runAgent(cmd *cobra.Command, file string) error {
 	signal.Notify(hangup, syscall.SIGHUP)
 	defer signal.Stop(hangup)
 	log.Info("dynwatch agent begins", "version", version, "config", name, "listen", listener.Addr().String(), "observe", settings.Observe)
+	told := &alerts{log: log}
 	o := agent.Options{
-		Settings: settings, Reload: read, Hangup: hangup, Listen: listener, Log: log, Level: level,
+		Settings: settings, Hangup: hangup, Listen: listener, Log: log, Level: level,
 		Metrics: metrics.New(metrics.Options{Build: metrics.ReadBuild(version), Workloads: settings.Metrics.Workloads}),
 	}
 	h, err := openHistory(settings.Config, log)
@@ -90,20 +87,28 @@ func runAgent(cmd *cobra.Command, file string) error {
 		defer keep("inventory", h.Run, h.Close, log)()
 		o.History, o.Recorders = h.Memory(), append(o.Recorders, recorded{h})
 	}
-	alerts, err := openAlerts(settings.Config, sinks, log)
-	if err != nil {
+	if err := told.open(settings.Config, sinks); err != nil {
 		return fmt.Errorf("alerts: %w", err)
 	}
-	if alerts != nil {
-		defer keep("alerts", alerts.Run, alerts.Close, log)()
-		o.Alerters = append(o.Alerters, alerting{alerts})
+	defer told.close()
+	o.Alerters = append(o.Alerters, told)
+	o.Reload = func() (*agent.Settings, error) {
+		s, sinks, err := readConfig(name, cmd.Flags(), os.LookupEnv)
+		if err != nil {
+			return nil, err
+		}
+		if err := told.open(s.Config, sinks); err != nil {
+			return nil, fmt.Errorf("alerts: %w", err)
+		}
+		s.Taken = func() { told.use(s.Config, sinks) }
+		return s, nil
 	}
 	o.Tell = func() {
 		if h != nil {
 			o.Metrics.History(h.Stats())
 		}
-		if alerts != nil {
-			o.Metrics.Alerts(alerts.Stats())
+		if m := told.queue.Load(); m != nil {
+			o.Metrics.Alerts(m.Stats())
 		}
 	}
 	o.Page = func(ready func() string) http.Handler {
@@ -146,12 +151,15 @@ func newLog(w io.Writer, format string, level slog.Leveler) *slog.Logger {
 	return slog.New(slog.NewJSONHandler(w, o))
 }
 
+// stateMode is that of the state folder where the agent makes it: what is in it is for nobody but its owner and root.
+const stateMode = 0o700
+
 // openHistory opens the state of the agent; nil is one that keeps nothing.
 func openHistory(c *config.Config, log *slog.Logger) (*history.Store, error) {
 	if c.StateDir == "" {
 		return nil, nil
 	}
-	err := os.MkdirAll(c.StateDir, 0o700)
+	err := os.MkdirAll(c.StateDir, stateMode)
 	var h *history.Store
 	if err == nil {
 		h, err = history.Open(history.Options{

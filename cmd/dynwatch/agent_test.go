@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -187,6 +188,78 @@ func TestTheAgentTellsOfAFinding(t *testing.T) {
 				t.Error("a secret came out")
 			}
 		})
+	}
+}
+
+// TestReceiversChangeWithoutANewStart begins without receivers, and is given some, other ones, wrong ones and none while it runs.
+func TestReceiversChangeWithoutANewStart(t *testing.T) {
+	const address = "127.0.9.23"
+	dir, h := t.TempDir(), newHook(t)
+	name := filepath.Join(dir, "dynwatch.yaml")
+	write := func(receivers string) {
+		t.Helper()
+		text := fmt.Sprintf("source: {kind: packet, interfaces: [lo]}\nstate_dir: %s\nweb: {listen: '127.0.0.1:0'}\npolicy: {endpoint: ['%s/32']}\n%s\n",
+			filepath.Join(dir, "state"), address, receivers)
+		if err := os.WriteFile(name+".new", []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Rename(name+".new", name); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write("")
+	a := startAgent(t, name)
+	reload := func(receivers, ok string) {
+		t.Helper()
+		n := strings.Count(a.stderr.String(), ok)
+		write(receivers)
+		a.cmd.Process.Signal(syscall.SIGHUP)
+		a.await(ok, func() bool { return strings.Count(a.stderr.String(), ok) > n })
+	}
+	const taken, refused = "a new configuration is in use", "the old one stays in use"
+	// Each Region is another endpoint, and so another kind of finding.
+	find := func(region string) {
+		t.Helper()
+		c, err := net.Dial("tcp", serveClear(t, address).String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		fmt.Fprintf(c, "POST / HTTP/1.1\r\nHost: dynamodb.%s.amazonaws.com\r\nX-Amz-Target: DynamoDB_20120810.GetItem\r\nContent-Length: 2\r\n\r\n{}", region)
+		if _, err := c.Read(make([]byte, 1)); err != nil {
+			t.Fatal(err)
+		}
+	}
+
+	reload("receivers: [{name: pager, webhook: {url: 'http://127.0.0.1:1/'}}]", taken)
+	find("eu-west-1")
+	a.await("an alert that waits", func() bool {
+		failed := a.metric(`dynwatch_sink_alerts_total{result="failed",sink="webhook"}`)
+		return a.metric(`dynwatch_sink_queue_length{sink="webhook"}`) != "0" && failed != "0" && failed != ""
+	})
+	reload("receivers: [{name: pager, webhook: {url: 'ftp://127.0.0.1/'}}]", refused)
+	reload("receivers: [{name: pager, syslog: {network: tls, address: '127.0.0.1:1', tls: {ca_file: /nowhere/ca.pem}}}]", refused)
+	a.awaitMetric("dynwatch_config_last_reload_successful", "0")
+	if n := h.count(); n != 0 {
+		t.Errorf("%d alerts came from nowhere", n)
+	}
+
+	// The receiver's new address: what waited goes there, long before the next attempt was due.
+	reload("receivers: [{name: pager, webhook: {url: '"+h.URL+"'}}]", taken)
+	a.await("the alert", func() bool { return h.count() > 0 })
+	a.awaitMetric(`dynwatch_sink_queue_length{sink="webhook"}`, "0")
+	before := h.count()
+
+	reload("", taken)
+	reload("receivers: [{name: other, otlp: {url: 'http://127.0.0.1:1'}}, {name: pager, webhook: {url: '"+h.URL+"'}}]", taken)
+	find("eu-west-2")
+	a.await("another alert", func() bool { return h.count() > before })
+	a.await("one that waits for the collector", func() bool { return a.metric(`dynwatch_sink_queue_length{sink="otlp"}`) == "1" })
+	reload("receivers: [{name: pager, webhook: {url: '"+h.URL+"'}}]", taken)
+	a.awaitMetric("dynwatch_alerts_orphaned_total", "1")
+	a.awaitMetric(`dynwatch_sink_queue_length{sink="otlp"}`, "0")
+	if strings.Contains(a.stderr.String(), "take effect when the agent is started anew") {
+		t.Error("a new start is asked for")
 	}
 }
 

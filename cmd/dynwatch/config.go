@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -109,7 +110,7 @@ func readConfig(name string, flags *pflag.FlagSet, env func(string) (string, boo
 	for _, w := range from.warnings {
 		s.Warnings = append(s.Warnings, words.Replace(w))
 	}
-	for _, file := range append([]string{name, p.Ranges}, p.AllowCA...) {
+	for _, file := range slices.Concat([]string{name, p.Ranges}, p.AllowCA, authorities(f.Config.Receivers)) {
 		if file != "" {
 			s.Files = append(s.Files, file)
 		}

@@ -206,6 +206,9 @@ func (a *agent) takeNews() {
 			a.Metrics.ReloadFailed() // who sees the metric finds the reason in the log
 		} else {
 			a.use(n.settings, false)
+			if n.settings.Taken != nil {
+				n.settings.Taken()
+			}
 			a.Log.Info("a new configuration is in use", "observe", a.current.Observe, "exceptions", len(a.current.Exceptions))
 		}
 		a.notify.ready(a.status())

@@ -32,6 +32,8 @@ type Settings struct {
 	Warnings []string
 	// Files are all that were read.
 	Files []string
+	// Taken is called by the loop when settings that were read anew are taken into use; it must not wait. May be nil.
+	Taken func()
 }
 
 // settled are settings as the loop uses them.

@@ -2,7 +2,6 @@ package config
 
 import (
 	"fmt"
-	"reflect"
 	"slices"
 	"strconv"
 	"strings"
@@ -122,8 +121,6 @@ func NeedsRestart(old, new *Config) (keys []string) {
 	}
 	note("source.kind", old.Source.Kind != new.Source.Kind)
 	note("source.interfaces", !slices.Equal(old.Source.Interfaces, new.Source.Interfaces))
-	note("alerts", old.Alerts != new.Alerts)
-	note("receivers", !reflect.DeepEqual(old.Receivers, new.Receivers))
 	note("state_dir", old.StateDir != new.StateDir)
 	note("history", old.History != new.History)
 	note("web.listen", old.Web.Listen != new.Web.Listen)
