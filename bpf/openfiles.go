@@ -47,6 +47,7 @@ func (s *Socket) findByFiles(proc string) error {
 	})
 	var (
 		failed error
+		hidden error
 		missed int
 		looked int
 	)
@@ -55,7 +56,11 @@ func (s *Socket) findByFiles(proc string) error {
 			break
 		}
 		p := process{proc: proc, pid: pid, cgroup: s.cgroup}
-		for fd, inode := range p.sockets() {
+		open, err := p.sockets()
+		if errors.Is(err, fs.ErrPermission) {
+			hidden = err
+		}
+		for fd, inode := range open {
 			if looked++; looked > maxOpenFiles {
 				return fmt.Errorf("find connections that are open already: more than %d files are open", maxOpenFiles)
 			}
@@ -75,10 +80,17 @@ func (s *Socket) findByFiles(proc string) error {
 			}
 		}
 	}
-	if failed != nil {
-		return explain(fmt.Sprintf("follow %d connections that are open already", missed), "pidfd_getfd of Linux 5.6", failed)
+	if failed == nil && hidden != nil {
+		failed, missed = hidden, len(sockets) // theirs are among those that are left
 	}
-	return nil
+	if missed == 0 {
+		return nil
+	}
+	what := fmt.Sprintf("follow %d connections that are open already", missed)
+	if errors.Is(failed, fs.ErrPermission) {
+		return &PermissionError{What: what, Capabilities: "CAP_SYS_PTRACE", Err: failed}
+	}
+	return explain(what, "pidfd_getfd of Linux 5.6", failed)
 }
 
 // adopt has the kernel follow a socket, as of now, and puts an event in line that tells of it.
@@ -201,27 +213,28 @@ func processes(proc string) ([]int, error) {
 
 func (p *process) path(name string) string { return filepath.Join(p.proc, strconv.Itoa(p.pid), name) }
 
-// sockets are the inode numbers of the sockets that the process has open, by descriptor. One that may not be looked at has none.
-func (p *process) sockets() map[int]uint64 {
+// sockets are the inode numbers of the sockets that the process has open, by descriptor. With an error some of them are missing.
+func (p *process) sockets() (open map[int]uint64, err error) {
 	d, err := os.Open(p.path("fd"))
 	if err != nil {
-		return nil
+		return nil, err
 	}
 	defer d.Close()
 	names, _ := d.Readdirnames(-1) // as many as there were until it ended
-	open := map[int]uint64{}
+	open = map[int]uint64{}
 	for _, name := range names {
-		fd, err := strconv.Atoi(name)
-		if err != nil {
+		fd, notNumber := strconv.Atoi(name)
+		if notNumber != nil {
 			continue
 		}
-		if link, err := os.Readlink(p.path("fd/" + name)); err == nil {
-			if inode, ok := inodeOf("socket", link); ok {
-				open[fd] = inode
-			}
+		link, unread := os.Readlink(p.path("fd/" + name))
+		if inode, ok := inodeOf("socket", link); ok {
+			open[fd] = inode
+		} else if errors.Is(unread, fs.ErrPermission) {
+			err = unread
 		}
 	}
-	return open
+	return open, err
 }
 
 // inodeOf reads the number from a link such as "socket:[12345]" or "net:[4026531840]".

@@ -7,13 +7,16 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/cilium/ebpf/features"
+	"golang.org/x/sys/unix"
 
 	"github.com/dynwatch/dynwatch/internal/flow"
 	"github.com/dynwatch/dynwatch/internal/testenv"
@@ -138,6 +141,53 @@ func TestWhatCannotBeFollowedIsSaid(t *testing.T) {
 	}
 	if err := s.findByFiles(filepath.Join(t.TempDir(), "none")); err == nil {
 		t.Error("without /proc: no error")
+	}
+}
+
+// TestProcessesThatMayNotBeLookedAtAreSaid lets another process keep the connection, and looks without the right to.
+func TestProcessesThatMayNotBeLookedAtAreSaid(t *testing.T) {
+	client, _ := dialled(t, "127.0.7.43:0")
+	s := attached(t, Config{}, netip.MustParsePrefix("127.0.7.43/32"))
+	file, err := client.(*net.TCPConn).File()
+	if err != nil {
+		t.Fatal(err)
+	}
+	keeper := exec.Command("sleep", "60")
+	keeper.ExtraFiles = []*os.File{file}
+	if err := keeper.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer keeper.Wait()
+	defer keeper.Process.Kill()
+	file.Close()
+	client.Close()
+	done := make(chan error)
+	go func() {
+		runtime.LockOSThread() // never unlocked: the thread ends with what it may do
+		var caps [2]unix.CapUserData
+		head := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+		if err := unix.Capget(&head, &caps[0]); err != nil {
+			done <- err
+			return
+		}
+		caps[0].Effective &^= 1 << unix.CAP_SYS_PTRACE
+		caps[0].Permitted &^= 1 << unix.CAP_SYS_PTRACE
+		if err := unix.Capset(&head, &caps[0]); err != nil {
+			done <- err
+			return
+		}
+		done <- s.findByFiles("/proc")
+	}()
+	err = <-done
+	var denied *PermissionError
+	if !errors.As(err, &denied) || denied.Capabilities != "CAP_SYS_PTRACE" || !strings.Contains(err.Error(), "follow 1 connections") {
+		t.Errorf("error %v", err)
+	}
+	if err := s.findByFiles("/proc"); err != nil {
+		t.Errorf("with the right: %v", err)
+	}
+	if e := next(t, s); e.Opener.PID != uint32(keeper.Process.Pid) {
+		t.Errorf("opener %+v", e.Opener)
 	}
 }
 
