@@ -34,6 +34,23 @@ func agent() *dashboard {
 	g.add(8, 8, series("Behind the packets", "How long ago the loop that reads the source came round, the time since the last scrape included. It grows when the agent hangs.", "s",
 		query{`time() - min by (instance) (dynwatch_loop_heartbeat_timestamp_seconds{sel} > 0)`, "{{instance}}"}))
 
+	g.row("Alerts", false)
+	g.add(6, 4, stat("Alerts waiting", "Alerts that wait for a receiver, on all hosts. Some seconds are usual; they stay while a receiver is away.", "locale", limits("green", 1.0, "orange"),
+		query{`sum(dynwatch_alert_queue_length{sel})`, "alerts"}))
+	g.add(6, 4, stat("Oldest alert waiting", "How long the alert that waits longest has waited.", "s", limits("green", 60.0, "orange", 600.0, "red"),
+		query{`max(time() - (dynwatch_alert_queue_oldest_timestamp_seconds{sel} > 0)) or vector(0)`, "oldest"}))
+	g.add(6, 4, stat("Alerts dropped", "Alerts that a receiver never got: it refused them, or the queue was full.", "locale", bad,
+		query{`round(sum(increase(dynwatch_sink_alerts_total{sel, result="dropped"}[$__range])))`, "alerts"}).empty("no receivers"))
+	g.add(6, 4, stat("Alerts not on disk", "Alerts that wait in memory only, because the disk does not take them: what a crash would cost.", "locale", bad,
+		query{`sum(dynwatch_alerts_unsaved{sel})`, "alerts"}))
+	g.add(8, 8, series("Alerts by receiver", "Alerts sent and acknowledged; attempts that failed, which are made again; and alerts that were dropped.", "short",
+		query{`sum by (sink, result) (increase(dynwatch_sink_alerts_total{sel}[$__rate_interval]))`, "{{sink}}: {{result}}"}).bars().empty("no receivers"))
+	g.add(8, 8, series("Alerts waiting, by receiver", "How many alerts wait for each kind of receiver.", "short",
+		query{`sum by (sink) (dynwatch_sink_queue_length{sel})`, "{{sink}}"}).empty("no receivers"))
+	g.add(8, 8, series("What became of findings", "Told in an alert, folded into one of the same kind, or beyond the rate and told as a sum. All are in the history.", "short",
+		query{`sum by (result) (increase(dynwatch_alert_findings_total{sel}[$__rate_interval]))`, "{{result}}"}).bars().
+		colours("told", "green", "folded", "blue", "limited", "orange"))
+
 	g.row("Inside the agents", true)
 	g.add(8, 8, series("Delivered by the sources", "Packets, or events of the kernel, that the source handed over.", "pps",
 		query{`sum by (instance, source) (rate(dynwatch_capture_packets_total{sel}[$__rate_interval])) > 0`, "{{instance}} {{source}}"}))
@@ -56,6 +73,11 @@ func agent() *dashboard {
 		query{`time() - min by (instance) (dynwatch_endpoint_data_timestamp_seconds{sel} > 0)`, "{{instance}}"}))
 	g.add(8, 8, series("Goroutines", "They should not grow over days.", "short", query{`max by (instance) (go_goroutines{sel})`, "{{instance}}"}))
 	g.add(8, 8, series("Open files", "They should not grow over days.", "short", query{`max by (instance) (process_open_fds{sel})`, "{{instance}}"}))
+	g.add(8, 8, series("Writes that failed", "Writes to disk of waiting alerts, and of the inventory and findings, that failed. They are tried again.", "short",
+		query{`sum(increase(dynwatch_alert_write_errors_total{sel}[$__rate_interval]))`, "alerts"},
+		query{`sum(increase(dynwatch_history_write_errors_total{sel}[$__rate_interval]))`, "history"}).bars())
+	g.add(8, 8, series("Size of the history", "The file with the inventory and the findings.", "bytes",
+		query{`max by (instance) (dynwatch_history_file_bytes{sel})`, "{{instance}}"}))
 	g.add(8, 8, series("Series that met their cap", "Times that something was counted as other because its metric had as many series as it may.", "short",
 		query{`sum by (metric) (increase(dynwatch_series_limited_total{sel}[$__rate_interval])) > 0`, "{{metric}}"}).bars().empty("none"))
 	return build("dynwatch-agent", "dynwatch / Agents",

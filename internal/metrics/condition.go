@@ -82,6 +82,14 @@ func (s *Set) Exceptions(active, expired int) {
 
 func unix(t time.Time) float64 { return float64(t.UnixMilli()) / 1000 }
 
+// unixOrZero is 0 for no time at all.
+func unixOrZero(t time.Time) float64 {
+	if t.IsZero() {
+		return 0
+	}
+	return unix(t)
+}
+
 func one(yes bool) float64 {
 	if yes {
 		return 1

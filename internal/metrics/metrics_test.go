@@ -121,7 +121,7 @@ func used() *Set {
 	s.Hold(Held{Usage: analyze.Usage{Flows: 3, Reading: 1, Memory: 5000, Buffered: 100}, MaxFlows: 100, MaxMemory: 1 << 20, Addresses: 1, MaxAddresses: 1024})
 	s.History(history.Stats{Entries: 4, MaxEntries: 100, Findings: 2, MaxFindings: 10, EvictedEntries: 1, WriteErrors: 1, FileBytes: 4096})
 	s.Alerts(alert.Stats{
-		Findings: 9, Folded: 4, Limited: 2, Queued: 2, MaxQueued: 100, Unsaved: 1, WriteErrors: 1,
+		Findings: 9, Folded: 4, Limited: 2, Queued: 2, MaxQueued: 100, Oldest: now.Add(-time.Minute), Unsaved: 1, WriteErrors: 1,
 		Sinks: []alert.SinkStats{{Name: "am", Kind: "alertmanager", Sent: 3, Failed: 2, Refused: 1, Dropped: 1, Queued: 2}, {Kind: "webhook", Queued: 1}, {Kind: "webhook", Queued: 4}},
 	})
 	return s

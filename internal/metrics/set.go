@@ -79,7 +79,7 @@ type Set struct {
 	historyBytes                                     *prometheus.GaugeVec
 	alerts, sinkAlerts, alertsOrphaned               *prometheus.CounterVec
 	sinkQueue, alertQueue, alertCapacity             *prometheus.GaugeVec
-	alertsUnsaved                                    *prometheus.GaugeVec
+	alertsUnsaved, alertOldest                       *prometheus.GaugeVec
 	alertWriteErrors                                 *prometheus.CounterVec
 
 	mu      sync.Mutex
