@@ -74,3 +74,21 @@ func Export(dir string) ([]string, error) {
 	}
 	return written, nil
 }
+
+// Runbook is where the runbook of a rule's findings is: that of the alert that Prometheus makes of them.
+func Runbook(rule string) string {
+	name := "DynwatchFinding"
+	switch rule {
+	case "plaintext":
+		name = "DynwatchCleartext"
+	case "unexpected-issuer", "certificate-replayed":
+		name = "DynwatchUnexpectedIssuer"
+	case "verification-disabled":
+		name = "DynwatchVerificationDisabled"
+	case "tls-downgrade":
+		name = "DynwatchDowngrade"
+	}
+	return runbooks + name + ".md"
+}
+
+const runbooks = "https://github.com/dynwatch/dynwatch/blob/main/docs/runbooks/"

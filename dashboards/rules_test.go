@@ -77,7 +77,7 @@ func TestAlertsTellWhatToDo(t *testing.T) {
 			t.Errorf("%s: %v", r.Alert, r.Annotations)
 		}
 		page := "../docs/runbooks/" + r.Alert + ".md"
-		if want := "https://github.com/dynwatch/dynwatch/blob/main/docs/runbooks/" + r.Alert + ".md"; r.Annotations["runbook_url"] != want {
+		if want := runbooks + r.Alert + ".md"; r.Annotations["runbook_url"] != want {
 			t.Errorf("%s: runbook %q, want %q", r.Alert, r.Annotations["runbook_url"], want)
 		}
 		text, err := os.ReadFile(page)
@@ -106,6 +106,46 @@ func TestAlertsTellWhatToDo(t *testing.T) {
 	for _, n := range names {
 		if !strings.Contains(string(index), "("+n+".md)") {
 			t.Errorf("docs/runbooks/README.md does not name %s", n)
+		}
+	}
+}
+
+// TestEachRulesRunbookIsThatOfItsAlert holds what the agent's own alerts lead to to what Prometheus's lead to.
+func TestEachRulesRunbookIsThatOfItsAlert(t *testing.T) {
+	of := make(map[string]string)
+	list := rules(t)
+	for _, r := range list {
+		for _, m := range matching.FindAllStringSubmatch(r.Expr, -1) {
+			if r.Alert != "" && m[1] == "rule" && strings.HasPrefix(m[2], "=") {
+				for rule := range strings.SplitSeq(m[3], "|") {
+					of[rule] = r.Annotations["runbook_url"]
+				}
+			}
+		}
+	}
+	if len(of) < 5 {
+		t.Fatalf("%v", of)
+	}
+	rest := list[slices.IndexFunc(list, func(r rule) bool { return r.Alert == "DynwatchFinding" })].Annotations["runbook_url"]
+	page, err := os.ReadFile("../docs/runbooks/DynwatchFinding.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, l := range families()["dynwatch_findings_total"].Labels {
+		if l.Name != "rule" {
+			continue
+		}
+		for _, id := range l.Values {
+			want, own := of[id]
+			if !own {
+				want = rest
+			}
+			if have := Runbook(id); have != want {
+				t.Errorf("%s: %s, want %s", id, have, want)
+			}
+			if link := "(../rules.md#" + id + ")"; !own && id != "other" && !strings.Contains(string(page), link) {
+				t.Errorf("docs/runbooks/DynwatchFinding.md does not lead to %s", link)
+			}
 		}
 	}
 }

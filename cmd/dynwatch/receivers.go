@@ -13,13 +13,11 @@ import (
 	"time"
 
 	"github.com/dynwatch/dynwatch/analyze/session"
+	"github.com/dynwatch/dynwatch/dashboards"
 	"github.com/dynwatch/dynwatch/internal/alert"
 	"github.com/dynwatch/dynwatch/internal/config"
 	"github.com/dynwatch/dynwatch/internal/journal"
 )
-
-// runbooks is where an alert's runbook is; RULE becomes the rule's id.
-const runbooks = "https://github.com/dynwatch/dynwatch/blob/main/docs/rules.md#RULE"
 
 // sinksOf makes the receivers of a configuration. No connection is made, but files that hold passwords and keys are looked at.
 func sinksOf(f *config.File) ([]alert.SinkOptions, error) {
@@ -79,7 +77,7 @@ func sinkOf(r *config.Receiver, hold time.Duration) (alert.Sink, error) {
 	case len(r.Alertmanager.URLs) > 0:
 		a := &r.Alertmanager
 		return alert.NewAlertmanager(alert.AlertmanagerOptions{
-			URLs: a.URLs, Hold: hold, RunbookURL: runbooks, Labels: a.Labels, HTTP: httpOptions(&a.HTTP),
+			URLs: a.URLs, Hold: hold, Runbook: dashboards.Runbook, Labels: a.Labels, HTTP: httpOptions(&a.HTTP),
 		})
 	case r.Webhook.URL != "":
 		return alert.NewWebhook(alert.WebhookOptions{URL: r.Webhook.URL, KeyFile: r.Webhook.KeyFile, HTTP: httpOptions(&r.Webhook.HTTP)})

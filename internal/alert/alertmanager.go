@@ -21,8 +21,10 @@ type AlertmanagerOptions struct {
 	// Hold is how long after its latest finding an alert counts as firing (DefaultHold); RefreshEvery how often those that do are sent again,
 	// because an Alertmanager that restarts forgets them (one minute).
 	Hold, RefreshEvery time.Duration
-	// GeneratorURL is where the alert's source link leads: the agent's page. RunbookURL has RULE in it, which becomes the rule's id.
-	GeneratorURL, RunbookURL string
+	// GeneratorURL is where the alert's source link leads: the agent's page.
+	GeneratorURL string
+	// Runbook gives where the runbook of a rule is; nil: there is none.
+	Runbook func(rule string) string
 	// Labels are added to every alert: cluster, environment.
 	Labels map[string]string
 	HTTP   HTTPOptions
@@ -144,8 +146,8 @@ func (a *Alertmanager) postable(x *Alert, end time.Time) postable {
 		},
 		StartsAt: x.First, EndsAt: end, GeneratorURL: a.o.GeneratorURL,
 	}
-	if a.o.RunbookURL != "" {
-		p.Annotations["runbook_url"] = strings.ReplaceAll(a.o.RunbookURL, "RULE", url.PathEscape(x.Rule))
+	if a.o.Runbook != nil {
+		p.Annotations["runbook_url"] = a.o.Runbook(x.Rule)
 	}
 	if x.Limited {
 		p.Labels["limited"] = "true"

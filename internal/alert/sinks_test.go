@@ -282,7 +282,7 @@ func TestRealAlertmanager(t *testing.T) {
 	startAlertmanager(t, two, hook.URL)
 	am, err := NewAlertmanager(AlertmanagerOptions{
 		URLs: []string{"http://" + dead, "http://" + one, "http://" + two}, RefreshEvery: 200 * time.Millisecond,
-		GeneratorURL: "http://192.0.2.1:9464/", RunbookURL: "https://runbooks.example/RULE", Labels: map[string]string{"cluster": "blue"},
+		GeneratorURL: "http://192.0.2.1:9464/", Runbook: func(rule string) string { return "https://runbooks.example/" + rule }, Labels: map[string]string{"cluster": "blue"},
 	})
 	if err != nil {
 		t.Fatal(err)
