@@ -4,7 +4,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"os"
 	"time"
 	"unsafe"
 
@@ -97,19 +96,21 @@ const needsLibrary = "Linux 5.10 with CONFIG_UPROBE_EVENTS, and not lockdown=con
 
 // Library is the kernel side of the library probes. Attach may be called by one goroutine while another calls Read; the other methods by any.
 type Library struct {
-	maps     libraryMaps
-	variants map[SSLOffsets]*ebpf.Collection
-	events   *ringbuf.Reader
-	execs    *ringbuf.Reader
-	exec     link.Link
-	record   ringbuf.Record
-	started  ringbuf.Record
+	maps    libraryMaps
+	loaded  variants
+	events  *ringbuf.Reader
+	execs   *ringbuf.Reader
+	exec    link.Link
+	record  ringbuf.Record
+	started ringbuf.Record
 }
 
 // LoadLibrary loads the programs. Nothing is watched until Attach.
-func LoadLibrary() (*Library, error) {
+func LoadLibrary() (*Library, error) { return loadLibraryWith(haveMulti()) }
+
+func loadLibraryWith(multi bool) (*Library, error) {
 	limited := raiseMemlock()
-	l := &Library{variants: make(map[SSLOffsets]*ebpf.Collection)}
+	l := &Library{loaded: variants{multi: multi, byOffset: make(map[SSLOffsets]*variant)}}
 	if err := l.load(); err != nil {
 		return nil, errors.Join(withMemlock(err, limited), l.Close())
 	}
@@ -121,11 +122,10 @@ func (l *Library) load() error {
 	if err != nil {
 		return err
 	}
-	coll, err := ebpf.NewCollection(spec)
+	coll, err := l.loaded.load(spec, SSLOffsets{}, ebpf.CollectionOptions{})
 	if err != nil {
-		return explain("load the library probes", needsLibrary, err)
+		return err
 	}
-	l.variants[SSLOffsets{}] = coll
 	if err := coll.Assign(&l.maps); err != nil {
 		return err
 	}
@@ -137,38 +137,6 @@ func (l *Library) load() error {
 		return explain("read the ring buffer", needsLibrary, err)
 	}
 	return nil
-}
-
-// program gives the program of a probe, for a library's offsets.
-func (l *Library) program(p Probe, o SSLOffsets) (*ebpf.Program, error) {
-	if !p.Offsets {
-		o = SSLOffsets{}
-	}
-	coll := l.variants[o]
-	if coll == nil {
-		spec, err := loadLibrary()
-		if err != nil {
-			return nil, err
-		}
-		for _, other := range probes {
-			if !other.Offsets {
-				delete(spec.Programs, other.Program)
-			}
-		}
-		delete(spec.Programs, execProgram)
-		if err := o.apply(spec); err != nil {
-			return nil, err
-		}
-		if coll, err = ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{MapReplacements: l.shared()}); err != nil {
-			return nil, explain("load the library probes", needsLibrary, err)
-		}
-		l.variants[o] = coll
-	}
-	prog := coll.Programs[p.Program]
-	if prog == nil {
-		return nil, fmt.Errorf("no program %s", p.Program)
-	}
-	return prog, nil
 }
 
 func (o SSLOffsets) apply(spec *ebpf.CollectionSpec) error {
@@ -189,30 +157,11 @@ func (l *Library) shared() map[string]*ebpf.Map {
 	}
 }
 
-// Attach attaches a probe at an offset of a file, for every process that maps it now or later. Closing what is returned detaches it.
-func (l *Library) Attach(file *os.File, p Probe, offset uint64, o SSLOffsets) (link.Link, error) {
-	prog, err := l.program(p, o)
-	if err != nil {
-		return nil, err
-	}
-	// By the open file: its name may mean another one in this mount namespace, or be gone.
-	ex, err := link.OpenExecutable(fmt.Sprintf("/proc/self/fd/%d", file.Fd()))
-	if err != nil {
-		return nil, err
-	}
-	attach := ex.Uprobe
-	if p.Return {
-		attach = ex.Uretprobe
-	}
-	at, err := attach("", prog, &link.UprobeOptions{Address: offset})
-	return at, explain("attach "+p.Program, needsLibrary, err)
-}
-
 // WatchExec begins to tell of programs that are started, by ReadExec.
 func (l *Library) WatchExec() error {
 	var err error
 	l.exec, err = link.AttachRawTracepoint(link.RawTracepointOptions{
-		Name: "sched_process_exec", Program: l.variants[SSLOffsets{}].Programs[execProgram],
+		Name: "sched_process_exec", Program: l.loaded.byOffset[SSLOffsets{}].Programs[execProgram],
 	})
 	return explain("attach to sched_process_exec", needsLibrary, err)
 }
@@ -325,9 +274,7 @@ func (l *Library) Close() error {
 	if l.events != nil {
 		errs = append(errs, l.events.Close())
 	}
-	for _, c := range l.variants {
-		c.Close()
-	}
+	l.loaded.close()
 	errs = append(errs, l.maps.Close())
 	return errors.Join(errs...)
 }

@@ -13,7 +13,7 @@ import (
 	"github.com/dynwatch/dynwatch/bpf"
 )
 
-// maxFiles bounds the files that have probes at a time: each has about ten, and a file descriptor for each.
+// maxFiles bounds the files that have probes at a time: each has about ten, and up to as many file descriptors.
 const maxFiles = 1024
 
 // probed is a file that was looked at.
@@ -21,11 +21,14 @@ type probed struct {
 	id fileID
 	// contents is nil if there is nothing to probe.
 	contents *contents
-	links    []io.Closer
+	// probes are what detaches; places counts where they are.
+	probes []io.Closer
+	places int
 	// attached tells which halves of OpenSSL have their probes; crypto's need offsets that only ssl's half tells.
 	attached struct{ crypto, ssl, others bool }
-	// err is why it has no probes, or not all.
-	err error
+	// err is why it has no probes that it should have; over: there were too many others.
+	err  error
+	over bool
 	// scan is the last full scan that found it in use, names the paths under which it was.
 	scan  uint64
 	names []string
@@ -40,6 +43,7 @@ type namespace struct {
 // attacher keeps probes where they are needed. One goroutine uses it, but for the counts and names.
 type attacher struct {
 	kernel     *bpf.Library
+	max        int // of files that have probes
 	files      map[fileID]*probed
 	namespaces map[uint64]*namespace
 	scan       uint64 // the number of the full scan that is under way, or the last
@@ -64,7 +68,7 @@ type attachStats struct {
 const maxProblems = 8
 
 func newAttacher(kernel *bpf.Library) *attacher {
-	return &attacher{kernel: kernel, files: make(map[fileID]*probed), namespaces: make(map[uint64]*namespace), names: make(map[string]*probed)}
+	return &attacher{kernel: kernel, max: maxFiles, files: make(map[fileID]*probed), namespaces: make(map[uint64]*namespace), names: make(map[string]*probed)}
 }
 
 // found is a file in hand: open until its probes are set.
@@ -161,33 +165,37 @@ func (a *attacher) fullScan() error {
 
 // detach takes a file's probes away.
 func (a *attacher) detach(p *probed) {
-	for _, l := range p.links {
-		l.Close()
-	}
+	closeAll(p.probes)
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if len(p.links) > 0 {
+	if len(p.probes) > 0 {
 		a.stats.Files--
-		a.stats.Probes -= len(p.links)
+		a.stats.Probes -= p.places
 		a.stats.Detached++
 	}
-	p.links = nil
+	p.probes, p.places = nil, 0
 	for _, n := range p.names {
 		delete(a.names, n)
 	}
 }
 
-// close detaches from everything, in parallel: each probe's removal waits for the kernel (RCU).
+// close detaches from everything.
 func (a *attacher) close() {
-	var wg sync.WaitGroup
+	var all []io.Closer
 	for _, p := range a.files {
-		for _, l := range p.links {
-			wg.Go(func() { l.Close() })
-		}
-		p.links = nil
+		all = append(all, p.probes...)
+	}
+	closeAll(all)
+	clear(a.files)
+}
+
+// closeAll closes in parallel: each probe's removal waits for the kernel (RCU).
+func closeAll(all []io.Closer) {
+	var wg sync.WaitGroup
+	for _, c := range all {
+		wg.Go(func() { c.Close() })
 	}
 	wg.Wait()
-	clear(a.files)
 }
 
 // file finds out what is in a file, unless it is known. link leads to it where its name does not any more.
@@ -256,7 +264,7 @@ const maxKnown = 16 << 10
 // forgetUseless forgets files without probes: they will be looked at again.
 func (a *attacher) forgetUseless() {
 	for id, p := range a.files {
-		if len(p.links) == 0 {
+		if len(p.probes) == 0 {
 			delete(a.files, id)
 		}
 	}
@@ -277,56 +285,70 @@ func (a *attacher) attach(group []found) {
 	}
 	for _, f := range group {
 		p, c := f.probed, f.contents
-		if !p.attached.others {
-			p.attached.others = true
-			a.set(f, c.others, offsets)
-		}
+		a.set(f, &p.attached.others, c.others, offsets)
 		if offsets.ClientRandom == 0 {
 			continue // libcrypto without libssl: no TLS, or not OpenSSL's
 		}
-		if !p.attached.ssl {
-			p.attached.ssl = true
-			if len(c.crypto) == 0 && version != "" {
-				a.mu.Lock()
-				c.name = version // libssl does not bear its own
-				a.mu.Unlock()
-			}
-			a.set(f, c.ssl, offsets)
+		if !p.attached.ssl && len(c.crypto) == 0 && version != "" {
+			a.mu.Lock()
+			c.name = version // libssl does not bear its own
+			a.mu.Unlock()
 		}
-		if !p.attached.crypto {
-			p.attached.crypto = true
-			a.set(f, c.crypto, offsets)
-		}
+		a.set(f, &p.attached.ssl, c.ssl, offsets)
+		a.set(f, &p.attached.crypto, c.crypto, offsets)
 	}
 }
 
-// set attaches probes to a file.
-func (a *attacher) set(f found, places []place, offsets bpf.SSLOffsets) {
-	if len(places) == 0 || f.err != nil {
+// set attaches probes to a file, if that is not done. A file has all of its probes or none: some would tell half of the truth.
+func (a *attacher) set(f found, done *bool, places []place, offsets bpf.SSLOffsets) {
+	if *done || len(places) == 0 || f.err != nil || !a.room(f.probed) {
 		return
 	}
-	first := len(f.links) == 0
-	a.mu.Lock()
-	if first && a.stats.Files >= maxFiles {
-		a.stats.Over++
-		a.mu.Unlock()
-		return
-	}
-	a.mu.Unlock()
+	*done = true
+	first := len(f.probes) == 0
+	at := map[bpf.Probe][]uint64{}
 	for _, x := range places {
-		l, err := a.kernel.Attach(f.open, x.probe, x.offset, offsets)
+		at[x.probe] = append(at[x.probe], x.offset)
+	}
+	for probe, offsetsInFile := range at {
+		c, err := a.kernel.Attach(f.open, probe, offsetsInFile, offsets)
 		if err != nil {
 			a.refuse(f.open.Name(), f.probed, err)
-			break
+			closeAll(f.probes)
+			a.mu.Lock()
+			defer a.mu.Unlock()
+			a.stats.Probes -= f.places
+			if !first {
+				a.stats.Files--
+			}
+			f.probes, f.places = nil, 0
+			return
 		}
-		f.links = append(f.links, l)
+		f.probes = append(f.probes, c)
+		f.places += len(offsetsInFile)
+		a.mu.Lock()
+		a.stats.Probes += len(offsetsInFile)
+		a.mu.Unlock()
 	}
+	if first {
+		a.mu.Lock()
+		a.stats.Files++
+		a.mu.Unlock()
+	}
+}
+
+// room tells whether a file may have probes beside those that have, and counts it if not, once. It gets them when others lose theirs.
+func (a *attacher) room(p *probed) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.stats.Probes += len(places)
-	if first && len(f.links) > 0 {
-		a.stats.Files++
+	if len(p.probes) > 0 || a.stats.Files < a.max {
+		return true
 	}
+	if !p.over {
+		p.over = true
+		a.stats.Over++
+	}
+	return false
 }
 
 // refuse notes that a file that should have probes does not.
