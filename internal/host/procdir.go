@@ -76,7 +76,12 @@ type procStat struct {
 	parent int
 	// start is when the process started, in ticks since boot (field 22).
 	start uint64
+	// exiting: it is about to end, and may have no program any more (field 9).
+	exiting bool
 }
+
+// flagExiting is PF_EXITING of the kernel's include/linux/sched.h. It is set before a process gives its memory back, and its state changes after.
+const flagExiting = 1 << 2
 
 // parseStat reads /proc/PID/stat. The name stands in parentheses and may itself hold parentheses and spaces: the last one closes it.
 func parseStat(b []byte) (procStat, error) {
@@ -96,11 +101,16 @@ func parseStat(b []byte) (procStat, error) {
 	if s.start, err = strconv.ParseUint(fields[19], 10, 64); err != nil {
 		return procStat{}, fmt.Errorf("stat: start time: %w", err)
 	}
+	flags, err := strconv.ParseUint(fields[6], 10, 64)
+	if err != nil {
+		return procStat{}, fmt.Errorf("stat: flags: %w", err)
+	}
+	s.exiting = flags&flagExiting != 0
 	return s, nil
 }
 
-// ended reports whether the process has ended, though its parent has not yet asked how: the number and name are left, but no program.
-func (s procStat) ended() bool { return s.state == 'Z' || s.state == 'X' }
+// ended reports whether the process has ended or is about to, though its parent has not yet asked how: the number and name are left, but no program.
+func (s procStat) ended() bool { return s.exiting || s.state == 'Z' || s.state == 'X' }
 
 func (d procDir) stat() (procStat, error) {
 	b, err := d.read("stat", 4096)

@@ -464,9 +464,12 @@ func TestParseStat(t *testing.T) {
 	const tail = " S 7 1 1 0 -1 4194560 1 0 0 0 0 0 0 0 20 0 1 0 4242 0 0"
 	for _, comm := range []string{"a", "a b", "a) S 9 (b", "((", "))", ""} {
 		got, err := parseStat([]byte("12 (" + comm + ")" + tail))
-		if want := (procStat{comm, 'S', 7, 4242}); err != nil || got != want {
+		if want := (procStat{comm, 'S', 7, 4242, false}); err != nil || got != want {
 			t.Errorf("%q: %+v, %v", comm, got, err)
 		}
+	}
+	if got, err := parseStat([]byte("12 (a)" + strings.Replace(tail, "4194560", "4194564", 1))); err != nil || !got.exiting || !got.ended() {
+		t.Errorf("one that is about to end: %+v, %v", got, err)
 	}
 	for _, bad := range []string{"", "12", "12 (a)", "12 (a" + tail, "12 )a(" + tail, "12 (a) S x" + tail[4:], "12 (a) S 7 1 1"} {
 		if got, err := parseStat([]byte(bad)); err == nil {
@@ -480,7 +483,7 @@ func FuzzParseStat(f *testing.F) {
 	f.Add("a) S 1 (b", 7, uint64(4242), []byte("12 (a) S 7"))
 	f.Fuzz(func(t *testing.T, comm string, parent int, start uint64, raw []byte) {
 		b := fmt.Appendf(nil, "12 (%s) S %d 1 1 0 -1 4194560 1 0 0 0 0 0 0 0 20 0 1 0 %d 0 0\n", comm, parent, start)
-		if got, err := parseStat(b); err != nil || got != (procStat{comm, 'S', parent, start}) {
+		if got, err := parseStat(b); err != nil || got != (procStat{comm, 'S', parent, start, false}) {
 			t.Errorf("%q: %+v, %v", b, got, err)
 		}
 		if got, err := parseStat(raw); err != nil && got != (procStat{}) {
