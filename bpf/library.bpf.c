@@ -24,6 +24,8 @@ const volatile __u32 ssl_verify_callback;
 const volatile __u32 ssl_verify_result;
 const volatile __u32 ssl_server;
 const volatile __u32 ssl_client_random;
+/* BoringSSL: the offset of a pointer to what ssl_verify_mode and ssl_verify_callback lie in; the mode is a byte, and ssl_server the lowest bit of one. */
+const volatile __u32 ssl_config;
 const volatile __u32 ssl_client_random_in; /* the offset of a pointer to what ssl_client_random lies in; 0: it lies in the object itself */
 
 /* A handshake that a thread or goroutine is in, or the last one that it made. */
@@ -226,7 +228,7 @@ static __always_inline int read_object(__u64 object, struct note *o)
 	if (read(o->random, sizeof(o->random), at + ssl_client_random))
 		return 0;
 	o->flags |= LIBRARY_RANDOM;
-	if (ssl_server && !read(&server, sizeof(server), object + ssl_server) && server)
+	if (ssl_server && !read(&server, sizeof(server), object + ssl_server) && (ssl_config ? server & 1 : server))
 		o->flags |= LIBRARY_SERVER;
 	return 1;
 }
@@ -254,7 +256,7 @@ static __always_inline struct handshake *handshake_of(__u64 strand)
 SEC("uprobe/openssl_handshake")
 int dynwatch_openssl_handshake(struct regs *ctx)
 {
-	__u64 object = C_ARG3(ctx), callback = 0;
+	__u64 object = C_ARG3(ctx), config = object, callback = 0;
 	struct note o = { .kind = LIBRARY_HANDSHAKE, .strand = (__u32)bpf_get_current_pid_tgid() };
 	__u32 mode = 0;
 
@@ -264,12 +266,16 @@ int dynwatch_openssl_handshake(struct regs *ctx)
 	}
 	if (!object || !read_object(object, &o) || o.flags & LIBRARY_SERVER)
 		return 0;
-	if (ssl_verify_mode && !read(&mode, sizeof(mode), object + ssl_verify_mode)) {
-		o.value = mode;
-		o.flags |= LIBRARY_VALUE;
-	}
-	if (!ssl_verify_callback || read(&callback, sizeof(callback), object + ssl_verify_callback) || callback)
+	if (ssl_config && (read(&config, sizeof(config), object + ssl_config) || !config)) {
 		o.flags |= LIBRARY_CALLBACK;
+	} else {
+		if (ssl_verify_mode && !read(&mode, ssl_config ? 1 : sizeof(mode), config + ssl_verify_mode)) {
+			o.value = mode;
+			o.flags |= LIBRARY_VALUE;
+		}
+		if (!ssl_verify_callback || read(&callback, sizeof(callback), config + ssl_verify_callback) || callback)
+			o.flags |= LIBRARY_CALLBACK;
+	}
 	note_handshake(o.strand, object, &o);
 	send(&o, 0);
 	return 0;
@@ -373,6 +379,7 @@ int dynwatch_exec(void *ctx)
 	return 0;
 }
 
+#include "boringssl.bpf.h"
 #include "golang.bpf.h"
 
 /* Types that Go wants are found through what names them. */

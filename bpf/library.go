@@ -60,6 +60,8 @@ type SSLOffsets struct {
 	VerifyMode, VerifyCallback, VerifyResult, Server, ClientRandom uint32
 	// ClientRandomIn is the offset of a pointer to what ClientRandom lies in; 0: the object itself.
 	ClientRandomIn uint32
+	// Config, of BoringSSL only, is the offset of a pointer to what VerifyMode and VerifyCallback lie in.
+	Config uint32
 }
 
 // Probe is a program that can be attached to a function of a library.
@@ -81,11 +83,14 @@ var (
 	OpenSSLInspected   = Probe{Program: "dynwatch_openssl_inspected"}
 	GoHandshake        = Probe{Program: "dynwatch_go_handshake"}
 	GoCertificates     = Probe{Program: "dynwatch_go_certificates"}
+
+	BoringSSLCertificate = Probe{Program: "dynwatch_boringssl_certificate"}
 )
 
 // probes are all of them.
 var probes = []Probe{
 	OpenSSLCertificate, OpenSSLHandshake, OpenSSLVerified, OpenSSLHost, OpenSSLAsked, OpenSSLInspected, GoHandshake, GoCertificates,
+	BoringSSLCertificate,
 }
 
 // execProgram tells of started programs.
@@ -147,6 +152,7 @@ func (o SSLOffsets) apply(spec *ebpf.CollectionSpec) error {
 		spec.Variables["ssl_server"].Set(o.Server),
 		spec.Variables["ssl_client_random"].Set(o.ClientRandom),
 		spec.Variables["ssl_client_random_in"].Set(o.ClientRandomIn),
+		spec.Variables["ssl_config"].Set(o.Config),
 	)
 }
 

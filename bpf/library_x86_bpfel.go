@@ -71,27 +71,29 @@ type libraryStrand struct {
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
-	libraryMapIgnored                     = "ignored"
-	libraryMapLibraryCounters             = "library_counters"
-	libraryMapLibraryEvents               = "library_events"
-	libraryMapLibraryExecs                = "library_execs"
-	libraryMapStrands                     = "strands"
-	libraryProgDynwatchExec               = "dynwatch_exec"
-	libraryProgDynwatchGoCertificates     = "dynwatch_go_certificates"
-	libraryProgDynwatchGoHandshake        = "dynwatch_go_handshake"
-	libraryProgDynwatchOpensslAsked       = "dynwatch_openssl_asked"
-	libraryProgDynwatchOpensslCertificate = "dynwatch_openssl_certificate"
-	libraryProgDynwatchOpensslHandshake   = "dynwatch_openssl_handshake"
-	libraryProgDynwatchOpensslHost        = "dynwatch_openssl_host"
-	libraryProgDynwatchOpensslInspected   = "dynwatch_openssl_inspected"
-	libraryProgDynwatchOpensslVerified    = "dynwatch_openssl_verified"
-	libraryVarLibraryEventType            = "library_event_type"
-	libraryVarSslClientRandom             = "ssl_client_random"
-	libraryVarSslClientRandomIn           = "ssl_client_random_in"
-	libraryVarSslServer                   = "ssl_server"
-	libraryVarSslVerifyCallback           = "ssl_verify_callback"
-	libraryVarSslVerifyMode               = "ssl_verify_mode"
-	libraryVarSslVerifyResult             = "ssl_verify_result"
+	libraryMapIgnored                       = "ignored"
+	libraryMapLibraryCounters               = "library_counters"
+	libraryMapLibraryEvents                 = "library_events"
+	libraryMapLibraryExecs                  = "library_execs"
+	libraryMapStrands                       = "strands"
+	libraryProgDynwatchBoringsslCertificate = "dynwatch_boringssl_certificate"
+	libraryProgDynwatchExec                 = "dynwatch_exec"
+	libraryProgDynwatchGoCertificates       = "dynwatch_go_certificates"
+	libraryProgDynwatchGoHandshake          = "dynwatch_go_handshake"
+	libraryProgDynwatchOpensslAsked         = "dynwatch_openssl_asked"
+	libraryProgDynwatchOpensslCertificate   = "dynwatch_openssl_certificate"
+	libraryProgDynwatchOpensslHandshake     = "dynwatch_openssl_handshake"
+	libraryProgDynwatchOpensslHost          = "dynwatch_openssl_host"
+	libraryProgDynwatchOpensslInspected     = "dynwatch_openssl_inspected"
+	libraryProgDynwatchOpensslVerified      = "dynwatch_openssl_verified"
+	libraryVarLibraryEventType              = "library_event_type"
+	libraryVarSslClientRandom               = "ssl_client_random"
+	libraryVarSslClientRandomIn             = "ssl_client_random_in"
+	libraryVarSslConfig                     = "ssl_config"
+	libraryVarSslServer                     = "ssl_server"
+	libraryVarSslVerifyCallback             = "ssl_verify_callback"
+	libraryVarSslVerifyMode                 = "ssl_verify_mode"
+	libraryVarSslVerifyResult               = "ssl_verify_result"
 )
 
 // loadLibrary returns the embedded CollectionSpec for library.
@@ -136,15 +138,16 @@ type librarySpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type libraryProgramSpecs struct {
-	DynwatchExec               *ebpf.ProgramSpec `ebpf:"dynwatch_exec"`
-	DynwatchGoCertificates     *ebpf.ProgramSpec `ebpf:"dynwatch_go_certificates"`
-	DynwatchGoHandshake        *ebpf.ProgramSpec `ebpf:"dynwatch_go_handshake"`
-	DynwatchOpensslAsked       *ebpf.ProgramSpec `ebpf:"dynwatch_openssl_asked"`
-	DynwatchOpensslCertificate *ebpf.ProgramSpec `ebpf:"dynwatch_openssl_certificate"`
-	DynwatchOpensslHandshake   *ebpf.ProgramSpec `ebpf:"dynwatch_openssl_handshake"`
-	DynwatchOpensslHost        *ebpf.ProgramSpec `ebpf:"dynwatch_openssl_host"`
-	DynwatchOpensslInspected   *ebpf.ProgramSpec `ebpf:"dynwatch_openssl_inspected"`
-	DynwatchOpensslVerified    *ebpf.ProgramSpec `ebpf:"dynwatch_openssl_verified"`
+	DynwatchBoringsslCertificate *ebpf.ProgramSpec `ebpf:"dynwatch_boringssl_certificate"`
+	DynwatchExec                 *ebpf.ProgramSpec `ebpf:"dynwatch_exec"`
+	DynwatchGoCertificates       *ebpf.ProgramSpec `ebpf:"dynwatch_go_certificates"`
+	DynwatchGoHandshake          *ebpf.ProgramSpec `ebpf:"dynwatch_go_handshake"`
+	DynwatchOpensslAsked         *ebpf.ProgramSpec `ebpf:"dynwatch_openssl_asked"`
+	DynwatchOpensslCertificate   *ebpf.ProgramSpec `ebpf:"dynwatch_openssl_certificate"`
+	DynwatchOpensslHandshake     *ebpf.ProgramSpec `ebpf:"dynwatch_openssl_handshake"`
+	DynwatchOpensslHost          *ebpf.ProgramSpec `ebpf:"dynwatch_openssl_host"`
+	DynwatchOpensslInspected     *ebpf.ProgramSpec `ebpf:"dynwatch_openssl_inspected"`
+	DynwatchOpensslVerified      *ebpf.ProgramSpec `ebpf:"dynwatch_openssl_verified"`
 }
 
 // libraryMapSpecs contains maps before they are loaded into the kernel.
@@ -165,6 +168,7 @@ type libraryVariableSpecs struct {
 	LibraryEventType  *ebpf.VariableSpec `ebpf:"library_event_type"`
 	SslClientRandom   *ebpf.VariableSpec `ebpf:"ssl_client_random"`
 	SslClientRandomIn *ebpf.VariableSpec `ebpf:"ssl_client_random_in"`
+	SslConfig         *ebpf.VariableSpec `ebpf:"ssl_config"`
 	SslServer         *ebpf.VariableSpec `ebpf:"ssl_server"`
 	SslVerifyCallback *ebpf.VariableSpec `ebpf:"ssl_verify_callback"`
 	SslVerifyMode     *ebpf.VariableSpec `ebpf:"ssl_verify_mode"`
@@ -215,6 +219,7 @@ type libraryVariables struct {
 	LibraryEventType  *ebpf.Variable `ebpf:"library_event_type"`
 	SslClientRandom   *ebpf.Variable `ebpf:"ssl_client_random"`
 	SslClientRandomIn *ebpf.Variable `ebpf:"ssl_client_random_in"`
+	SslConfig         *ebpf.Variable `ebpf:"ssl_config"`
 	SslServer         *ebpf.Variable `ebpf:"ssl_server"`
 	SslVerifyCallback *ebpf.Variable `ebpf:"ssl_verify_callback"`
 	SslVerifyMode     *ebpf.Variable `ebpf:"ssl_verify_mode"`
@@ -225,19 +230,21 @@ type libraryVariables struct {
 //
 // It can be passed to loadLibraryObjects or ebpf.CollectionSpec.LoadAndAssign.
 type libraryPrograms struct {
-	DynwatchExec               *ebpf.Program `ebpf:"dynwatch_exec"`
-	DynwatchGoCertificates     *ebpf.Program `ebpf:"dynwatch_go_certificates"`
-	DynwatchGoHandshake        *ebpf.Program `ebpf:"dynwatch_go_handshake"`
-	DynwatchOpensslAsked       *ebpf.Program `ebpf:"dynwatch_openssl_asked"`
-	DynwatchOpensslCertificate *ebpf.Program `ebpf:"dynwatch_openssl_certificate"`
-	DynwatchOpensslHandshake   *ebpf.Program `ebpf:"dynwatch_openssl_handshake"`
-	DynwatchOpensslHost        *ebpf.Program `ebpf:"dynwatch_openssl_host"`
-	DynwatchOpensslInspected   *ebpf.Program `ebpf:"dynwatch_openssl_inspected"`
-	DynwatchOpensslVerified    *ebpf.Program `ebpf:"dynwatch_openssl_verified"`
+	DynwatchBoringsslCertificate *ebpf.Program `ebpf:"dynwatch_boringssl_certificate"`
+	DynwatchExec                 *ebpf.Program `ebpf:"dynwatch_exec"`
+	DynwatchGoCertificates       *ebpf.Program `ebpf:"dynwatch_go_certificates"`
+	DynwatchGoHandshake          *ebpf.Program `ebpf:"dynwatch_go_handshake"`
+	DynwatchOpensslAsked         *ebpf.Program `ebpf:"dynwatch_openssl_asked"`
+	DynwatchOpensslCertificate   *ebpf.Program `ebpf:"dynwatch_openssl_certificate"`
+	DynwatchOpensslHandshake     *ebpf.Program `ebpf:"dynwatch_openssl_handshake"`
+	DynwatchOpensslHost          *ebpf.Program `ebpf:"dynwatch_openssl_host"`
+	DynwatchOpensslInspected     *ebpf.Program `ebpf:"dynwatch_openssl_inspected"`
+	DynwatchOpensslVerified      *ebpf.Program `ebpf:"dynwatch_openssl_verified"`
 }
 
 func (p *libraryPrograms) Close() error {
 	return _LibraryClose(
+		p.DynwatchBoringsslCertificate,
 		p.DynwatchExec,
 		p.DynwatchGoCertificates,
 		p.DynwatchGoHandshake,

@@ -136,6 +136,12 @@ func (r *rig) runClient(s *placed) outcome {
 	case "go":
 		o.comm, o.exe = "goclient", filepath.Join(r.dir, "goclient")
 		arguments = []string{o.exe, r.optionsJSON(s)}
+	case "boringssl":
+		o.comm, o.exe = filepath.Base(boringClient(r.dir)), boringClient(r.dir)
+		arguments = []string{o.exe}
+		for _, a := range s.args {
+			arguments = append(arguments, r.fill(s, a))
+		}
 	case "java":
 		o.comm, o.exe = "java", "/usr/bin/java"
 		arguments = javaCommand(r.dir)

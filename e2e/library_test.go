@@ -8,7 +8,7 @@ import (
 
 // careless reports whether a scenario's client was told to accept any certificate.
 func (s *scenario) careless() bool {
-	return s.options["verify"] == false || s.options["insecure"] == true || slices.Contains(s.args, "--insecure") ||
+	return s.options["verify"] == false || s.options["insecure"] == true || slices.Contains(s.args, "--insecure") || slices.Contains(s.args, "insecure") ||
 		slices.Contains(s.env, "NODE_TLS_REJECT_UNAUTHORIZED=0")
 }
 

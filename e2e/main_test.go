@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"errors"
 	"flag"
 	"fmt"
 	"os"
@@ -67,7 +68,7 @@ func runOutside() (status int, err error) {
 	if err := build(filepath.Join(dir, "goclient"), "goclient", "."); err != nil {
 		return 1, err
 	}
-	if err := compileJava(dir); err != nil {
+	if err := errors.Join(compileJava(dir), compileBoringSSL(dir)); err != nil {
 		return 1, err
 	}
 	cmd := exec.Command("/proc/self/exe", os.Args[1:]...)

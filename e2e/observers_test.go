@@ -141,7 +141,7 @@ func (r *rig) run() (map[string]*observer, error) {
 	if err := r.says(dump.log, "listening on"); err != nil {
 		return nil, err
 	}
-	running, err := r.runningProgram()
+	running, err := r.runningPrograms()
 	if err != nil {
 		return nil, err
 	}
@@ -168,7 +168,9 @@ func (r *rig) run() (map[string]*observer, error) {
 			return nil, err
 		}
 	}
-	running.end(syscall.SIGKILL, 0)
+	for _, p := range running {
+		p.end(syscall.SIGKILL, 0)
+	}
 	close(r.observing)
 	r.runClients()
 	<-early
@@ -220,23 +222,34 @@ func (r *rig) run() (map[string]*observer, error) {
 	return observers, nil
 }
 
-// runningProgram starts the Go client before the observers, waiting for an answer that does not come: a program has its TLS library in
-// itself, and its first run under a watch may be too short to get probes.
-func (r *rig) runningProgram() (*process, error) {
+// runningPrograms starts clients before the observers, waiting for an answer that does not come: what has its TLS library in itself, or in an
+// unusual place, may have too short a first run under a watch to get probes.
+func (r *rig) runningPrograms() (running []*process, err error) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return nil, err
 	}
-	p, err := r.startIn(here, "", "running", []string{filepath.Join(r.dir, "goclient"),
-		fmt.Sprintf(`{"region":"us-east-1","endpoint":"http://%s"}`, l.Addr())}, nil)
+	host, port, err := net.SplitHostPort(l.Addr().String())
 	if err != nil {
 		return nil, errors.Join(err, l.Close())
 	}
+	for name, arguments := range map[string][]string{
+		"running-go":        {filepath.Join(r.dir, "goclient"), fmt.Sprintf(`{"region":"us-east-1","endpoint":"http://%s"}`, l.Addr())},
+		"running-boringssl": {boringClient(r.dir), host, port, "insecure"},
+	} {
+		p, err := r.startIn(here, "", name, arguments, nil)
+		if err != nil {
+			return nil, errors.Join(err, l.Close())
+		}
+		running = append(running, p)
+	}
 	go func() {
-		<-p.done
+		for _, p := range running {
+			<-p.done
+		}
 		l.Close()
 	}()
-	return p, nil
+	return running, nil
 }
 
 // runEarly starts the client that is there before the observers, and returns when it has its connection. The channel is closed when it is done.

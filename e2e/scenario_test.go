@@ -10,9 +10,9 @@ import (
 // scenario is one client that does its work once, at an address that no other scenario uses.
 type scenario struct {
 	name string
-	// client is boto3, go, node, curl, java, django or flask.
+	// client is boto3, go, node, curl, boringssl, java, django or flask.
 	client string
-	// options go to the client in JSON; see clients/ and goclient/. For curl and Java, args does.
+	// options go to the client in JSON; see clients/ and goclient/. For the others, args does.
 	options map[string]any
 	args    []string
 	// env is added to the client's environment. @ADDR@, in env and in every string of options and args, becomes the scenario's address,
@@ -120,7 +120,7 @@ func regional(region string) string { return "dynamodb." + region + ".amazonaws.
 
 // scenarios are all of them, with their defaults filled in.
 func scenarios() []*scenario {
-	all := slices.Concat(matrix(), others(), runtimes(), java())
+	all := slices.Concat(matrix(), others(), runtimes(), boring(), java())
 	for _, s := range all {
 		if s.region == "" {
 			s.region = "us-east-1"
@@ -193,7 +193,7 @@ func matrix() []*scenario {
 // wire shows of a refusal differs from client to client, and is left to the scenarios of others.
 func runtimes() []*scenario {
 	var all []*scenario
-	for _, client := range []string{"curl", "node", "go"} {
+	for _, client := range []string{"curl", "node", "go", "boringssl"} {
 		for _, c := range []chain{good, forged, corp, selfSigned, expired, wrongName} {
 			for _, verify := range []bool{true, false} {
 				s := &scenario{
@@ -207,6 +207,10 @@ func runtimes() []*scenario {
 					s.args = []string{"https://" + regional("us-east-1") + "/"}
 				case client == "curl":
 					s.args = []string{"--insecure", "https://" + regional("us-east-1") + "/"}
+				case client == "boringssl" && verify:
+					s.args = []string{regional("us-east-1"), "443", "@DIR@/roots.pem"}
+				case client == "boringssl":
+					s.args = []string{regional("us-east-1"), "443", "insecure"}
 				case !verify:
 					s.options = map[string]any{"insecure": true}
 				}

@@ -272,19 +272,25 @@ func (a *attacher) forgetUseless() {
 
 // attach sets the probes of files that belong together: those of one process, or of one directory. It closes the files.
 func (a *attacher) attach(group []found) {
-	var offsets bpf.SSLOffsets
-	version := ""
+	// A process may have both families, whose halves must not be mixed.
+	type family struct {
+		offsets bpf.SSLOffsets
+		version string
+	}
+	families := map[bool]*family{false: {}, true: {}}
 	for _, f := range group {
 		defer f.open.Close()
+		of := families[f.contents.boring]
 		if len(f.contents.ssl) > 0 {
-			offsets = f.contents.offsets
+			of.offsets = f.contents.offsets
 		}
 		if len(f.contents.crypto) > 0 {
-			version = f.contents.name
+			of.version = f.contents.name
 		}
 	}
 	for _, f := range group {
 		p, c := f.probed, f.contents
+		offsets, version := families[c.boring].offsets, families[c.boring].version
 		a.set(f, &p.attached.others, c.others, offsets)
 		if offsets.ClientRandom == 0 {
 			continue // libcrypto without libssl: no TLS, or not OpenSSL's

@@ -31,6 +31,8 @@ type contents struct {
 	name string
 	// crypto and ssl are the two halves of OpenSSL, which a program that has it linked in has both of.
 	crypto, ssl []place
+	// boring: it is BoringSSL's, or of a library made of it.
+	boring bool
 	// offsets hold for objects that ssl makes, also where crypto's functions get them.
 	offsets bpf.SSLOffsets
 	// others need nobody's offsets.
@@ -153,6 +155,9 @@ var (
 // openSSL looks for OpenSSL's halves.
 func (c *contents) openSSL(file *elf.File) error {
 	s := exported(file)
+	if s.boring() {
+		return c.boringSSL(file, s)
+	}
 	var incomplete bool
 	if c.crypto, incomplete = s.places(file, wantedCrypto); incomplete {
 		c.crypto = nil
@@ -181,11 +186,14 @@ func (c *contents) openSSL(file *elf.File) error {
 var versionPattern = regexp.MustCompile(`(OpenSSL|LibreSSL) [0-9]+\.[0-9]+\.[0-9]+[0-9a-z.-]*`)
 
 // versionText finds the version among a file's constants; "OpenSSL" if it is not there.
-func versionText(file *elf.File) string {
+func versionText(file *elf.File) string { return constant(file, versionPattern, "OpenSSL") }
+
+// constant finds a text among a file's constants.
+func constant(file *elf.File, pattern *regexp.Regexp, otherwise string) string {
 	const piece, overlap = 1 << 20, 64
 	s := file.Section(".rodata")
 	if s == nil {
-		return "OpenSSL"
+		return otherwise
 	}
 	r := s.Open()
 	b := make([]byte, 0, piece+overlap)
@@ -193,11 +201,11 @@ func versionText(file *elf.File) string {
 		n, err := io.ReadFull(r, b[len(b):cap(b)])
 		b = b[:len(b)+n]
 		// The version is followed by the date; without it, the match may be cut.
-		if m := versionPattern.Find(b); m != nil && !bytes.HasSuffix(b, m) {
+		if m := pattern.Find(b); m != nil && !bytes.HasSuffix(b, m) {
 			return string(m)
 		}
 		if err != nil {
-			return "OpenSSL"
+			return otherwise
 		}
 		b = b[:copy(b, b[len(b)-overlap:])]
 	}

@@ -140,8 +140,10 @@ func (hs *handshakes) add(e *bpf.LibraryEvent) *handshake {
 	case bpf.LibraryHost:
 		h.HostChecked, h.Host = true, string(e.Data)
 	case bpf.LibraryAsked:
+		// Without the answer it is not known what the program knows.
+		h.asked = true
 		if e.Flags&bpf.LibraryValueKnown != 0 {
-			h.asked, h.answer = true, e.Value
+			h.answer = e.Value
 		}
 	case bpf.LibraryInspected:
 		hs.inspected(e)

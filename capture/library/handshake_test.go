@@ -67,6 +67,8 @@ func TestVerificationIsKnownOrLeftOpen(t *testing.T) {
 	stranger.PID = 99
 	muchLater := inspected
 	muchLater.Time = uint64(time.Minute)
+	noAnswer := later(bpf.LibraryAsked, 0)
+	noAnswer.Flags &^= bpf.LibraryValueKnown
 	noMode := begins(0, 0)
 	noMode.Flags &^= bpf.LibraryValueKnown
 	for _, c := range []struct {
@@ -83,6 +85,7 @@ func TestVerificationIsKnownOrLeftOpen(t *testing.T) {
 		{"mode 1", false, []bpf.LibraryEvent{begins(1, 0), verified}, flow.VerificationOn},
 		{"mode 1 of somebody who asks for the reason of a failure", false, []bpf.LibraryEvent{begins(1, 0), later(bpf.LibraryVerified, 0), later(bpf.LibraryAsked, 20)}, flow.VerificationOn},
 		{"mode 0 of somebody who asks, and it is good", false, []bpf.LibraryEvent{begins(0, 0), verified, later(bpf.LibraryAsked, 0)}, flow.VerificationUnknown},
+		{"mode 0 of somebody who asks, and the answer is not known", false, []bpf.LibraryEvent{begins(0, 0), verified, noAnswer}, flow.VerificationUnknown},
 		{"mode 0 of somebody who pins", false, []bpf.LibraryEvent{begins(0, 0), verified, inspected}, flow.VerificationUnknown},
 		{"mode 0 of somebody who pins, asked first", false, []bpf.LibraryEvent{begins(0, 0), verified, later(bpf.LibraryAsked, 20), inspected}, flow.VerificationUnknown},
 		{"mode 0 with a callback", false, []bpf.LibraryEvent{begins(0, bpf.LibraryCallback), verified}, flow.VerificationUnknown},
