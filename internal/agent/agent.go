@@ -10,8 +10,6 @@ import (
 	"sync"
 	"time"
 
-	"golang.org/x/time/rate"
-
 	"github.com/dynwatch/dynwatch/analyze"
 	"github.com/dynwatch/dynwatch/analyze/rules"
 	"github.com/dynwatch/dynwatch/analyze/session"
@@ -79,10 +77,6 @@ const (
 	advanceEvery = 100 * time.Millisecond
 	tellEvery    = time.Second
 	expireEvery  = time.Minute
-
-	// findingsLogged and findingsBurst bound the log: lines a second, and at once.
-	findingsLogged = 5
-	findingsBurst  = 50
 )
 
 // ErrRights: a source broke off, and the rights to open it again were given up when it was opened first.
@@ -103,8 +97,7 @@ type agent struct {
 
 	lastTold, lastExpiry time.Time
 	told                 map[string]bool // lines about exceptions that have ended
-	logged               *rate.Limiter
-	unlogged             uint64
+	findings             *FindingLog
 }
 
 // Run watches until ctx ends, which is no error, or until it cannot go on.
@@ -129,7 +122,7 @@ func Run(ctx context.Context, o Options) error {
 	}
 	a := &agent{
 		Options: o, now: time.Now, news: make(chan outcome, 1), notify: newNotifier(o.Getenv, os.Getpid()),
-		logged: rate.NewLimiter(findingsLogged, findingsBurst),
+		findings: NewFindingLog(o.Log),
 	}
 	a.health = newHealth(a.now)
 	a.use(o.Settings, true)
@@ -249,10 +242,7 @@ func (a *agent) rounds(now time.Time) {
 	if now.Sub(a.lastExpiry) >= expireEvery {
 		a.expire()
 	}
-	if a.unlogged > 0 && a.logged.Tokens() >= findingsBurst/2 {
-		a.Log.Warn("findings were not logged, there were too many; all are counted", "count", a.unlogged)
-		a.unlogged = 0
-	}
+	a.findings.Round()
 	a.tell()
 }
 
@@ -273,32 +263,13 @@ func (a *agent) tell() {
 	})
 }
 
-// logFinding logs a finding, unless there are too many.
-func (a *agent) logFinding(x *session.Session, d *session.DNS, f session.Finding) {
-	if !a.logged.Allow() {
-		a.unlogged++
-		return
-	}
-	args := []any{"rule", f.Rule, "severity", f.Severity.String(), "message", f.Message}
-	switch {
-	case x != nil:
-		args = append(args, "client", x.Client.String(), "server", x.Server.String(), "endpoint", x.Endpoint.Name, "workload", x.Process.Workload().String())
-		if p := x.Process; p != nil {
-			args = append(args, "pid", p.PID, "comm", p.Comm, "exe", p.Exe, "pod", p.Pod, "namespace", p.Namespace, "unit", p.Unit)
-		}
-	case d != nil:
-		args = append(args, "client", d.Client.String(), "resolver", d.Server.String(), "endpoint", d.Question)
-	}
-	a.Log.Warn("finding", args...)
-}
-
 // finding decides what becomes of one finding.
 func (a *agent) finding(x *session.Session, d *session.DNS, f session.Finding) {
 	now := a.now()
 	switch reason := a.suppressed(x, f, now); reason {
 	case "":
 		a.Metrics.Finding(x, f, now)
-		a.logFinding(x, d, f)
+		a.findings.Finding(x, d, f)
 		for _, to := range a.Alerters {
 			to.Alert(x, d, f)
 		}
