@@ -87,7 +87,7 @@ check-generated: ## fail if the committed eBPF objects are not what the pinned c
 
 .PHONY: golden
 golden: ## rewrite golden files from the present output (look at the diff)
-	$(GO) test ./internal/output ./internal/metrics ./internal/config ./cmd/dynwatch ./analyze/rules ./dashboards -update
+	$(GO) test ./internal/output ./internal/metrics ./internal/config ./cmd/dynwatch ./analyze/rules ./dashboards ./bench/scale -update
 
 .PHONY: man
 man: build ## write man pages to dist/man

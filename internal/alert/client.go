@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/url"
 	"os"
@@ -59,6 +60,8 @@ type HTTPOptions struct {
 	// Username with PasswordFile, or BearerFile, is what the receiver asks for. The files are read at each request.
 	Username, PasswordFile string
 	BearerFile             string
+	// Dial makes connections; nil is the network's own. Not for operators.
+	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 }
 
 // client posts to receivers.
@@ -85,7 +88,7 @@ func newClient(o HTTPOptions) (*client, error) {
 	}
 	return &client{o, &http.Client{
 		Transport: &http.Transport{
-			Proxy: http.ProxyFromEnvironment, TLSClientConfig: conf, ForceAttemptHTTP2: true,
+			Proxy: http.ProxyFromEnvironment, DialContext: o.Dial, TLSClientConfig: conf, ForceAttemptHTTP2: true,
 			TLSHandshakeTimeout: 10 * time.Second, ResponseHeaderTimeout: 15 * time.Second, IdleConnTimeout: 90 * time.Second, MaxIdleConnsPerHost: 2,
 		},
 		// A redirect would take the signature, and the alert, to who knows where.
