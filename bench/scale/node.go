@@ -21,6 +21,7 @@ import (
 
 	"github.com/dynwatch/dynwatch/analyze"
 	"github.com/dynwatch/dynwatch/capture"
+	"github.com/dynwatch/dynwatch/dashboards"
 	"github.com/dynwatch/dynwatch/internal/agent"
 	"github.com/dynwatch/dynwatch/internal/alert"
 	"github.com/dynwatch/dynwatch/internal/history"
@@ -115,7 +116,7 @@ type node struct {
 func (n *node) run(dir string) error {
 	http := alert.HTTPOptions{Dial: n.out.Dial}
 	am, err := alert.NewAlertmanager(alert.AlertmanagerOptions{
-		URLs: []string{"http://alertmanager:9093"}, RunbookURL: "https://github.com/dynwatch/dynwatch/blob/main/docs/rules.md#RULE", HTTP: http,
+		URLs: []string{"http://alertmanager:9093"}, Runbook: dashboards.Runbook, HTTP: http,
 	})
 	if err != nil {
 		return err
