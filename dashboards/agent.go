@@ -21,9 +21,10 @@ func agent() *dashboard {
 	g.add(12, 8, series("Bytes lost by reason", "Bytes of handshakes that were not seen, or came twice and different.", "bytes",
 		query{`sum by (stage, reason) (increase(dynwatch_bytes_lost_total{sel}[$__rate_interval])) > 0`, "{{stage}}: {{reason}}"}).bars().empty("nothing was lost"))
 
-	g.add(14, 9, table("Agents", "Each agent with its version. What is missing here cannot be asked.", `max by (instance, version, revision, goos, goarch) (dynwatch_build_info{sel})`,
+	g.add(14, 9, table("Agents", "Each agent with its version and how long it has run. What is missing here cannot be asked.",
+		`max by (instance, version, revision, goos, goarch) (dynwatch_build_info{sel}) * on (instance) group_left() (time() - max by (instance) (process_start_time_seconds{sel}))`,
 		column{field: "instance", title: "host"}, column{field: "version", title: "version"}, column{field: "revision", title: "revision"},
-		column{field: "goarch", title: "architecture", width: 110}, column{field: "goos", title: "system", width: 80}, column{field: "Value", title: "up", unit: "none", width: 60}).empty("no agent can be asked"))
+		column{field: "goarch", title: "architecture", width: 110}, column{field: "goos", title: "system", width: 80}, column{field: "Value", title: "runs for", unit: "s", width: 100}).empty("no agent can be asked"))
 	g.add(10, 9, series("Agents by source", "How many agents have which source attached. ebpf sees every container; packet one network namespace.", "short",
 		query{`sum by (source) (dynwatch_source_up{sel})`, "{{source}}"}).stacked())
 
@@ -44,7 +45,8 @@ func agent() *dashboard {
 	g.add(6, 4, stat("Alerts not on disk", "Alerts that wait in memory only, because the disk does not take them: what a crash would cost.", "locale", bad,
 		query{`sum(dynwatch_alerts_unsaved{sel})`, "alerts"}))
 	g.add(8, 8, series("Alerts by receiver", "Alerts sent and acknowledged; attempts that failed, which are made again; and alerts that were dropped.", "short",
-		query{`sum by (sink, result) (increase(dynwatch_sink_alerts_total{sel}[$__rate_interval]))`, "{{sink}}: {{result}}"}).bars().empty("no receivers"))
+		query{`sum by (sink, result) (increase(dynwatch_sink_alerts_total{sel}[$__rate_interval]))`, "{{sink}}: {{result}}"}).bars().
+		colours("/: sent$/", "green", "/: failed$/", "orange", "/: dropped$/", "red").empty("no receivers"))
 	g.add(8, 8, series("Alerts waiting, by receiver", "How many alerts wait for each kind of receiver.", "short",
 		query{`sum by (sink) (dynwatch_sink_queue_length{sel})`, "{{sink}}"}).empty("no receivers"))
 	g.add(8, 8, series("What became of findings", "Told in an alert, folded into one of the same kind, or beyond the rate and told as a sum. All are in the history.", "short",

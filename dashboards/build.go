@@ -152,16 +152,29 @@ func (p *panel) empty(text string) *panel {
 	return p
 }
 
-// colours fixes the colours of series by name: pairs of a name and a colour.
+// colours fixes the colours of series by name: pairs of a name and a colour. A name between slashes is a regular expression.
 func (p *panel) colours(pairs ...string) *panel {
 	for i := 0; i < len(pairs); i += 2 {
+		by := "byName"
+		if strings.HasPrefix(pairs[i], "/") {
+			by = "byRegexp"
+		}
 		p.FieldConfig.Overrides = append(p.FieldConfig.Overrides, fieldOverride{
-			Matcher:    matcher{"byName", pairs[i]},
+			Matcher:    matcher{by, pairs[i]},
 			Properties: []property{{"color", fieldColor{Mode: "fixed", FixedColor: pairs[i+1]}}},
 		})
 	}
 	return p
 }
+
+// severityColours are for findings, by severity, and for alerts.
+var severityColours = func() []any {
+	words := map[string]any{}
+	for i, s := range [][2]string{{"critical", "red"}, {"high", "orange"}, {"warning", "orange"}, {"medium", "yellow"}, {"low", "blue"}, {"info", "blue"}} {
+		words[s[0]] = map[string]any{"color": s[1], "index": i}
+	}
+	return []any{map[string]any{"type": "value", "options": words}}
+}()
 
 // link has every value lead to a page; in a table it goes to one column instead, see column.
 func (p *panel) link(title, url string) *panel {
@@ -174,10 +187,10 @@ type column struct {
 	field, title, unit string
 	link, linkTitle    string
 	width              int
-	thresholds         *thresholds
+	severity           bool // its words have colours
 }
 
-// table lists the series of one instant query, one in a row, the largest first.
+// table lists the series of one instant query, one in a row, the largest first; without a column for the value, by the second column.
 func table(title, description, q string, columns ...column) *panel {
 	p := &panel{
 		Type: "table", Title: title, Description: description, Datasource: &prom, Targets: targets(true, []query{{q, ""}}),
@@ -186,11 +199,12 @@ func table(title, description, q string, columns ...column) *panel {
 	}
 	p.Targets[0].Format = "table"
 	o := organize{map[string]bool{"Time": true}, make(map[string]int), make(map[string]string)}
-	desc, value := true, "Value"
+	order := sortField{columns[1].title, false}
+	o.ExcludeByName["Value"] = true
 	for i, c := range columns {
 		o.IndexByName[c.field] = i
 		o.RenameByName[c.field] = c.title
-		var set []property
+		set := []property{{"noValue", "-"}} // what the panel says when it has no rows is not for cells
 		if c.unit != "" {
 			set = append(set, property{"unit", c.unit})
 			if d := decimals(c.unit); d != nil {
@@ -203,17 +217,16 @@ func table(title, description, q string, columns ...column) *panel {
 		if c.width > 0 {
 			set = append(set, property{"custom.width", c.width})
 		}
-		if c.thresholds != nil {
-			set = append(set, property{"thresholds", c.thresholds}, property{"custom.cellOptions", map[string]any{"type": "color-text"}})
+		if c.severity {
+			set = append(set, property{"mappings", severityColours}, property{"custom.cellOptions", map[string]any{"type": "color-text"}})
 		}
-		if len(set) > 0 {
-			p.FieldConfig.Overrides = append(p.FieldConfig.Overrides, fieldOverride{matcher{"byName", c.title}, set})
-		}
+		p.FieldConfig.Overrides = append(p.FieldConfig.Overrides, fieldOverride{matcher{"byName", c.title}, set})
 		if c.field == "Value" {
-			value = c.title
+			order = sortField{c.title, true}
+			delete(o.ExcludeByName, "Value")
 		}
 	}
-	p.Transformations = []transformation{{"organize", o}, {"sortBy", sortBy{[]sortField{{value, desc}}}}}
+	p.Transformations = []transformation{{"organize", o}, {"sortBy", sortBy{[]sortField{order}}}}
 	return p
 }
 

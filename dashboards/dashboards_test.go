@@ -201,7 +201,7 @@ var (
 )
 
 // promQL are words of the language and its functions, as far as they are used.
-var promQL = strings.Fields(`sum count max min topk by on and or unless offset rate increase changes round vector time histogram_quantile`)
+var promQL = strings.Fields(`sum count max min topk by on group_left and or unless offset rate increase changes round vector time histogram_quantile`)
 
 // checkExpr holds the metrics and labels of a query to what is exported, and counters to being read as such.
 func checkExpr(t *testing.T, where, q string) {

@@ -9,6 +9,13 @@ var (
 		"TLS 1.3", "green", "TLS 1.2", "light-green", "TLS 1.1", "orange", "TLS 1.0", "red", "SSL 3.0", "dark-red", "SSL 2.0", "dark-red",
 		"none", "purple", "unknown", "text",
 	}
+	// What is critical is red or purple.
+	ruleColours = []string{
+		"plaintext", "dark-red", "unexpected-issuer", "red", "certificate-replayed", "light-red", "verification-disabled", "purple", "tls-downgrade", "dark-purple",
+		"tls-version", "dark-orange", "weak-cipher", "orange", "certificate-invalid", "light-orange", "unexpected-destination", "dark-yellow", "interception-refused", "yellow",
+		"issuer-changed", "light-purple", "client-obsolete", "blue", "cleartext-proxy", "light-blue", "tls-capped", "green", "unexpected-region", "light-green",
+		"public-endpoint", "dark-green", "other", "text",
+	}
 )
 
 // overview answers: is anything wrong, where, and how much of it could be seen?
@@ -32,7 +39,7 @@ func overview() *dashboard {
 
 	g.add(12, 8, series("Findings by rule", "New findings, by rule. dynwatch explain RULE says what one means and how to mend it.", "short",
 		query{`round(sum by (rule) (increase(dynwatch_findings_total{sel}[$__rate_interval]))) > 0`, "{{rule}}"}).bars().
-		empty("no findings")).link("Show findings", findingsPage)
+		colours(ruleColours...).empty("no findings")).link("Show findings", findingsPage)
 	g.add(12, 8, series("Sessions by verdict", "What was concluded of each session: ok when all that matters was seen and is right, unverified when nobody saw the "+
 		"certificate, incomplete when bytes are missing or it began before the agent did.", "reqps",
 		query{`sum by (verdict) (rate(dynwatch_verdicts_total{sel}[$__rate_interval]))`, "{{verdict}}"}).stacked().colours(verdictColours...))
@@ -41,7 +48,7 @@ func overview() *dashboard {
 		`round(sum by (instance, rule, severity) (increase(dynwatch_findings_total{sel}[$__range]))) > 0`,
 		column{field: "instance", title: "host", link: findingsPage + "&var-instance=${__value.text}", linkTitle: "Findings of this host"},
 		column{field: "rule", title: "rule", link: findingsPage + "&var-rule=${__value.text}", linkTitle: "Findings of this rule"},
-		column{field: "severity", title: "severity"}, column{field: "Value", title: "findings", unit: "locale", width: 110}).empty("no findings"))
+		column{field: "severity", title: "severity", severity: true, width: 90}, column{field: "Value", title: "findings", unit: "locale", width: 110}).empty("no findings"))
 	g.add(12, 9, table("Endpoints", "What the sessions were with: service, kind of endpoint and region. A region that nobody should use, or a kind that the policy forbids, shows here first.",
 		`round(sum by (service, kind, region) (increase(dynwatch_endpoint_sessions_total{sel}[$__range]))) > 0`,
 		column{field: "region", title: "region"}, column{field: "kind", title: "kind"}, column{field: "service", title: "service"},

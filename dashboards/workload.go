@@ -15,12 +15,12 @@ func workload() *dashboard {
 	page := "/d/dynwatch-workloads?var-datasource=${datasource}&${__url_time_range}&var-workload=${__value.text}"
 	g.add(12, 10, table("Findings by workload", "Which workload made which finding, the most first.",
 		`round(sum by (workload_namespace, workload, rule) (increase(dynwatch_workload_findings_total{sel`+more+`}[$__range]))) > 0`,
-		column{field: "workload_namespace", title: "namespace"}, column{field: "workload", title: "workload", link: page, linkTitle: "This workload only"},
-		column{field: "rule", title: "rule"}, column{field: "Value", title: "findings", unit: "locale", width: 100}).empty("no findings"))
+		column{field: "workload_namespace", title: "namespace", width: 130}, column{field: "workload", title: "workload", link: page, linkTitle: "This workload only"},
+		column{field: "rule", title: "rule", width: 190}, column{field: "Value", title: "findings", unit: "locale", width: 100}).empty("no findings"))
 	g.add(12, 10, table("Sessions by workload", "How many sessions each workload had, by the TLS version agreed on; none is cleartext.",
 		`round(sum by (workload_namespace, workload, tls_version) (increase(dynwatch_workload_sessions_total{sel`+more+`}[$__range]))) > 0`,
-		column{field: "workload_namespace", title: "namespace"}, column{field: "workload", title: "workload", link: page, linkTitle: "This workload only"},
-		column{field: "tls_version", title: "TLS version"}, column{field: "Value", title: "sessions", unit: "locale", width: 100}).empty(none))
+		column{field: "workload_namespace", title: "namespace", width: 130}, column{field: "workload", title: "workload", link: page, linkTitle: "This workload only"},
+		column{field: "tls_version", title: "TLS version", width: 110}, column{field: "Value", title: "sessions", unit: "locale", width: 100}).empty(none))
 
 	g.add(12, 8, series("Sessions by workload", "The ten workloads with the most sessions.", "reqps",
 		query{`topk(10, sum by (workload_namespace, workload) (rate(dynwatch_workload_sessions_total{sel` + more + `}[$__rate_interval])))`, "{{workload_namespace}} {{workload}}"}).stacked().empty(none))
