@@ -76,6 +76,13 @@ func TestAlertsTellWhatToDo(t *testing.T) {
 		if !strings.Contains(r.Annotations["summary"], "$labels.") || r.Annotations["description"] == "" {
 			t.Errorf("%s: %v", r.Alert, r.Annotations)
 		}
+		for _, g := range grouping.FindAllStringSubmatch(r.Expr, -1) {
+			for _, l := range word.FindAllString(g[2], -1) {
+				if r.Labels[l] != "" {
+					t.Errorf("%s groups by %s, which its own label replaces: alerts that differ in nothing else are an error", r.Alert, l)
+				}
+			}
+		}
 		page := "../docs/runbooks/" + r.Alert + ".md"
 		if want := runbooks + r.Alert + ".md"; r.Annotations["runbook_url"] != want {
 			t.Errorf("%s: runbook %q, want %q", r.Alert, r.Annotations["runbook_url"], want)

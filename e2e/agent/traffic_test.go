@@ -123,6 +123,7 @@ func clients() []client {
 		{what: "good, TLS 1.2", server: "203.0.113.11:443", versions: v(tls.VersionTLS12), region: "us-east-1"},
 		{what: "good, TLS 1.3", server: "203.0.113.12:443", versions: v(tls.VersionTLS13), region: "us-east-1"},
 		{what: "old", server: "203.0.113.13:443", versions: v(tls.VersionTLS10), region: "eu-west-1"},
+		{what: "less old: the same rule in another severity", server: "203.0.113.16:443", versions: v(tls.VersionTLS11), region: "eu-west-2"},
 		{what: "an unknown issuer", server: "203.0.113.14:443", versions: v(tls.VersionTLS12), unknown: true, region: "us-east-1"},
 		{what: "a chain that nobody who verifies accepts", server: "203.0.113.15:443", versions: v(tls.VersionTLS12), wrongName: true, region: "us-east-1"},
 	}
