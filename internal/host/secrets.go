@@ -14,7 +14,8 @@ const maxMaskInput = 16 << 10
 
 // MaskSecrets joins the arguments of a command line with spaces, without what looks like a secret: the values of options, assignments,
 // headers and JSON members whose names speak of keys, tokens, passwords and the like; user information in URLs; AWS access keys and other
-// tokens of known form; DynamoDB items and keys given to the AWS CLI. The result has at most limit bytes and no control characters;
+// tokens of known form; DynamoDB items and keys given to the AWS CLI, values of attributes in DynamoDB's JSON anywhere, and the bodies of requests that
+// curl and wget are told to send. The result has at most limit bytes and no control characters;
 // of longer command lines only the first 16 KiB are looked at.
 //
 // It is a guess in both directions. A secret given as a plain argument without any name is not recognised; a harmless word after
@@ -44,6 +45,8 @@ type masker struct {
 	pending bool
 	// userinfo: the argument before was an option that takes "user:password".
 	userinfo bool
+	// body: the argument before was an option that takes the body of a request.
+	body bool
 }
 
 // argument writes one argument.
@@ -54,11 +57,13 @@ func (m *masker) argument(arg string, index int) {
 		return
 	}
 	m.pending, m.userinfo = m.asksForMore(arg), userinfoOptions[arg]
+	body := m.body
+	m.body = m.takesBody(arg)
 	switch {
 	case index == 0 && !strings.ContainsAny(arg, " \t"):
 		m.program = arg[strings.LastIndexByte(arg, '/')+1:]
 		m.out.WriteString(m.inside(arg))
-	case pending:
+	case pending, body && !strings.HasPrefix(arg, "@"): // @ is before the name of a file
 		m.out.WriteString(masked)
 	case userinfo && strings.Contains(arg, ":"):
 		user, _, _ := strings.Cut(arg, ":")
@@ -70,6 +75,15 @@ func (m *masker) argument(arg string, index int) {
 
 // userinfoOptions are curl's and others' for "user:password".
 var userinfoOptions = map[string]bool{"-u": true, "--user": true, "-U": true, "--proxy-user": true, "--creds": true}
+
+// bodyOptions are those of curl and wget for the body of a request.
+var bodyOptions = map[string]bool{"-d": true, "-F": true, "--data": true, "--data-ascii": true, "--data-binary": true, "--data-raw": true, "--data-urlencode": true,
+	"--json": true, "--form": true, "--form-string": true, "--post-data": true, "--body-data": true}
+
+// takesBody reports whether the argument after this one is the body of a request.
+func (m *masker) takesBody(arg string) bool {
+	return (m.program == "curl" || m.program == "wget") && bodyOptions[arg]
+}
 
 // joinedPassword are programs whose option -p has its password joined to it.
 var joinedPassword = map[string]bool{"mysql": true, "mysqldump": true, "mysqladmin": true, "mysqlimport": true, "mariadb": true,
@@ -87,6 +101,12 @@ func (m *masker) asksForMore(arg string) bool {
 func (m *masker) whole(arg string) string {
 	if joinedPassword[m.program] && strings.HasPrefix(arg, "-p") && !strings.HasPrefix(arg, "--") {
 		return "-p" + masked
+	}
+	if m.takesBody(arg[:min(len(arg), 2)]) && len(arg) > 2 {
+		return arg[:2] + masked
+	}
+	if name, _, ok := strings.Cut(arg, "="); ok && m.takesBody(name) {
+		return name + "=" + masked
 	}
 	if rest, ok := strings.CutPrefix(arg, "-u"); ok && strings.Contains(rest, ":") && !strings.Contains(rest, "://") {
 		user, _, _ := strings.Cut(rest, ":")

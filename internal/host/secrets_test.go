@@ -47,6 +47,17 @@ func TestMaskSecrets(t *testing.T) {
 		{"AWS CLI item", []string{"aws", "dynamodb", "put-item", "--table-name", "t", "--item", `{"a":{"S":"hunter2"}}`},
 			"aws dynamodb put-item --table-name t --item ***"},
 		{"AWS CLI key", []string{"aws", "dynamodb", "get-item", "--key", `{"a":{"S":"hunter2"}}`}, "aws dynamodb get-item --key ***"},
+		{"attributes in DynamoDB's JSON", []string{"app", `{"Item":{"a":{"S":"hunter2"},"b":{"SS": ["hunter2", "hunter2"]},"c":{"BOOL":true}}}`},
+			`app {"Item":{"a":{"S":***},"b":{"SS": ***},"c":{"BOOL":true}}}`},
+		{"attributes in a script", []string{"sh", "-c", `send "{\"a\": {\"N\" : \"hunter2\"}}"`}, `sh -c send "{\"a\": {\"N\" : ***}}"`},
+		{"a list of secrets", []string{"app", `{"passwords":["hunter2","hunter2"],"user":"x"}`}, `app {"passwords":***,"user":"x"}`},
+		{"a list that never ends", []string{"app", `{"tokens":["hunter2`}, `app {"tokens":***`},
+		{"curl body", []string{"curl", "-d", "hunter2", "--data-raw", `{"hunter2":1}`, "x"}, "curl -d *** --data-raw *** x"},
+		{"curl body joined", []string{"curl", "-dhunter2", "--json=hunter2", "x"}, "curl -d*** --json=*** x"},
+		{"curl body from a file", []string{"curl", "--data-binary", "@item.json", "x"}, "curl --data-binary @item.json x"},
+		{"wget body", []string{"/usr/bin/wget", "--post-data=hunter2", "x"}, "/usr/bin/wget --post-data=*** x"},
+		{"another program's -d stays", []string{"cut", "-d", ",", "-F", "x"}, "cut -d , -F x"},
+		{"letters that are no attributes", []string{"app", "-S:x", "N:1", "S=2"}, "app -S:x N:1 S=2"},
 		{"JWT", []string{"app", "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.hunter2"}, "app eyJ***"},
 		{"GitHub token", []string{"app", "x:ghp_hunter2hunter2"}, "app x:ghp_***"},
 		{"control characters", []string{"app", "a\nb\x1b[31m\u202e"}, "app a b?[31m?"},
@@ -93,6 +104,7 @@ func FuzzMaskSecrets(f *testing.F) {
 			{first, before, "https://user:" + secret + "@example.com/", after},
 			{first, "curl -H 'X-Api-Key: " + secret + "'", before},
 			{first, `{"client_secret":"` + secret + `"}`, before},
+			{first, `{"Item":{"a":{"S":"` + secret + `"}}}`, before},
 		} {
 			got := MaskSecrets(args, 4096)
 			if strings.Contains(got, secret) {

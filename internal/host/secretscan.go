@@ -49,7 +49,12 @@ func (m *masker) inside(s string) string {
 				}
 			}
 			end := valueEnd(s, query)
-			if sign == ':' && (s == "" || s[0] != '"' && s[0] != '\'') {
+			if sign == ':' && strings.HasPrefix(s, "[") { // a list in JSON
+				end = len(s)
+				if n := strings.IndexByte(s, ']'); n >= 0 {
+					end = n + 1
+				}
+			} else if sign == ':' && (s == "" || s[0] != '"' && s[0] != '\'') {
 				end = headerEnd(s) // a header's value has spaces: "Authorization: Bearer x"
 			}
 			if end > 0 {
@@ -69,7 +74,10 @@ func wordEnd(s string) int {
 	return len(s)
 }
 
-// secretName finds the first name in word that speaks of a secret: where it begins, the sign behind it ('=', ':' or 0 when the
+// attributeTypes are the names before the values of attributes in DynamoDB's JSON (AttributeValue in its API), in quotes.
+var attributeTypes = map[string]bool{"S": true, "N": true, "B": true, "SS": true, "NS": true, "BS": true}
+
+// secretName finds the first name in word that speaks of a secret, or of an attribute's value: where it begins, the sign behind it ('=', ':' or 0 when the
 // name ends the word), and where its value begins. name is -1 if there is none.
 func secretName(word string) (name int, sign byte, value int) {
 	start := 0
@@ -77,7 +85,7 @@ func secretName(word string) (name int, sign byte, value int) {
 		if i < len(word) && (isWordByte(word[i]) || word[i] == '-' || word[i] == '_' || word[i] == '.') {
 			continue
 		}
-		if i > start && speaksOfSecret(word[start:i]) {
+		if i > start && (speaksOfSecret(word[start:i]) || attributeTypes[word[start:i]] && start > 0 && word[start-1] == '"') {
 			j := i
 			for j < len(word) && (word[j] == '"' || word[j] == '\'' || word[j] == '\\' || word[j] == ']') {
 				j++
