@@ -449,3 +449,20 @@ func TestTheDocumentListsEveryKey(t *testing.T) {
 	}
 	t.Errorf("docs/agent.md does not list the keys as they are: go test ./internal/config -update")
 }
+
+func TestExcerptsHideSecrets(t *testing.T) {
+	for line, want := range map[string]string{
+		"- webhook: {url: 'https://u:planted@hook.example/'}":              "- webhook: {url: 'https://**********hook.example/'}",
+		"  url: https://hook.example/services/planted?token=planted":       "  url: https://hook.example/******************************",
+		"  http: {username: u, password: planted planted}":                 "  http: {username: u, password: ****************",
+		`  "api_key": "planted"`:                                           `  "api_key": *********`,
+		"  bearer=planté":                                                  "  bearer=******",
+		"  urls: ['http://plänted:x@a.example:9093', 'http://b.planted/']": "  urls: ['http://***********************************************",
+		"  password_file: /etc/dynwatch/password":                          "  password_file: /etc/dynwatch/password",
+		"  min_verison: 1.3":                                               "  min_verison: 1.3",
+	} {
+		if got := hidden(line); got != want {
+			t.Errorf("%s\n got %s\nwant %s", line, got, want)
+		}
+	}
+}

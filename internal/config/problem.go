@@ -2,8 +2,10 @@ package config
 
 import (
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
+	"unicode/utf8"
 )
 
 // Problem is one thing that is wrong, and where.
@@ -50,7 +52,8 @@ func (p Problems) Error() string {
 	return strings.Join(lines, "\n")
 }
 
-// excerpt shows a line of text with a caret under a column (in characters from 1).
+// excerpt shows a line of text with a caret under a column (in characters from 1). The log shows it too, so that secrets in it are hidden: who put a
+// password where its file's name belongs finds the line by its number.
 func excerpt(text string, line, column int) string {
 	lines := strings.Split(text, "\n")
 	if line < 1 || line > len(lines) {
@@ -68,5 +71,29 @@ func excerpt(text string, line, column int) string {
 		return ' '
 	}, string(s[:column-1]))
 	number := fmt.Sprintf("%6d", line)
-	return fmt.Sprintf(" %s | %s\n %s | %s^", number, string(s), strings.Repeat(" ", len(number)), pad)
+	return fmt.Sprintf(" %s | %s\n %s | %s^", number, hidden(string(s)), strings.Repeat(" ", len(number)), pad)
+}
+
+// secretPlaces are where a line may hold a secret, as the last group: user, password, path and query of a URL, and values of keys that are named like one. The
+// keys of a configuration that name files end in _file.
+var secretPlaces = []*regexp.Regexp{
+	regexp.MustCompile(`://([^\s'"]*@)`),
+	regexp.MustCompile(`https?://[^/\s'"]+/([^\s'",}]+)`),
+	regexp.MustCompile(`(?i)(?:password|passwd|passphrase|secret|token|bearer|credentials?|key)['"]?\s*[:=]\s*([^\s{\[].*)`),
+}
+
+// hidden is a line with stars for each character of its secrets, so that columns stay what they were.
+func hidden(line string) string {
+	for _, place := range secretPlaces {
+		for _, m := range place.FindAllStringSubmatchIndex(line, -1) {
+			from, to := m[2], m[3]
+			stars := strings.Repeat("*", utf8.RuneCountInString(line[from:to]))
+			if len(stars) == to-from {
+				line = line[:from] + stars + line[to:]
+				continue
+			}
+			return line[:from] + strings.Repeat("*", utf8.RuneCountInString(line[from:])) // what follows has moved
+		}
+	}
+	return line
 }
