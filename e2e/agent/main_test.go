@@ -70,7 +70,8 @@ func runInside() (status int, err error) {
 	return 1, err
 }
 
-// furnish gives the namespace its addresses, DynamoDB's and those of others, and a cable; and a folder of logs in which a kubelet has left a pod's.
+// furnish gives the namespace its addresses, DynamoDB's and those of others, and a cable; a folder of logs
+// in which a kubelet has left a pod's; and names.
 func furnish() error {
 	if err := syscall.Mount("", "/", "", syscall.MS_REC|syscall.MS_PRIVATE, ""); err != nil {
 		return fmt.Errorf("make mounts private: %w", err)
@@ -80,6 +81,13 @@ func furnish() error {
 	}
 	if err := os.MkdirAll("/var/log/pods/"+podNamespace+"_"+podName+"_"+podUID, 0o755); err != nil {
 		return err
+	}
+	hosts := filepath.Join(filepath.Dir(program), "hosts")
+	if err := os.WriteFile(hosts, []byte("127.0.0.1 localhost\n"+plantedServer+" "+regional("us-east-1")+"\n"), 0o644); err != nil {
+		return err
+	}
+	if err := syscall.Mount(hosts, "/etc/hosts", "", syscall.MS_BIND, ""); err != nil {
+		return fmt.Errorf("mount /etc/hosts: %w", err)
 	}
 	return testnet.Configure("link set lo up", "route add local 203.0.113.0/24 dev lo", "route add local 198.51.100.0/24 dev lo", "address add 192.0.2.1/32 dev lo",
 		"link add "+cable+" type veth peer name "+cableEnd, "link set "+cable+" up", "link set "+cableEnd+" up")

@@ -123,18 +123,22 @@ type agent struct {
 func startAgent(t *testing.T, config string) *agent {
 	t.Helper()
 	a := &agent{process: start(t, program, "agent", "--config", file(t, "dynwatch.yaml", config))}
-	await(t, "the agent listens", func() error {
-		for line := range strings.Lines(a.stderr.String()) {
-			var said struct{ Listen string }
-			if json.Unmarshal([]byte(line), &said) == nil && said.Listen != "" {
-				a.address = said.Listen
-				return nil
-			}
-		}
-		return fmt.Errorf("it says %q", a.stderr.String())
+	await(t, "the agent watches", func() error {
+		a.listens()
+		_, err := get("http://" + a.address + "/readyz")
+		return err
 	}, a.process)
-	await(t, "the agent watches", func() error { _, err := get("http://" + a.address + "/readyz"); return err }, a.process)
 	return a
+}
+
+// listens reads from the log where it listens.
+func (a *agent) listens() {
+	for line := range strings.Lines(a.stderr.String()) {
+		var said struct{ Listen string }
+		if json.Unmarshal([]byte(line), &said) == nil && said.Listen != "" {
+			a.address = said.Listen
+		}
+	}
 }
 
 // get is the body of a page; a status other than 200 is an error.
