@@ -130,7 +130,6 @@ func (a *attacher) directories(r *root) (all []*probed) {
 
 // fullScan looks at every process, and detaches from files that nobody has mapped or installed in the last two scans.
 func (a *attacher) fullScan() error {
-	a.scan++
 	d, err := os.Open("/proc")
 	if err != nil {
 		return err
@@ -140,10 +139,21 @@ func (a *attacher) fullScan() error {
 	if err != nil {
 		return err
 	}
+	var pids []int
 	for _, n := range names {
 		if pid, err := strconv.Atoi(n); err == nil {
-			_ = a.process(pid) // it may be gone
+			pids = append(pids, pid)
 		}
+	}
+	a.scanOf(pids)
+	return nil
+}
+
+// scanOf is a full scan when these are all processes.
+func (a *attacher) scanOf(pids []int) {
+	a.scan++
+	for _, pid := range pids {
+		_ = a.process(pid) // it may be gone
 	}
 	for ns, x := range a.namespaces {
 		if x.scan != a.scan {
@@ -160,7 +170,6 @@ func (a *attacher) fullScan() error {
 			delete(a.files, id)
 		}
 	}
-	return nil
 }
 
 // detach takes a file's probes away.

@@ -18,6 +18,8 @@ type fileID struct {
 	// size and mtime tell a file from a later one with the same number. loose: dev is not known.
 	size, mtime int64
 	loose       bool
+	// ctime is known where dev is not: a copy that a container's upper layer has of an image's file keeps number, size and mtime.
+	ctime int64
 }
 
 // identify gives a file's id. Each container's overlay shows a file of the image under a device of its own; the kernel probes the image's, so that
@@ -39,21 +41,25 @@ func identify(f *os.File, name string, pid int) (fileID, error) {
 			if unix.Stat(path.Join(l, below), &real) != nil {
 				continue
 			}
-			if real.Size == st.Size && real.Mtim == st.Mtim {
+			if real.Size == st.Size && real.Mtim == st.Mtim && real.Ctim == st.Ctim {
 				id.dev, id.ino = real.Dev, real.Ino
 				return id, nil
 			}
 		}
 	}
-	id.dev, id.loose = 0, true
+	id.dev, id.loose, id.ctime = 0, true, st.Ctim.Nano()
 	return id, nil
 }
 
 // overlayLayers gives the directories that an overlay is made of, the upper one first, and where in it the file is.
 func overlayLayers(pid int, f *os.File, name string) (layers []string, below string) {
-	// The file's own name has no links in it any more; seen from another mount namespace it may be unreachable.
-	if real, err := os.Readlink("/proc/self/fd/" + strconv.Itoa(int(f.Fd()))); err == nil && path.Base(real) != "" {
-		name = path.Join(path.Dir(name), path.Base(real))
+	// The file's own name has no links in it any more. It begins at the root of the process's mount namespace, mountinfo's names at the process's
+	// own root, which is below that after chroot.
+	real, err := os.Readlink("/proc/self/fd/" + strconv.Itoa(int(f.Fd())))
+	if root, rootErr := os.Readlink(procPath(pid, "root")); err == nil && rootErr == nil {
+		if below, ok := strings.CutPrefix(real, strings.TrimSuffix(root, "/")); ok && strings.HasPrefix(below, "/") {
+			name = below
+		}
 	}
 	m, err := os.Open(procPath(pid, "mountinfo"))
 	if err != nil {
