@@ -114,7 +114,11 @@ func (s symbols) places(file *elf.File, wanted []wanted) (list []place, missing 
 		if ok {
 			var at uint64
 			if at, ok = offsetOf(file, x.Value); ok {
-				list = append(list, place{w.probe, at})
+				var code []byte
+				if x.Size <= maxCode {
+					code = codeAt(file, x.Value, int(x.Size))
+				}
+				list = append(list, place{w.probe, at + landing(machine, code, keeps(w.probe))})
 			}
 		}
 		missing = missing || !ok && w.must

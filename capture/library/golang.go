@@ -74,13 +74,13 @@ func goPlaces(file *elf.File, table []byte, text uint64) ([]place, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read Go's table of functions: %w", err)
 	}
-	wanted := make(map[uint64]bpf.Probe) // by address, if Go's code begins where the section does
+	wanted := make(map[uint64]goFunction) // by address, if Go's code begins where the section does
 	for name, probe := range goFunctions {
 		f := symbols.LookupFunc(name)
 		if f == nil {
 			return nil, nil
 		}
-		wanted[f.Entry] = probe
+		wanted[f.Entry] = goFunction{probe, min(f.End-f.Entry, maxCode)}
 	}
 	// The table counts from the beginning of Go's code, which in a program with C code is not that of the section. Until Go 1.25 the table
 	// says where that is, unless the loader fills it in (PIE); a symbol does if the program is not stripped. Else it is where functions begin as
@@ -105,14 +105,21 @@ func goPlaces(file *elf.File, table []byte, text uint64) ([]place, error) {
 	return nil, errors.New("where Go's code begins is not plain: its functions do not begin as Go's do")
 }
 
+// goFunction is one that is wanted, and how many bytes of code it has.
+type goFunction struct {
+	probe bpf.Probe
+	size  uint64
+}
+
 // placesAt are the wanted functions, each moved by lead; nil if one does not begin as Go's do.
-func placesAt(file *elf.File, wanted map[uint64]bpf.Probe, lead uint64) (places []place) {
-	for entry, probe := range wanted {
+func placesAt(file *elf.File, wanted map[uint64]goFunction, lead uint64) (places []place) {
+	for entry, f := range wanted {
 		at, ok := offsetOf(file, entry+lead)
 		if !ok || !goPrologue(codeAt(file, entry+lead, 16)) {
 			return nil
 		}
-		places = append(places, place{probe, at})
+		code := codeAt(file, entry+lead, int(f.size))
+		places = append(places, place{f.probe, at + landing(machine, code, keeps(f.probe))})
 	}
 	return places
 }
