@@ -206,7 +206,7 @@ func (a *Analyzer) Segments(segs []flow.Segment) {
 			l := &at[i]
 			l.dir = l.key.set(&segs[i].FiveTuple, segs[i].Cookie)
 			l.hash = a.table.hash(&l.key)
-			sum += a.table.slots[l.hash&a.table.mask].start
+			sum += a.table.part(l.hash).slots[l.hash&partMask].start
 		}
 		a.touched = sum
 		for i := range segs[:n] {
@@ -296,7 +296,7 @@ func (a *Analyzer) Advance(now int64) {
 	}
 	a.settle(a.now)
 	a.reportQuiet()
-	a.table.sweep(len(a.table.slots)/64, a.idle)
+	a.table.sweep(a.table.size/64, a.idle)
 }
 
 // Flush ends every flow, as the capture does, and puts out what is left.
@@ -307,8 +307,8 @@ func (a *Analyzer) Flush() {
 			a.finish(c)
 		}
 	}
-	for i := range a.table.slots {
-		if a.table.slots[i].state == slotOpening {
+	for s := range a.table.all {
+		if s.state == slotOpening {
 			a.stats.HalfOpen++
 		}
 	}

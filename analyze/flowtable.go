@@ -74,29 +74,51 @@ type slot struct {
 	last       uint32 // time of the last packet, in seconds since the Unix epoch
 }
 
-// flowTable maps flows to slots by open addressing with linear probing and backward-shift deletion. It is seeded at random, so that
-// nobody can choose addresses that collide; nothing that is put out depends on the order of slots.
+// flowTable maps flows to slots by extendible hashing: a directory, addressed by the highest bits of a hash, leads to parts of fixed size, and
+// a part that is too full is split in two. So the table grows with the flows, part by part, and never stops to move all of them. In a
+// part, addressed by the lowest bits, slots are found by linear probing; deletion shifts them back. The hash is seeded at random, so
+// that nobody can choose addresses that collide; nothing that is put out depends on the order of slots.
 //
-// A pointer to a slot is valid until the next insert or remove.
+// A pointer to a slot is valid until the next insert, remove or sweep.
 type flowTable struct {
-	slots []slot
-	mask  uint32
-	used  int
+	dir   []*part // 1<<depth entries
+	depth uint8
+	used  int // slots
+	size  int // all slots
 	seed  [2]uint64
-	hand  uint32 // where the next sweep step looks
+	// The next step of sweep looks at this slot of the part that this entry leads to.
+	hand, handSlot int
+	spare          *partSlots // for split
 }
 
-// minSlots is the table's first size; it doubles when three quarters are used. With linear probing a miss looks at 8 slots on average
-// then, and would look at 32 at seven eighths.
-const minSlots = 1 << 10
+// part is a part of a flowTable. It stands in dir in all entries that agree with it in the highest depth bits, side by side.
+type part struct {
+	slots *partSlots
+	used  int
+	depth uint8
+}
 
-// sweepStep is how many slots are looked at for each new flow, in search of idle ones. The table is fuller in front of the hand, where they
-// are still to be dropped, than behind it, by up to 1/sweepStep of all slots; a stretch that becomes full altogether costs every look-up a walk
-// to its end. With 2, a capture of 200,000 flows, most of them idle, had runs of 70,000 slots at the load that seven eighths allowed, and took ten times as long.
-const sweepStep = 8
+// partLen is how many slots a part has: 64 KiB, a share of any second-level cache that allows to go through it.
+const (
+	partLen  = 1 << 10
+	partMask = partLen - 1
+)
+
+type partSlots [partLen]slot
+
+// maxUsed is how many slots of a part are used at most. With linear probing a miss looks at 8 slots on average at three quarters, and would
+// look at 32 at seven eighths.
+const maxUsed = partLen / 4 * 3
+
+// sweepStep is how many slots are looked at for each new flow, in search of idle ones: the table holds up to 1/sweepStep more flows than it needs
+// to. They are looked at for sweepEvery new flows together, because neighbours come from memory sooner.
+const (
+	sweepStep  = 8
+	sweepEvery = 64
+)
 
 func newFlowTable() *flowTable {
-	return &flowTable{slots: make([]slot, minSlots), mask: minSlots - 1, seed: [2]uint64{rand.Uint64() | 1, rand.Uint64() | 1}}
+	return &flowTable{dir: []*part{{slots: new(partSlots)}}, size: partLen, seed: [2]uint64{rand.Uint64() | 1, rand.Uint64() | 1}}
 }
 
 // hash mixes the 36 bytes of a key with the table's seed by 64x64 to 128 bit multiplications.
@@ -110,13 +132,25 @@ func (t *flowTable) hash(k *flowKey) uint32 {
 	return uint32(h ^ l ^ h>>32)
 }
 
+// index gives the entry of a hash.
+func (t *flowTable) index(hash uint32) int { return int(uint64(hash) << (t.depth & 63) >> 32) }
+
+func (t *flowTable) part(hash uint32) *part { return t.dir[t.index(hash)] }
+
+// entries gives the entries that lead to the same part as entry i: the first, and how many.
+func (t *flowTable) entries(i int) (first, n int) {
+	n = 1 << (t.depth - t.dir[i].depth)
+	return i &^ (n - 1), n
+}
+
 // find returns the slot of k, or nil.
 func (t *flowTable) find(k *flowKey) *slot { return t.findAt(t.hash(k), k) }
 
 // findAt is find for a key whose hash is known.
 func (t *flowTable) findAt(hash uint32, k *flowKey) *slot {
-	for i := hash & t.mask; ; i = (i + 1) & t.mask {
-		s := &t.slots[i]
+	slots := t.part(hash).slots
+	for i := hash & partMask; ; i = (i + 1) & partMask {
+		s := &slots[i]
 		if s.state == slotEmpty {
 			return nil
 		}
@@ -128,69 +162,132 @@ func (t *flowTable) findAt(hash uint32, k *flowKey) *slot {
 
 // insert adds k, which must not be there, and returns its slot, zero but for key and state.
 func (t *flowTable) insert(k *flowKey) *slot {
-	if t.used >= len(t.slots)/4*3 {
-		t.grow()
+	hash := t.hash(k)
+	p := t.part(hash)
+	for p.used >= maxUsed {
+		t.split(hash)
+		p = t.part(hash)
 	}
 	t.used++
-	s := t.place(k)
+	s := p.place(hash)
 	*s = slot{key: *k, state: slotOpening, conn: -1}
 	return s
 }
 
-func (t *flowTable) place(k *flowKey) *slot {
-	i := t.hash(k) & t.mask
-	for t.slots[i].state != slotEmpty {
-		i = (i + 1) & t.mask
+// place takes an empty slot for a hash.
+func (p *part) place(hash uint32) *slot {
+	p.used++
+	i := hash & partMask
+	for p.slots[i].state != slotEmpty {
+		i = (i + 1) & partMask
 	}
-	return &t.slots[i]
+	return &p.slots[i]
 }
 
-func (t *flowTable) grow() {
-	old := t.slots
-	t.slots = make([]slot, 2*len(old))
-	t.mask = uint32(len(t.slots) - 1)
-	for i := range old {
-		if old[i].state != slotEmpty {
-			*t.place(&old[i].key) = old[i]
+// split makes two parts of the one of a hash.
+func (t *flowTable) split(hash uint32) {
+	old := t.part(hash)
+	if old.depth == t.depth {
+		t.double()
+	}
+	if t.spare == nil {
+		t.spare = new(partSlots)
+	}
+	low, high := &part{slots: t.spare, depth: old.depth + 1}, &part{slots: new(partSlots), depth: old.depth + 1}
+	t.size += partLen
+	first, n := t.entries(t.index(hash))
+	for i := range n / 2 {
+		t.dir[first+i], t.dir[first+n/2+i] = low, high
+	}
+	for i := range old.slots {
+		if s := &old.slots[i]; s.state != slotEmpty {
+			hash := t.hash(&s.key)
+			*t.part(hash).place(hash) = *s
 		}
 	}
+	*old.slots = partSlots{}
+	t.spare = old.slots
+}
+
+// double makes room in the directory for parts that one bit more tells apart.
+func (t *flowTable) double() {
+	dir := make([]*part, 0, 2*len(t.dir))
+	for _, p := range t.dir {
+		dir = append(dir, p, p)
+	}
+	t.dir, t.hand = dir, 2*t.hand
+	t.depth++
 }
 
 // remove deletes a slot that find, insert or sweep returned. Other slots may move.
 func (t *flowTable) remove(k *flowKey) {
-	i := t.hash(k) & t.mask
-	for t.slots[i].key != *k || t.slots[i].state == slotEmpty {
-		if t.slots[i].state == slotEmpty {
+	hash := t.hash(k)
+	p := t.part(hash)
+	slots := p.slots
+	i := hash & partMask
+	for slots[i].key != *k || slots[i].state == slotEmpty {
+		if slots[i].state == slotEmpty {
 			return
 		}
-		i = (i + 1) & t.mask
+		i = (i + 1) & partMask
 	}
+	p.used--
 	t.used--
 	// Backward shift: pull every later slot of the same run that may stand at the hole.
 	for j := i; ; {
-		j = (j + 1) & t.mask
-		if t.slots[j].state == slotEmpty {
+		j = (j + 1) & partMask
+		if slots[j].state == slotEmpty {
 			break
 		}
-		home := t.hash(&t.slots[j].key) & t.mask
-		if (j-home)&t.mask >= (j-i)&t.mask {
-			t.slots[i] = t.slots[j]
+		home := t.hash(&slots[j].key) & partMask
+		if (j-home)&partMask >= (j-i)&partMask {
+			slots[i] = slots[j]
 			i = j
 		}
 	}
-	t.slots[i] = slot{}
+	slots[i] = slot{}
 }
 
 // sweep moves the table's hand over n slots and calls drop for each that is in use; drop returns true to have it removed.
 func (t *flowTable) sweep(n int, drop func(*slot) bool) {
 	for range n {
-		s := &t.slots[t.hand&t.mask]
+		s := t.atHand()
 		if s.state != slotEmpty && drop(s) {
 			key := s.key
 			t.remove(&key)
 			continue // another slot may have moved here
 		}
-		t.hand++
+		t.moveHand()
+	}
+}
+
+func (t *flowTable) atHand() *slot { return &t.dir[t.hand].slots[t.handSlot] }
+
+func (t *flowTable) moveHand() {
+	if t.handSlot++; t.handSlot < partLen {
+		return
+	}
+	t.handSlot = 0
+	if t.hand = t.after(t.hand); t.hand == len(t.dir) {
+		t.hand = 0
+	}
+}
+
+// after is the first entry that leads to the part behind that of entry i.
+func (t *flowTable) after(i int) int {
+	first, n := t.entries(i)
+	return first + n
+}
+
+// all yields the slots that are in use.
+func (t *flowTable) all(yield func(*slot) bool) {
+	for i := 0; i < len(t.dir); i = t.after(i) {
+		slots := t.dir[i].slots
+		for j := range slots {
+			if slots[j].state != slotEmpty && !yield(&slots[j]) {
+				return
+			}
+		}
 	}
 }
 

@@ -75,17 +75,33 @@ func checkTable(t *testing.T, table *flowTable, want map[flowKey]int64) {
 		}
 	}
 	n := 0
-	for i := range table.slots {
-		if table.slots[i].state != slotEmpty {
-			n++
-		}
+	for range table.all {
+		n++
 	}
 	if n != len(want) {
 		t.Fatalf("%d slots are not empty, want %d", n, len(want))
 	}
+	parts := make(map[*part]int) // how many entries of the directory lead there
+	for _, p := range table.dir {
+		parts[p]++
+	}
+	if table.size != len(parts)*partLen {
+		t.Fatalf("%d slots in %d parts", table.size, len(parts))
+	}
+	for p, n := range parts {
+		used := 0
+		for i := range p.slots {
+			if p.slots[i].state != slotEmpty {
+				used++
+			}
+		}
+		if p.used != used || used > maxUsed || n != 1<<(table.depth-p.depth) {
+			t.Fatalf("part of depth %d in %d of %d entries, %d slots used, says %d", p.depth, n, len(table.dir), used, p.used)
+		}
+	}
 }
 
-// FuzzFlowTable runs operations, three bytes each, against a map.
+// FuzzFlowTable runs operations, three bytes each, against a map. Each is for sixteen keys, so that the table grows.
 func FuzzFlowTable(f *testing.F) {
 	r := rand.New(rand.NewPCG(1, 1))
 	for _, n := range []int{30, 3000} {
@@ -98,19 +114,10 @@ func FuzzFlowTable(f *testing.F) {
 	f.Fuzz(func(t *testing.T, ops []byte) {
 		ops = ops[:min(len(ops), 6000)]
 		table := newFlowTable()
-		table.slots, table.mask = make([]slot, 16), 15 // small, so that runs are long and it grows often
 		want := make(map[flowKey]int64)
 		for i := 0; i+3 <= len(ops); i += 3 {
-			k := testKey(uint32(ops[i+1])<<2 | uint32(ops[i+2])&3)
-			switch _, known := want[*k]; {
-			case ops[i]%8 < 5 && !known:
-				want[*k] = int64(i + 1)
-				table.insert(k).start = int64(i + 1)
-			case ops[i]%8 < 7:
-				delete(want, *k)
-				table.remove(k) // unknown ones too
-			default:
-				table.sweep(int(ops[i]/8), func(s *slot) bool {
+			if ops[i]%8 == 7 {
+				table.sweep(16*int(ops[i]/8), func(s *slot) bool {
 					if want[s.key] != s.start {
 						t.Fatalf("sweep came upon %+v", s)
 					}
@@ -121,12 +128,54 @@ func FuzzFlowTable(f *testing.F) {
 					return false
 				})
 			}
-			if i%192 == 0 {
+			for j := range uint32(16) {
+				k := testKey((uint32(ops[i+1])<<2|uint32(ops[i+2])&3)<<4 + j)
+				switch _, known := want[*k]; {
+				case ops[i]%8 < 5 && !known:
+					want[*k] = int64(i + 1)
+					table.insert(k).start = int64(i + 1)
+				case ops[i]%8 >= 5 && ops[i]%8 < 7:
+					delete(want, *k)
+					table.remove(k) // unknown ones too
+				}
+			}
+			if i%384 == 0 {
 				checkTable(t, table, want)
 			}
 		}
 		checkTable(t, table, want)
 	})
+}
+
+func TestTheTableGrowsPartByPart(t *testing.T) {
+	table := newFlowTable()
+	want := make(map[flowKey]int64)
+	for n := range uint32(100_000) {
+		k := spreadKey(n)
+		want[*k] = int64(n)
+		before := table.size
+		if table.insert(k).start = int64(n); table.size-before > partLen {
+			t.Fatalf("flow %d: %d slots, then %d", n, before, table.size)
+		}
+	}
+	checkTable(t, table, want)
+	if load := float64(table.used) / float64(table.size); load < 0.375 {
+		t.Errorf("%.2f of the slots are used", load)
+	}
+}
+
+// walks says how far slots lie from where they should be, which is what a look-up walks: in all, and at most.
+func (t *flowTable) walks() (total, longest int) {
+	for i := 0; i < len(t.dir); i = t.after(i) {
+		for j := range t.dir[i].slots {
+			if s := &t.dir[i].slots[j]; s.state != slotEmpty {
+				away := int((uint32(j) - t.hash(&s.key)) & partMask)
+				total += away
+				longest = max(longest, away)
+			}
+		}
+	}
+	return total, longest
 }
 
 func TestSweepComesUponEverySlotAndEveryRemovedOneOnce(t *testing.T) {
@@ -136,7 +185,7 @@ func TestSweepComesUponEverySlotAndEveryRemovedOneOnce(t *testing.T) {
 		table.insert(testKey(n)).start = int64(n)
 		want[*testKey(n)] = 0
 	}
-	table.sweep(len(table.slots)+600, func(s *slot) bool {
+	table.sweep(table.size+600, func(s *slot) bool {
 		want[s.key]++
 		return true
 	})
@@ -210,16 +259,7 @@ func TestKeysInPatternsDoNotCluster(t *testing.T) {
 				k := pattern(i)
 				table.insert(&k)
 			}
-			total, longest := 0, 0
-			for i := range table.slots {
-				s := &table.slots[i]
-				if s.state == slotEmpty {
-					continue
-				}
-				away := int((uint32(i) - table.hash(&s.key)) & table.mask)
-				total += away
-				longest = max(longest, away)
-			}
+			total, longest := table.walks()
 			// Linear probing at a load of one half: half a slot away on average, tens at most.
 			if mean := float64(total) / n; mean > 0.7 || longest > 120 {
 				t.Errorf("%.2f slots from home on average, %d at most", mean, longest)

@@ -9,7 +9,9 @@ import (
 // admit makes a slot for a flow that is seen for the first time, at the cost of an idle one when the table is full.
 func (a *Analyzer) admit(k *flowKey, seg *flow.Segment) *slot {
 	a.stats.Flows++
-	a.table.sweep(sweepStep, a.idle)
+	if a.stats.Flows%sweepEvery == 0 {
+		a.table.sweep(sweepStep*sweepEvery, a.idle)
+	}
 	if a.table.used >= a.o.MaxFlows {
 		a.evict()
 	}
@@ -52,10 +54,10 @@ func (a *Analyzer) evict() {
 	var victim *slot
 	worst, seen := -1, 0
 	for n := 0; seen < few || worst < overScore && n < many; n++ { // a table without a flow is not full
-		s := &a.table.slots[a.table.hand&a.table.mask]
-		a.table.hand++
+		s := a.table.atHand()
+		a.table.moveHand()
 		if s.state == slotEmpty {
-			if n > 2*len(a.table.slots) {
+			if n > 2*a.table.size {
 				break // fewer than few
 			}
 			continue

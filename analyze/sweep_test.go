@@ -12,17 +12,14 @@ func TestSweepingLeavesNoLongRuns(t *testing.T) {
 	worst := 0
 	for n := range uint32(400_000) {
 		start++
-		table.sweep(sweepStep, drop)
+		if n%sweepEvery == 0 {
+			table.sweep(sweepStep*sweepEvery, drop)
+		}
 		table.insert(spreadKey(n)).start = start
 		if n%8192 != 0 {
 			continue
 		}
-		walk := 0
-		for i := range table.slots {
-			if s := &table.slots[i]; s.state != slotEmpty {
-				walk += int((uint32(i) - table.hash(&s.key)) & table.mask)
-			}
-		}
+		walk, _ := table.walks()
 		worst = max(worst, walk/table.used)
 	}
 	if worst > 8 {
