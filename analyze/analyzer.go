@@ -107,6 +107,7 @@ type Stats struct {
 // Analyzer reads the segments of one capture. Its methods must be called by one goroutine at a time.
 type Analyzer struct {
 	o        Options
+	seed     seed // of table
 	table    *flowTable
 	conns    []*conn
 	free     []int32
@@ -158,7 +159,8 @@ func New(o Options) *Analyzer {
 	if o.History == nil {
 		o.History = rules.NewRecent()
 	}
-	a := &Analyzer{o: o, table: newFlowTable(), resolved: endpoint.NewResolved(o.Endpoints, 0)}
+	a := &Analyzer{o: o, seed: newSeed(), resolved: endpoint.NewResolved(o.Endpoints, 0)}
+	a.table = newFlowTable(a.seed)
 	a.concern = a.mayConcern
 	a.order.emit = func(s *session.Session, k *kin) {
 		if !o.Live {
@@ -189,28 +191,27 @@ func (a *Analyzer) Stats() Stats {
 // processor fetches several at a time if it knows them early enough.
 const lookAhead = 16
 
-// lookup is where a segment's flow is to be found.
-type lookup struct {
-	key  flowKey
-	dir  uint8
-	hash uint32
+// Prepare computes by what Segments will find a segment's flow. Another goroutine may do this ahead: it changes nothing but the segment.
+func (a *Analyzer) Prepare(seg *flow.Segment) {
+	var k flowKey
+	k.set(&seg.FiveTuple, seg.Cookie)
+	seg.Hash = a.seed.hash(&k)
 }
 
-// Segments takes the transport parts of the next packets. Nothing of them is kept by reference.
+// Segments takes the transport parts of the next packets, and prepares those that are not. Nothing of them is kept by reference.
 func (a *Analyzer) Segments(segs []flow.Segment) {
-	var at [lookAhead]lookup
 	for len(segs) > 0 {
 		n := min(len(segs), lookAhead)
 		var sum int64
 		for i := range segs[:n] {
-			l := &at[i]
-			l.dir = l.key.set(&segs[i].FiveTuple, segs[i].Cookie)
-			l.hash = a.table.hash(&l.key)
-			sum += a.table.part(l.hash).slots[l.hash&partMask].start
+			if segs[i].Hash == 0 {
+				a.Prepare(&segs[i])
+			}
+			sum += a.table.home(segs[i].Hash).start
 		}
 		a.touched = sum
 		for i := range segs[:n] {
-			a.segment(&segs[i], &at[i])
+			a.segment(&segs[i])
 		}
 		segs = segs[n:]
 	}
@@ -218,13 +219,11 @@ func (a *Analyzer) Segments(segs []flow.Segment) {
 
 // Segment takes the next packet's transport part. Nothing of it is kept by reference.
 func (a *Analyzer) Segment(seg *flow.Segment) {
-	var l lookup
-	l.dir = l.key.set(&seg.FiveTuple, seg.Cookie)
-	l.hash = a.table.hash(&l.key)
-	a.segment(seg, &l)
+	a.Prepare(seg)
+	a.segment(seg)
 }
 
-func (a *Analyzer) segment(seg *flow.Segment, at *lookup) {
+func (a *Analyzer) segment(seg *flow.Segment) {
 	if seg.Time > a.now {
 		a.advance(seg.Time)
 	} else {
@@ -239,8 +238,10 @@ func (a *Analyzer) segment(seg *flow.Segment, at *lookup) {
 	}
 	a.stats.Segments++
 	a.stats.PayloadBytes += uint64(len(seg.Payload))
-	k, dir := &at.key, at.dir
-	s := a.table.findAt(at.hash, k)
+	var key flowKey
+	dir := key.set(&seg.FiveTuple, seg.Cookie)
+	k := &key
+	s := a.table.findAt(seg.Hash, k)
 	if s != nil && a.nowSec >= s.last+idleOpening && a.idle(s) {
 		// Sweeping finds idle slots sooner or later, in an order that hangs on the table's seed; what is put out must not.
 		a.table.remove(k)
@@ -312,7 +313,7 @@ func (a *Analyzer) Flush() {
 			a.stats.HalfOpen++
 		}
 	}
-	a.table = newFlowTable()
+	a.table = newFlowTable(a.seed)
 	clear(a.openings)
 	a.order.release()
 }

@@ -36,6 +36,15 @@ func (k *flowKey) set(t *flow.FiveTuple, cookie uint64) (dir uint8) {
 	return uint8(swap)
 }
 
+// equal is k == l without a call.
+func (k *flowKey) equal(l *flowKey) bool {
+	return (binary.LittleEndian.Uint64(k.a[:8])^binary.LittleEndian.Uint64(l.a[:8]))|
+		(binary.LittleEndian.Uint64(k.a[8:])^binary.LittleEndian.Uint64(l.a[8:]))|
+		(binary.LittleEndian.Uint64(k.b[:8])^binary.LittleEndian.Uint64(l.b[:8]))|
+		(binary.LittleEndian.Uint64(k.b[8:])^binary.LittleEndian.Uint64(l.b[8:]))|
+		uint64((k.pa^l.pa)|(k.pb^l.pb)|(k.tag^l.tag)) == 0
+}
+
 // slotState says what is known of a flow.
 type slotState uint8
 
@@ -85,7 +94,7 @@ type flowTable struct {
 	depth uint8
 	used  int // slots
 	size  int // all slots
-	seed  [2]uint64
+	seed  seed
 	// The next step of sweep looks at this slot of the part that this entry leads to.
 	hand, handSlot int
 	spare          *partSlots // for split
@@ -117,25 +126,33 @@ const (
 	sweepEvery = 64
 )
 
-func newFlowTable() *flowTable {
-	return &flowTable{dir: []*part{{slots: new(partSlots)}}, size: partLen, seed: [2]uint64{rand.Uint64() | 1, rand.Uint64() | 1}}
-}
+// seed makes hashes that nobody can foresee.
+type seed [2]uint64
 
-// hash mixes the 36 bytes of a key with the table's seed by 64x64 to 128 bit multiplications.
-func (t *flowTable) hash(k *flowKey) uint32 {
+func newSeed() seed { return seed{rand.Uint64() | 1, rand.Uint64() | 1} }
+
+// hash mixes the 38 bytes of a key with the seed by 64x64 to 128 bit multiplications.
+func (s *seed) hash(k *flowKey) uint32 {
 	a1, a2 := binary.LittleEndian.Uint64(k.a[:8]), binary.LittleEndian.Uint64(k.a[8:])
 	b1, b2 := binary.LittleEndian.Uint64(k.b[:8]), binary.LittleEndian.Uint64(k.b[8:])
 	ports := uint64(k.tag)<<32 | uint64(k.pa)<<16 | uint64(k.pb)
-	h1, l1 := bits.Mul64(a2^t.seed[0], b2^t.seed[1]^ports<<13)
-	h2, l2 := bits.Mul64(a1^t.seed[1]^ports, b1^bits.RotateLeft64(t.seed[0], 32))
-	h, l := bits.Mul64(h1^l1^t.seed[0], h2^l2^ports^t.seed[1])
+	h1, l1 := bits.Mul64(a2^s[0], b2^s[1]^ports<<13)
+	h2, l2 := bits.Mul64(a1^s[1]^ports, b1^bits.RotateLeft64(s[0], 32))
+	h, l := bits.Mul64(h1^l1^s[0], h2^l2^ports^s[1])
 	return uint32(h ^ l ^ h>>32)
+}
+
+func newFlowTable(s seed) *flowTable {
+	return &flowTable{dir: []*part{{slots: new(partSlots)}}, size: partLen, seed: s}
 }
 
 // index gives the entry of a hash.
 func (t *flowTable) index(hash uint32) int { return int(uint64(hash) << (t.depth & 63) >> 32) }
 
 func (t *flowTable) part(hash uint32) *part { return t.dir[t.index(hash)] }
+
+// home is the slot where the search for a hash begins.
+func (t *flowTable) home(hash uint32) *slot { return &t.part(hash).slots[hash&partMask] }
 
 // entries gives the entries that lead to the same part as entry i: the first, and how many.
 func (t *flowTable) entries(i int) (first, n int) {
@@ -144,7 +161,7 @@ func (t *flowTable) entries(i int) (first, n int) {
 }
 
 // find returns the slot of k, or nil.
-func (t *flowTable) find(k *flowKey) *slot { return t.findAt(t.hash(k), k) }
+func (t *flowTable) find(k *flowKey) *slot { return t.findAt(t.seed.hash(k), k) }
 
 // findAt is find for a key whose hash is known.
 func (t *flowTable) findAt(hash uint32, k *flowKey) *slot {
@@ -154,7 +171,7 @@ func (t *flowTable) findAt(hash uint32, k *flowKey) *slot {
 		if s.state == slotEmpty {
 			return nil
 		}
-		if s.key == *k {
+		if s.key.equal(k) {
 			return s
 		}
 	}
@@ -162,7 +179,7 @@ func (t *flowTable) findAt(hash uint32, k *flowKey) *slot {
 
 // insert adds k, which must not be there, and returns its slot, zero but for key and state.
 func (t *flowTable) insert(k *flowKey) *slot {
-	hash := t.hash(k)
+	hash := t.seed.hash(k)
 	p := t.part(hash)
 	for p.used >= maxUsed {
 		t.split(hash)
@@ -201,7 +218,7 @@ func (t *flowTable) split(hash uint32) {
 	}
 	for i := range old.slots {
 		if s := &old.slots[i]; s.state != slotEmpty {
-			hash := t.hash(&s.key)
+			hash := t.seed.hash(&s.key)
 			*t.part(hash).place(hash) = *s
 		}
 	}
@@ -221,7 +238,7 @@ func (t *flowTable) double() {
 
 // remove deletes a slot that find, insert or sweep returned. Other slots may move.
 func (t *flowTable) remove(k *flowKey) {
-	hash := t.hash(k)
+	hash := t.seed.hash(k)
 	p := t.part(hash)
 	slots := p.slots
 	i := hash & partMask
@@ -239,7 +256,7 @@ func (t *flowTable) remove(k *flowKey) {
 		if slots[j].state == slotEmpty {
 			break
 		}
-		home := t.hash(&slots[j].key) & partMask
+		home := t.seed.hash(&slots[j].key) & partMask
 		if (j-home)&partMask >= (j-i)&partMask {
 			slots[i] = slots[j]
 			i = j

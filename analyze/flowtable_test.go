@@ -113,7 +113,7 @@ func FuzzFlowTable(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, ops []byte) {
 		ops = ops[:min(len(ops), 6000)]
-		table := newFlowTable()
+		table := newFlowTable(newSeed())
 		want := make(map[flowKey]int64)
 		for i := 0; i+3 <= len(ops); i += 3 {
 			if ops[i]%8 == 7 {
@@ -148,7 +148,7 @@ func FuzzFlowTable(f *testing.F) {
 }
 
 func TestTheTableGrowsPartByPart(t *testing.T) {
-	table := newFlowTable()
+	table := newFlowTable(newSeed())
 	want := make(map[flowKey]int64)
 	for n := range uint32(100_000) {
 		k := spreadKey(n)
@@ -169,7 +169,7 @@ func (t *flowTable) walks() (total, longest int) {
 	for i := 0; i < len(t.dir); i = t.after(i) {
 		for j := range t.dir[i].slots {
 			if s := &t.dir[i].slots[j]; s.state != slotEmpty {
-				away := int((uint32(j) - t.hash(&s.key)) & partMask)
+				away := int((uint32(j) - t.seed.hash(&s.key)) & partMask)
 				total += away
 				longest = max(longest, away)
 			}
@@ -179,7 +179,7 @@ func (t *flowTable) walks() (total, longest int) {
 }
 
 func TestSweepComesUponEverySlotAndEveryRemovedOneOnce(t *testing.T) {
-	table := newFlowTable()
+	table := newFlowTable(newSeed())
 	want := make(map[flowKey]int)
 	for n := range uint32(600) {
 		table.insert(testKey(n)).start = int64(n)
@@ -254,7 +254,7 @@ func TestKeysInPatternsDoNotCluster(t *testing.T) {
 	}
 	for name, pattern := range patterns {
 		t.Run(name, func(t *testing.T) {
-			table := newFlowTable()
+			table := newFlowTable(newSeed())
 			for i := range uint32(n) {
 				k := pattern(i)
 				table.insert(&k)
@@ -269,7 +269,7 @@ func TestKeysInPatternsDoNotCluster(t *testing.T) {
 }
 
 func TestLookingUpAllocatesNothing(t *testing.T) {
-	table := newFlowTable()
+	table := newFlowTable(newSeed())
 	for n := range uint32(500) {
 		table.insert(testKey(n))
 	}
@@ -286,7 +286,7 @@ func TestLookingUpAllocatesNothing(t *testing.T) {
 func BenchmarkFlowTableFind(b *testing.B) {
 	for _, n := range []uint32{1000, 100_000} {
 		b.Run(fmt.Sprint(n), func(b *testing.B) {
-			table := newFlowTable()
+			table := newFlowTable(newSeed())
 			keys := make([]flowKey, n)
 			for i := range keys {
 				keys[i] = *testKey(uint32(i))

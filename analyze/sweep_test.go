@@ -6,7 +6,7 @@ import "testing"
 // the table there. The distance of a slot from its home is what a look-up walks.
 func TestSweepingLeavesNoLongRuns(t *testing.T) {
 	const idleAfter = 100_000 // flows
-	table := newFlowTable()
+	table := newFlowTable(newSeed())
 	var start int64
 	drop := func(s *slot) bool { return start-s.start > idleAfter }
 	worst := 0

@@ -2,6 +2,7 @@ package capture
 
 import (
 	"bytes"
+	"io/fs"
 	"sync"
 
 	"github.com/dynwatch/dynwatch/internal/flow"
@@ -190,7 +191,11 @@ func (a *Ahead) giveBack() {
 
 // Close ends the reading; Next still gives what was read before, and then fs.ErrClosed. It may be called twice.
 func (a *Ahead) Close() error {
-	a.start.Do(func() { go a.run() }) // so that it ends as always
+	a.start.Do(func() { // nothing was read, and nothing will be
+		a.batch().err = fs.ErrClosed
+		a.ship()
+		close(a.done)
+	})
 	err := a.file.Close()
 	a.stop.Do(func() { close(a.quit) })
 	<-a.done

@@ -21,6 +21,8 @@ type FileOptions struct {
 	Count uint64
 	// Secrets is given pcapng's decryption secrets blocks as they come; it must copy what it keeps.
 	Secrets func(kind uint32, data []byte)
+	// Prepare is called with each segment before it is given out; with Ahead, by the goroutine that reads.
+	Prepare func(seg *flow.Segment)
 	// Progress is told now and then how many bytes of how many were read; total is 0 when nobody knows.
 	Progress func(read, total int64)
 
@@ -34,6 +36,8 @@ type File struct {
 	dec    *decode.Decoder
 	filter *filter.Filter
 	count  uint64
+	// prepare is FileOptions.Prepare, or nil.
+	prepare func(*flow.Segment)
 
 	packet   pcapfile.Packet
 	match    *filter.Filter
@@ -48,7 +52,7 @@ type File struct {
 // OpenFile opens capture files. Files that cannot be opened or are no captures are told by Errs at the end, when others could be read;
 // the error is for what makes the whole call pointless: a filter that cannot be compiled, or no file at all that can be read.
 func OpenFile(o FileOptions) (*File, error) {
-	f := &File{dec: decode.New(decode.Options{}), count: o.Count, badLinks: make(map[pcapfile.LinkType]error)}
+	f := &File{dec: decode.New(decode.Options{}), count: o.Count, prepare: o.Prepare, badLinks: make(map[pcapfile.LinkType]error)}
 	if o.Filter != "" {
 		var err error
 		if f.filter, err = filter.Compile(o.Filter, filter.Options{Link: uint32(decode.LinkEthernet)}); err != nil {
@@ -100,6 +104,9 @@ func (f *File) decode(seg *flow.Segment) bool {
 	case decode.Segment:
 		seg.Packet = p.Number
 		seg.Cookie = 0
+		if f.prepare != nil {
+			f.prepare(seg)
+		}
 		return true
 	case decode.UnsupportedLink:
 		f.badLink(p.Link)

@@ -23,6 +23,7 @@ import (
 	"github.com/dynwatch/dynwatch/analyze/session"
 	"github.com/dynwatch/dynwatch/analyze/trust"
 	"github.com/dynwatch/dynwatch/capture"
+	"github.com/dynwatch/dynwatch/internal/flow"
 	"github.com/dynwatch/dynwatch/internal/output"
 )
 
@@ -99,7 +100,8 @@ func read(name string, all, json bool, full func() error) (analyze.Stats, error)
 	if err != nil {
 		return analyze.Stats{}, err
 	}
-	src, err := capture.OpenAhead(capture.FileOptions{Names: []string{name}})
+	var a *analyze.Analyzer
+	src, err := capture.OpenAhead(capture.FileOptions{Names: []string{name}, Prepare: func(seg *flow.Segment) { a.Prepare(seg) }})
 	if err != nil {
 		return analyze.Stats{}, err
 	}
@@ -113,7 +115,7 @@ func read(name string, all, json bool, full func() error) (analyze.Stats, error)
 		print = output.NewJSON(out)
 	}
 	var printErr error
-	a := analyze.New(analyze.Options{
+	a = analyze.New(analyze.Options{
 		Source: "file", All: all, Endpoints: set, Trust: store, Policy: &rules.Policy{MinVersion: session.TLS12},
 		Emit:    func(s *session.Session) { printErr = errors.Join(printErr, print.Session(s)) },
 		EmitDNS: func(d *session.DNS) { printErr = errors.Join(printErr, print.DNS(d)) },

@@ -72,9 +72,9 @@ func (t *tee) SetReadDeadline(at time.Time) error {
 }
 
 // open begins the first reading.
-func (p *filePass) open(secrets func(uint32, []byte), bar *progress) (*capture.Ahead, error) {
+func (p *filePass) open(secrets func(uint32, []byte), prepare func(*flow.Segment), bar *progress) (*capture.Ahead, error) {
 	return capture.OpenAhead(capture.FileOptions{
-		Names: p.names, Stdin: p.stdin, Filter: p.expr, Count: p.count, Secrets: secrets, Progress: bar.update,
+		Names: p.names, Stdin: p.stdin, Filter: p.expr, Count: p.count, Secrets: secrets, Prepare: prepare, Progress: bar.update,
 	})
 }
 

@@ -17,6 +17,7 @@ import (
 	"github.com/dynwatch/dynwatch/analyze/session"
 	"github.com/dynwatch/dynwatch/analyze/tlswire"
 	"github.com/dynwatch/dynwatch/capture"
+	"github.com/dynwatch/dynwatch/internal/flow"
 	"github.com/dynwatch/dynwatch/internal/output"
 )
 
@@ -84,7 +85,7 @@ func (f *captureFlags) run(cmd *cobra.Command, args []string) error {
 				a.UseSecrets(secrets)
 			}
 		}
-	}, bar)
+	}, func(seg *flow.Segment) { a.Prepare(seg) }, bar) // once the first segments are asked for
 	if err != nil {
 		return filterError(args, err)
 	}

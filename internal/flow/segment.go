@@ -38,6 +38,9 @@ type Segment struct {
 	// later is no loss. Only the direction's FIN or RST still comes.
 	Final bool
 
+	// Hash is what the analysis finds the flow by, where the source had it computed ahead; 0 if not.
+	Hash uint32
+
 	// Opening is what a live source knows of how the connection was opened; nil from files, and where nobody could tell. It is shared by all
 	// segments of the connection and never changed once given out; a source that learns more gives out a new one.
 	Opening *Opening
