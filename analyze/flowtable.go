@@ -115,6 +115,17 @@ const (
 
 type partSlots [partLen]slot
 
+// newSlots gives empty slots, each page of which has been written to: the kernel maps a page that is read first another time when it is written,
+// and interrupts the other processors for that.
+func newSlots() *partSlots {
+	const perPage = 4096 / 64
+	slots := new(partSlots)
+	for i := 0; i < partLen; i += perPage {
+		slots[i].conn = -1
+	}
+	return slots
+}
+
 // maxUsed is how many slots of a part are used at most. With linear probing a miss looks at 8 slots on average at three quarters, and would
 // look at 32 at seven eighths.
 const maxUsed = partLen / 4 * 3
@@ -143,7 +154,7 @@ func (s *seed) hash(k *flowKey) uint32 {
 }
 
 func newFlowTable(s seed) *flowTable {
-	return &flowTable{dir: []*part{{slots: new(partSlots)}}, size: partLen, seed: s}
+	return &flowTable{dir: []*part{{slots: newSlots()}}, size: partLen, seed: s}
 }
 
 // index gives the entry of a hash.
@@ -208,9 +219,9 @@ func (t *flowTable) split(hash uint32) {
 		t.double()
 	}
 	if t.spare == nil {
-		t.spare = new(partSlots)
+		t.spare = newSlots()
 	}
-	low, high := &part{slots: t.spare, depth: old.depth + 1}, &part{slots: new(partSlots), depth: old.depth + 1}
+	low, high := &part{slots: t.spare, depth: old.depth + 1}, &part{slots: newSlots(), depth: old.depth + 1}
 	t.size += partLen
 	first, n := t.entries(t.index(hash))
 	for i := range n / 2 {
