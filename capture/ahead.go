@@ -9,10 +9,10 @@ import (
 )
 
 // Sizes of the queue between reading and analysis: so many batches of so many segments. A batch ends with a block of a file at the
-// latest, which holds some 500 packets of average length.
+// latest, which holds some 1000 packets of average length.
 const (
 	aheadBatches = 8
-	batchLen     = 512
+	batchLen     = 1024
 )
 
 // Ahead reads capture files in a goroutine of its own, some blocks ahead of who takes the segments, so that reading and decoding need

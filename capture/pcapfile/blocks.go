@@ -5,9 +5,11 @@ import (
 	"sync"
 )
 
-// Block sizes in bytes. Measured on plain pcap files in the page cache, 256 and 512 KiB are fastest; larger blocks leave the
-// processor's second-level cache, smaller ones cost more handing over.
+// Block sizes in bytes. Measured on plain pcap files in the page cache, 256 and 512 KiB are fastest where a block is done with before the next;
+// larger blocks leave the processor's second-level cache, smaller ones cost more handing over. Where several are on their way, it is half
+// a MiB and more.
 const (
+	hugeBlock  = 512 << 10
 	largeBlock = 256 << 10
 	smallBlock = 64 << 10
 	// roomShare is which part of a block lies free in front of it, for the rest of the previous block: 64 KiB for a large one,
@@ -30,10 +32,11 @@ type blocks struct {
 	// passed, if set, takes a function that gives a buffer back, each time that the caller asks for the block after it.
 	passed func(giveBack func())
 
+	free chan []byte // buffers, or nil for those that are not allocated yet
+
 	// Reading ahead; full is nil if the caller reads.
 	start sync.Once
 	full  chan block
-	free  chan []byte
 	done  chan struct{} // closed by the goroutine, which has closed the file before
 
 	halt sync.Once
@@ -49,15 +52,21 @@ type block struct {
 	err error
 }
 
-// newBlocks reads in through buffers of size bytes: count of them filled by a goroutine, or one by the caller if count is 1.
-func newBlocks(in *input, size, count int) *blocks {
-	b := &blocks{in: in, size: size, room: size / roomShare, quit: make(chan struct{}), done: make(chan struct{})}
-	if count > 1 {
-		b.full = make(chan block, count)
-		b.free = make(chan []byte, count)
-		for range count {
-			b.free <- nil // allocated at first use: a short file needs one only
-		}
+// shape is how many buffers there are, of how many bytes of data each, and whether a goroutine fills them ahead of the caller of next.
+type shape struct {
+	size, count int
+	ahead       bool
+}
+
+func newBlocks(in *input, s shape) *blocks {
+	b := &blocks{
+		in: in, size: s.size, room: s.size / roomShare, free: make(chan []byte, s.count), quit: make(chan struct{}), done: make(chan struct{}),
+	}
+	for range s.count {
+		b.free <- nil // allocated at first use: a short file needs one only
+	}
+	if s.ahead {
+		b.full = make(chan block, s.count)
 	}
 	return b
 }
@@ -68,17 +77,7 @@ func (b *blocks) next() (buf []byte, room int, err error) {
 	if b.err != nil {
 		return nil, 0, b.err
 	}
-	if b.full == nil {
-		if b.passed != nil {
-			b.held = nil // somebody may still look at it
-			b.passed(func() {})
-		}
-		buf, b.err = b.readHere()
-		return buf, min(b.room, len(buf)), b.err
-	}
-	b.start.Do(func() { go b.readAhead() })
-	if b.held != nil {
-		held := b.held
+	if held := b.held; held != nil {
 		b.held = nil
 		giveBack := func() { b.free <- held } // never blocks: there are no more buffers than places
 		if b.passed != nil {
@@ -87,6 +86,11 @@ func (b *blocks) next() (buf []byte, room int, err error) {
 			giveBack()
 		}
 	}
+	if b.full == nil {
+		buf, b.err = b.readHere()
+		return buf, min(b.room, len(buf)), b.err
+	}
+	b.start.Do(func() { go b.readAhead() })
 	select {
 	case full := <-b.full:
 		b.held, b.err = full.buf, full.err
@@ -98,6 +102,11 @@ func (b *blocks) next() (buf []byte, room int, err error) {
 }
 
 func (b *blocks) readHere() ([]byte, error) {
+	select {
+	case b.held = <-b.free:
+	case <-b.quit:
+		return nil, fs.ErrClosed
+	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	select {

@@ -12,9 +12,10 @@
 //
 // # Data flow
 //
-// A file is read in blocks of 256 KiB, by a goroutine of its own where that pays, so that the kernel's copy and decompression
-// overlap with the analysis. Packets are handed out in place; only one that lies across two blocks is copied. There is no mmap:
-// mapped pages count as resident memory, and a mapped file that somebody cuts short kills the reader with SIGBUS.
+// A file is read in blocks of 64 to 512 KiB. Where that pays a goroutine of its own reads ahead, so that the kernel's copy and decompression
+// overlap with the analysis; not for a plain file whose reader gives blocks back late, and so is ahead of the analysis itself. Packets are
+// handed out in place; only one that lies across two blocks is copied. There is no mmap: mapped pages count as resident memory, and a
+// mapped file that somebody cuts short kills the reader with SIGBUS.
 //
 // # Damage
 //

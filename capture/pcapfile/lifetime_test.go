@@ -65,6 +65,37 @@ func TestGoroutinesEndWithTheFile(t *testing.T) {
 	})
 }
 
+// Who gives no block back makes Next wait, until Close.
+func TestCloseEndsTheWaitForABlock(t *testing.T) {
+	plain := large(t)
+	packed := writeFile(t, "large.pcap.gz", gz(cat(samples()["pcap"], bytes.Repeat(samples()["pcap"][24:], 30000))))
+	for _, name := range []string{plain, packed} {
+		synctest.Test(t, func(t *testing.T) {
+			blocks := 0
+			r, err := Open([]string{name}, Options{block: 1024, Passed: func(func()) { blocks++ }})
+			if err != nil {
+				t.Fatal(err)
+			}
+			ended := make(chan error)
+			go func() {
+				var p Packet
+				for err == nil {
+					err = r.Next(&p)
+				}
+				ended <- err
+			}()
+			synctest.Wait()
+			if blocks != 2 {
+				t.Errorf("%s: %d blocks were passed, of 2 that there are", name, blocks)
+			}
+			r.Close()
+			if err := <-ended; err != fs.ErrClosed {
+				t.Errorf("%s: Next: %v", name, err)
+			}
+		})
+	}
+}
+
 func TestCloseBeforeTheFirstNext(t *testing.T) {
 	name := large(t)
 	synctest.Test(t, func(t *testing.T) {

@@ -14,10 +14,11 @@ const noTime = math.MinInt64
 // packets come later than their time; a warning says so. It bounds buffers (some 50 MiB in all) and descriptors.
 const maxOpen = 256
 
-// waiting is a file that was not opened yet: start is the time of its first packet.
+// waiting is a file that was not opened yet: start is the time of its first packet, plain says that it is a regular one and not compressed.
 type waiting struct {
 	index int
 	start int64
+	plain bool
 }
 
 func compareWaiting(a, b waiting) int {
@@ -49,7 +50,7 @@ func (r *Reader) pick(p *Packet) error {
 	for len(r.waiting) > 0 && len(r.heap) < maxOpen && (len(r.heap) == 0 || r.waiting[0].start <= r.heap[0].key) {
 		w := r.waiting[0]
 		r.waiting = r.waiting[1:]
-		s, err := r.start(w.index)
+		s, err := r.start(w)
 		if err != nil {
 			return err
 		}

@@ -17,7 +17,7 @@ type Options struct {
 	// Secrets gets the content of pcapng's decryption secrets blocks, as soon as one is reached, from inside Next. data aliases a
 	// buffer and is valid until Secrets returns. kind is SecretsTLSKeyLog or what else the file has.
 	Secrets func(kind uint32, data []byte)
-	// Progress gets, from inside Next and once per block of some 256 KiB, how many bytes of the files (as stored) were read, and
+	// Progress gets, from inside Next and once per block of at most 512 KiB, how many bytes of the files (as stored) were read, and
 	// how many there are: 0 if a pipe is among them.
 	Progress func(read, total int64)
 
@@ -113,7 +113,7 @@ func Open(names []string, o Options) (*Reader, error) {
 // look finds the start time of a file. If it cannot be read at all it notes why. peek is a buffer that it may use and keep for
 // the next.
 func (r *Reader) look(i int, peek *[]byte) (waiting, error) {
-	w, rep := waiting{i, noTime}, &r.reports[i]
+	w, rep := waiting{index: i, start: noTime}, &r.reports[i]
 	regular, size, err := isRegular(rep.Name)
 	if err != nil {
 		rep.fail(0, err)
@@ -132,12 +132,14 @@ func (r *Reader) look(i int, peek *[]byte) (waiting, error) {
 		rep.fail(0, err)
 		return w, err
 	}
-	b := newBlocks(in, smallBlock, 1)
-	b.held = *peek
+	b := newBlocks(in, shape{size: smallBlock, count: 1})
+	<-b.free
+	b.free <- *peek
 	defer func() { b.stop(); *peek = b.held }()
 	scratch := report{FileStats: FileStats{Name: rep.Name}}
 	s := newSource(i, in, b, &scratch, &Options{})
 	w.start, err = s.startTime()
+	w.plain = in.compression == ""
 	if err != nil {
 		scratch.Skipped = size
 		scratch.fail(s.off, err)
@@ -147,8 +149,8 @@ func (r *Reader) look(i int, peek *[]byte) (waiting, error) {
 }
 
 // start opens a file for reading. The source is nil if this fails, which is noted; the error is fs.ErrClosed only.
-func (r *Reader) start(i int) (*source, error) {
-	rep := &r.reports[i]
+func (r *Reader) start(w waiting) (*source, error) {
+	i, rep := w.index, &r.reports[w.index]
 	in, err := openInput(rep.Name, &r.o, r.window, &r.read)
 	if err != nil {
 		rep.fail(0, err)
@@ -160,8 +162,7 @@ func (r *Reader) start(i int) (*source, error) {
 		in.close()
 		return nil, fs.ErrClosed
 	}
-	size, count := r.shape(in)
-	b := newBlocks(in, size, count)
+	b := newBlocks(in, r.shape(in, w.plain))
 	b.passed = r.o.Passed
 	s := newSource(i, in, b, rep, &r.o)
 	r.open[s] = struct{}{}
@@ -175,20 +176,22 @@ func (r *Reader) start(i int) (*source, error) {
 	return s, nil
 }
 
-// shape is the size and number of blocks for a further file: large ones for a few files, small ones for many. With three, one
-// block is analysed, one is filled, and one takes up the difference in pace; where blocks are given back late there are more. The caller holds mu.
-func (r *Reader) shape(in *input) (size, count int) {
+// shape is how a further file is read: through large blocks for a few files, small ones for many. With three, one block is analysed, one is filled,
+// and one takes up the difference in pace; where blocks are given back late there are more. Who has blocks given back is a goroutine of its own
+// already, and reads a plain file itself: handing blocks over costs more than it gains then. The caller holds mu.
+func (r *Reader) shape(in *input, plain bool) shape {
+	ahead := r.o.Passed == nil || !plain
 	switch {
 	case r.o.block > 0:
-		return r.o.block, 2
+		return shape{r.o.block, 2, ahead}
 	case in.regular && in.size < smallBlock:
-		return smallBlock, 1 // read at once, so there is nothing to overlap
+		return shape{smallBlock, 2, false} // read at once, so there is nothing to overlap
 	case len(r.open) < 8 && r.o.Passed != nil:
-		return largeBlock, 8
+		return shape{hugeBlock, 8, ahead}
 	case len(r.open) < 8:
-		return largeBlock, 3
+		return shape{largeBlock, 3, true}
 	}
-	return smallBlock, 2
+	return shape{smallBlock, 2, ahead}
 }
 
 // finish closes a source that ended by err, and notes what that means. It returns fs.ErrClosed if the Reader was closed, else
