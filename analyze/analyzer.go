@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/dynwatch/dynwatch/analyze/endpoint"
+	"github.com/dynwatch/dynwatch/analyze/httpwire"
 	"github.com/dynwatch/dynwatch/analyze/rules"
 	"github.com/dynwatch/dynwatch/analyze/session"
 	"github.com/dynwatch/dynwatch/analyze/tlswire"
@@ -121,6 +122,7 @@ type Analyzer struct {
 	stats    Stats
 	order    orderer
 	idleTLS  []*tlswire.Conn
+	idleHTTP []*httpwire.Conn
 	spare    [][]byte // buffers for stream.kept
 	// openings are what live sources told of flows without payload so far.
 	openings map[flowKey]*flow.Opening

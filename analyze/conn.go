@@ -180,6 +180,9 @@ func (c *conn) release(a *Analyzer) {
 		if l.tls != nil {
 			a.putTLS(l.tls)
 		}
+		if l.http != nil {
+			a.putHTTP(l.http)
+		}
 	}
 	a.memory -= c.weighed
 	index, serial := c.index, c.serial

@@ -12,10 +12,30 @@ const (
 	// maxFollowed is how many cleartext HTTP flows are read on although their first requests were not DynamoDB's: a keep-alive
 	// connection, above all a proxy's, may carry other requests later. Beyond it such flows are dropped, and counted.
 	maxFollowed = 4096
+	// maxIdleHTTP is how many readers wait for another flow.
+	maxIdleHTTP = 64
 	// maxOperations and maxTables bound what is listed of one session.
 	maxOperations = 32
 	maxTables     = 32
 )
+
+func (a *Analyzer) takeHTTP(o httpwire.Options) *httpwire.Conn {
+	n := len(a.idleHTTP)
+	if n == 0 {
+		return httpwire.New(o)
+	}
+	h := a.idleHTTP[n-1]
+	a.idleHTTP = a.idleHTTP[:n-1]
+	h.Reset(o)
+	return h
+}
+
+func (a *Analyzer) putHTTP(h *httpwire.Conn) {
+	if len(a.idleHTTP) < maxIdleHTTP {
+		h.Reset(httpwire.Options{}) // secrets go now
+		a.idleHTTP = append(a.idleHTTP, h)
+	}
+}
 
 // followHTTP counts a flow that is read as HTTP.
 func (a *Analyzer) followHTTP(c *conn) {

@@ -249,7 +249,7 @@ func (a *Analyzer) begin(c *conn, l *layer, what phase, dir uint8, b []byte) {
 	case phaseTLS:
 		l.tls = a.takeTLS()
 	case phaseHTTP:
-		l.http = httpwire.New(httpwire.Options{Tables: a.o.Tables, Midstream: lost})
+		l.http = a.takeHTTP(httpwire.Options{Tables: a.o.Tables, Midstream: lost})
 		a.followHTTP(c)
 	case phaseDAX:
 		l.dax = new(daxwire.Reader)

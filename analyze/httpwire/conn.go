@@ -88,14 +88,20 @@ type Conn struct {
 
 // New returns a Conn that has seen nothing.
 func New(o Options) *Conn {
-	c := &Conn{opts: o}
+	c := new(Conn)
+	c.Reset(o)
+	return c
+}
+
+// Reset makes c a Conn that has seen nothing, and holds nothing.
+func (c *Conn) Reset(o Options) {
+	*c = Conn{opts: o}
 	c.spare = &c.requests[0]
 	c.match.init(o.Midstream)
 	if o.Midstream {
 		c.side[session.Client].state = stateLost
 		c.side[session.Server].state = stateLost
 	}
-	return c
 }
 
 // Request is the last complete request head, nil before the first. It is valid, strings apart, until the next Feed.

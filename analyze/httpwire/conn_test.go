@@ -3,6 +3,7 @@ package httpwire
 import (
 	"errors"
 	"math"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -283,6 +284,24 @@ func TestOdd(t *testing.T) {
 		}
 		if h := v.requests[0].Asked(); h != "h" && tt.odd != OddFold {
 			t.Errorf("%q: host %q", tt.head, h)
+		}
+	}
+}
+
+// Nothing of one connection may show in the next, and no secret of it may stay in memory that waits.
+func TestResetForgetsEverything(t *testing.T) {
+	for _, o := range []Options{{}, {Tables: true}, {Midstream: true}} {
+		c := New(Options{Tables: true})
+		for _, u := range []unit{
+			client("POST / HTTP/1.1\r\nHost: dynamodb.us-east-1.amazonaws.com\r\nX-Amz-Target: DynamoDB_20120810.GetItem\r\n" +
+				"Content-Length: 20\r\n\r\n{\"TableName\":\"orders\""[:20]),
+			server("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nab"),
+			client("GET /half"),
+		} {
+			c.Feed(u.from, []byte(u.data))
+		}
+		if c.Reset(o); !reflect.DeepEqual(c, New(o)) {
+			t.Errorf("%+v: %+v", o, *c)
 		}
 	}
 }
