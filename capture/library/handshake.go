@@ -67,6 +67,8 @@ func (h *handshake) judge() (flow.Verification, string) {
 		return flow.VerificationOn, "InsecureSkipVerify is false"
 	case h.nodeOff:
 		return flow.VerificationOff, "NODE_TLS_REJECT_UNAUTHORIZED=0 in the environment"
+	case h.modeKnown && !h.callback && h.mode&verifyPeer != 0 && !h.verified: // the program judges instead (SSL_CTX_set_cert_verify_callback)
+		return flow.VerificationUnknown, ""
 	case h.modeKnown && !h.callback && h.mode&verifyPeer != 0:
 		return flow.VerificationOn, "SSL_VERIFY_PEER"
 	case h.asked && h.answer != 0 && !h.inspected:

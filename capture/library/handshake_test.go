@@ -91,6 +91,8 @@ func TestVerificationIsKnownOrLeftOpen(t *testing.T) {
 		{"mode 0 with a callback", false, []bpf.LibraryEvent{begins(0, bpf.LibraryCallback), verified}, flow.VerificationUnknown},
 		{"mode 1 with a callback", false, []bpf.LibraryEvent{begins(1, bpf.LibraryCallback), verified}, flow.VerificationUnknown},
 		{"mode 0 where the program verifies instead of the library", false, []bpf.LibraryEvent{begins(0, 0)}, flow.VerificationUnknown},
+		{"mode 1 where the program verifies instead of the library", false, []bpf.LibraryEvent{begins(1, 0)}, flow.VerificationUnknown},
+		{"mode 1 where the program verifies instead of the library, and asks", false, []bpf.LibraryEvent{begins(1, 0), later(bpf.LibraryAsked, 20)}, flow.VerificationUnknown},
 		{"mode not readable", false, []bpf.LibraryEvent{noMode, verified}, flow.VerificationUnknown},
 		{"an inspection told for another handshake of the process", false, []bpf.LibraryEvent{
 			begins(0, 0), verified, {PID: 7, Strand: 9, Kind: bpf.LibraryHandshake, Random: other, Flags: known}, elsewhere,
