@@ -31,6 +31,8 @@ var secrets = []string{secretKey, secretNote, secretToken, secretProxy, "custome
 type outcome struct {
 	pid       int
 	comm, exe string
+	// thread is the name of the thread that connects, if it is not comm: the kernel's hooks tell that one.
+	thread string
 	// problem is the client's complaint, empty if it got its item.
 	problem string
 	// err is set when the client could not be run.
@@ -139,6 +141,12 @@ func (r *rig) runClient(s *placed) outcome {
 	case "boringssl":
 		o.comm, o.exe = filepath.Base(boringClient(r.dir)), boringClient(r.dir)
 		arguments = []string{o.exe}
+		for _, a := range s.args {
+			arguments = append(arguments, r.fill(s, a))
+		}
+	case "crt":
+		arguments = []string{"/usr/bin/python3", absolute("clients/crt_client.py")}
+		o.comm, o.exe, o.thread = "python3", "/usr/bin/python3", "AwsEventLoop 1"
 		for _, a := range s.args {
 			arguments = append(arguments, r.fill(s, a))
 		}

@@ -193,7 +193,7 @@ func checkProcess(t *testing.T, s *placed, v *seen) {
 	switch {
 	case p == nil:
 		t.Errorf("no process, want %d %s", s.outcome.pid, s.outcome.comm)
-	case p.PID != s.outcome.pid || p.Comm != s.outcome.comm || p.Exe != exe:
+	case p.PID != s.outcome.pid || p.Comm != s.outcome.comm && p.Comm != s.outcome.thread || p.Exe != exe:
 		t.Errorf("process %d %s %s, want %d %s %s", p.PID, p.Comm, p.Exe, s.outcome.pid, s.outcome.comm, s.outcome.exe)
 	}
 }

@@ -38,6 +38,7 @@ var programs = []program{
 	{boringLibrary, "android-libboringssl-dev"},
 	{boringHeaders + "/openssl/ssl.h", "android-libboringssl-dev"},
 	{"/usr/bin/python3", "python3"},
+	{"/usr/lib/python3/dist-packages/awscrt", "python3-awscrt"},
 	{"/usr/lib/python3/dist-packages/boto3", "python3-boto3"},
 	{"/usr/lib/python3/dist-packages/django", "python3-django"},
 	{"/usr/lib/python3/dist-packages/flask", "python3-flask"},

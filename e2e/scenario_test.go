@@ -10,7 +10,7 @@ import (
 // scenario is one client that does its work once, at an address that no other scenario uses.
 type scenario struct {
 	name string
-	// client is boto3, go, node, curl, boringssl, java, django or flask.
+	// client is boto3, go, node, curl, boringssl, java, crt, django or flask.
 	client string
 	// options go to the client in JSON; see clients/ and goclient/. For the others, args does.
 	options map[string]any
@@ -120,7 +120,7 @@ func regional(region string) string { return "dynamodb." + region + ".amazonaws.
 
 // scenarios are all of them, with their defaults filled in.
 func scenarios() []*scenario {
-	all := slices.Concat(matrix(), others(), runtimes(), boring(), java())
+	all := slices.Concat(matrix(), others(), runtimes(), boring(), java(), crt())
 	for _, s := range all {
 		if s.region == "" {
 			s.region = "us-east-1"

@@ -12,6 +12,8 @@ func sdkGuesses(client string) map[string]string {
 		return map[string]string{"user-agent": "aws-sdk-go-v2", "modules": "aws-sdk-go-v2", "client-hello": "go"}
 	case "node":
 		return map[string]string{"user-agent": "aws-sdk-js", "program": "node", "client-hello": "node"}
+	case "crt":
+		return map[string]string{"program": "python"}
 	case "boringssl":
 		return nil
 	case "java":

@@ -1,0 +1,27 @@
+package e2e
+
+import "fmt"
+
+// crt are clients over the AWS Common Runtime, whose TLS is s2n: it has no probes, though it verifies by the functions of libcrypto, which have.
+// A refusal is left out: s2n waits for 10 to 30 seconds before it lets anybody know.
+func crt() []*scenario {
+	var all []*scenario
+	for _, x := range []struct {
+		version int // of versions
+		chain   chain
+		verify  bool
+	}{{2, good, true}, {2, wrongName, false}, {3, good, true}, {3, good, false}, {3, forged, false}} {
+		v, trusted := versions[x.version], "@DIR@/roots.pem"
+		if !x.verify {
+			trusted = "insecure"
+		}
+		s := &scenario{
+			name:   fmt.Sprintf("crt %s %s verify=%t", v.ours, x.chain, x.verify),
+			client: "crt", region: v.region, server: server{chain: x.chain, versions: v.nginx}, unprobed: true,
+			args: []string{regional(v.region), trusted, v.ours[len("TLS "):]},
+			want: tlsWant(x.chain, v.ours, !x.verify),
+		}
+		all = append(all, s)
+	}
+	return all
+}
