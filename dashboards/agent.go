@@ -10,7 +10,7 @@ func agent() *dashboard {
 	g.add(4, 4, stat("Without a source", "Agents that run and see nothing. dynwatch doctor on the host says why.", "locale", bad,
 		query{`count(max by (instance) (dynwatch_source_up{sel}) == 0) or vector(0)`, "agents"}))
 	g.add(4, 4, stat("Events lost", "Share of what the sources delivered that was lost or cut before a verdict.", "percentunit", limits("green", 0.0001, "orange", 0.01, "red"),
-		query{`sum(increase(dynwatch_events_lost_total{sel}[$__range])) / (sum(increase(dynwatch_capture_packets_total{sel}[$__range])) > 0)`, "lost"}))
+		query{`sum(increase(dynwatch_events_lost_total{sel}[$__range])) / (sum(increase(dynwatch_capture_packets_total{sel}[$__range])) > 0)`, "lost"}).empty("nothing came"))
 	g.add(4, 4, stat("Wrong configurations", "Agents whose configuration file is wrong: an earlier state of it is in use.", "locale", bad,
 		query{`count(dynwatch_config_last_reload_successful{sel} == 0) or vector(0)`, "agents"}))
 	g.add(4, 4, stat("Only observing", "Agents that record findings and do not alert.", "locale", limits("green", 1.0, "orange"),
@@ -55,7 +55,7 @@ func agent() *dashboard {
 
 	g.row("Inside the agents", true)
 	g.add(8, 8, series("Delivered by the sources", "Packets, or events of the kernel, that the source handed over.", "pps",
-		query{`sum by (instance, source) (rate(dynwatch_capture_packets_total{sel}[$__rate_interval])) > 0`, "{{instance}} {{source}}"}))
+		query{`sum by (instance, source) (rate(dynwatch_capture_packets_total{sel}[$__rate_interval])) > 0`, "{{instance}} {{source}}"}).empty("nothing came"))
 	g.add(8, 8, series("Flows being read", "Flows whose beginning is being read now.", "short", query{`max by (instance) (dynwatch_flows_reading{sel})`, "{{instance}}"}))
 	g.add(8, 8, series("Memory of flows", "What the flows being read take, as a share of what they may take.", "percentunit",
 		query{`max by (instance) (dynwatch_flows_memory_bytes{sel} / dynwatch_flows_memory_limit_bytes{sel})`, "{{instance}}"}))

@@ -85,12 +85,15 @@ func limits(first string, rest ...any) *thresholds {
 	return t
 }
 
+// noAgents is what no data means where every agent has the series: none that is chosen was scraped in that time.
+const noAgents = "no agent was scraped"
+
 // stat is one large number.
 func stat(title, description, unit string, t *thresholds, queries ...query) *panel {
 	return &panel{
 		Type: "stat", Title: title, Description: description, Datasource: &prom, Targets: targets(true, queries),
 		FieldConfig: &fieldConfig{Defaults: fieldDefaults{
-			Unit: unit, Decimals: decimals(unit), Color: &fieldColor{Mode: "thresholds"}, Thresholds: t, NoValue: "no data",
+			Unit: unit, Decimals: decimals(unit), Color: &fieldColor{Mode: "thresholds"}, Thresholds: t, NoValue: noAgents,
 		}, Overrides: []fieldOverride{}},
 		Options: map[string]any{
 			"colorMode": "value", "graphMode": "none", "justifyMode": "auto", "orientation": "auto", "textMode": "auto",
@@ -118,7 +121,7 @@ func series(title, description, unit string, queries ...query) *panel {
 	return &panel{
 		Type: "timeseries", Title: title, Description: description, Datasource: &prom, Targets: targets(false, queries),
 		FieldConfig: &fieldConfig{Defaults: fieldDefaults{
-			Unit: unit, Min: ptr(0.0), Color: &fieldColor{Mode: "palette-classic"},
+			Unit: unit, Min: ptr(0.0), Color: &fieldColor{Mode: "palette-classic"}, NoValue: noAgents,
 			Custom: map[string]any{
 				"drawStyle": "line", "lineWidth": 1, "fillOpacity": 10, "showPoints": "never", "spanNulls": false,
 				"stacking": map[string]any{"mode": "none", "group": "A"},

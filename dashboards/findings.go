@@ -18,15 +18,15 @@ func findings() *dashboard {
 		query{`round(sum by (rule) (increase(dynwatch_findings_total{sel` + more + `}[$__rate_interval]))) > 0`, "{{rule}}"}).bars().
 		colours(ruleColours...).empty("no findings"))
 
-	g.add(14, 10, table("Findings by host and rule", "Each rule that fired on a host, the most first.",
+	g.add(12, 10, table("Findings by host and rule", "Each rule that fired on a host, the most first.",
 		`round(sum by (instance, rule, severity) (increase(dynwatch_findings_total{sel`+more+`}[$__range]))) > 0`,
 		column{field: "severity", title: "severity", width: 90, severity: true}, column{field: "rule", title: "rule"},
 		column{field: "instance", title: "host", link: "/d/dynwatch-findings?var-datasource=${datasource}&var-instance=${__value.text}&${__url_time_range}", linkTitle: "This host only"},
 		column{field: "Value", title: "findings", unit: "locale", width: 100}).empty("no findings"))
-	g.add(10, 10, table("Firing alerts", "Alerts of dynwatch's rules that Prometheus holds to be firing now.",
+	g.add(12, 10, table("Firing alerts", "Alerts of dynwatch's rules that Prometheus holds to be firing now.",
 		`max by (alertname, severity, instance, rule) (ALERTS{alertname=~"Dynwatch.*", alertstate="firing", job=~"$job|", instance=~"$instance|"})`,
 		column{field: "severity", title: "severity", width: 90, severity: true}, column{field: "alertname", title: "alert", width: 230}, column{field: "instance", title: "host"},
-		column{field: "rule", title: "rule"}).empty("no alert is firing"))
+		column{field: "rule", title: "rule", width: 170}).empty("no alert is firing"))
 
 	g.add(12, 8, series("Findings by host", "The ten hosts with the most findings.", "short",
 		query{`topk(10, round(sum by (instance) (increase(dynwatch_findings_total{sel` + more + `}[$__rate_interval]))) > 0)`, "{{instance}}"}).bars().empty("no findings"))

@@ -32,7 +32,7 @@ func overview() *dashboard {
 		"locale", limits("text"), query{`round(sum(increase(dynwatch_verdicts_total{sel}[$__range])))`, "sessions"}))
 	g.add(4, 4, stat("Certificates seen", "In how many of the TLS sessions somebody saw the certificate. TLS 1.3 encrypts it on the wire: without library probes, "+
 		"a low share is to be expected, and those sessions are unverified, not ok.", "percentunit", limits("orange", 0.5, "green"),
-		query{`sum(increase(dynwatch_certificate_observations_total{sel, seen_by!="nobody"}[$__range])) / (sum(increase(dynwatch_certificate_observations_total{sel}[$__range])) > 0)`, "seen"}))
+		query{`sum(increase(dynwatch_certificate_observations_total{sel, seen_by!="nobody"}[$__range])) / (sum(increase(dynwatch_certificate_observations_total{sel}[$__range])) > 0)`, "seen"}).empty("no TLS sessions"))
 	g.add(4, 4, stat("Hosts not watching", "Hosts whose agent can be asked but has no source attached: they see nothing. Hosts that cannot be asked at all are on the agent dashboard.",
 		"locale", none, query{`count(max by (instance) (dynwatch_source_up{sel}) == 0) or vector(0)`, "hosts"}).
 		link("Show agents", "/d/dynwatch-agent?var-datasource=${datasource}&${__url_time_range}"))
@@ -59,9 +59,9 @@ func overview() *dashboard {
 	g.add(8, 8, series("Judgement of certificates", "What the chain of each TLS session leads to. unseen: nobody saw it.", "reqps",
 		query{`sum by (trust) (rate(dynwatch_certificate_trust_total{sel}[$__rate_interval])) > 0`, "{{trust}}"}).stacked().
 		colours("amazon", "green", "allowed", "light-green", "unseen", "blue", "forged", "dark-red", "private", "red", "self-signed", "red", "public", "orange",
-			"expired", "orange", "name-mismatch", "orange", "not-yet-valid", "orange", "malformed", "purple"))
+			"expired", "orange", "name-mismatch", "orange", "not-yet-valid", "orange", "malformed", "purple").empty("no TLS sessions"))
 	g.add(8, 8, series("TLS handshakes, 95 % within", "From a connection's first packet to the end of its handshake, so with TCP's own round trip.", "s",
-		query{`histogram_quantile(0.95, sum by (le, tls_version) (rate(dynwatch_tls_handshake_duration_seconds_bucket{sel}[$__rate_interval])))`, "{{tls_version}}"}))
+		query{`histogram_quantile(0.95, sum by (le, tls_version) (rate(dynwatch_tls_handshake_duration_seconds_bucket{sel}[$__rate_interval])))`, "{{tls_version}}"}).empty("no TLS handshakes"))
 	return build("dynwatch-overview", "dynwatch / Overview",
 		"Connections to Amazon DynamoDB of all hosts: whether their transport can be trusted, and how much of it could be seen.", g)
 }

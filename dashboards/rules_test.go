@@ -208,6 +208,63 @@ func TestPromtoolRunsTheRules(t *testing.T) {
 	}
 }
 
+// TestTheDocumentedConfigurationWorks follows docs/dashboards.md: the export, the configuration of Prometheus beside it, and Grafana's files.
+func TestTheDocumentedConfigurationWorks(t *testing.T) {
+	text, err := os.ReadFile("../docs/dashboards.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var blocks []string
+	for _, m := range regexp.MustCompile("(?s)```yaml\n(.*?)```").FindAllStringSubmatch(string(text), -1) {
+		blocks = append(blocks, m[1])
+	}
+	if len(blocks) != 4 {
+		t.Fatalf("%d blocks of YAML", len(blocks))
+	}
+	dir := t.TempDir()
+	if _, err := Export(filepath.Join(dir, "monitoring")); err != nil {
+		t.Fatal(err)
+	}
+	overNetwork, _, _ := strings.Cut(blocks[0], "  - job_name")
+	overNetwork += strings.NewReplacer("/etc/prometheus/dynwatch-ca.pem", "ca.pem", "/etc/prometheus/dynwatch.password", "password").Replace(blocks[1])
+	for name, data := range map[string]string{"prometheus.yml": blocks[0], "network.yml": overNetwork, "ca.pem": "", "password": "x"} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(data), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, name := range []string{"prometheus.yml", "network.yml"} {
+		cmd := testenv.Command(t, "promtool", "check", "config", name)
+		cmd.Dir = dir
+		if out, err := cmd.CombinedOutput(); err != nil || !strings.Contains(string(out), "2 rule files found") {
+			t.Errorf("%s: %v\n%s", name, err, out)
+		}
+	}
+	var prometheus struct {
+		Global struct {
+			ScrapeInterval string `yaml:"scrape_interval"`
+		}
+	}
+	var source struct {
+		Datasources []struct {
+			Type     string
+			JSONData struct {
+				TimeInterval string `yaml:"timeInterval"`
+			} `yaml:"jsonData"`
+		}
+	}
+	var provider struct{ Providers []struct{ Type string } }
+	for i, into := range map[int]any{0: &prometheus, 2: &source, 3: &provider} {
+		if err := yaml.Unmarshal([]byte(blocks[i]), into); err != nil {
+			t.Errorf("%v: %s", err, blocks[i])
+		}
+	}
+	if len(source.Datasources) != 1 || source.Datasources[0].Type != "prometheus" || len(provider.Providers) != 1 || provider.Providers[0].Type != "file" {
+		t.Errorf("%+v %+v", source, provider)
+	} else if have, want := source.Datasources[0].JSONData.TimeInterval, prometheus.Global.ScrapeInterval; have != want || want == "" {
+		t.Errorf("Grafana is told of %q between scrapes, Prometheus of %q", have, want)
+	}
+}
+
 // Every query of every panel is PromQL: promtool parses them as rules.
 func TestPromtoolParsesEveryPanel(t *testing.T) {
 	promtool := testenv.Tool(t, "promtool")
