@@ -8,16 +8,17 @@ import (
 )
 
 // maxConnections is how many connections each of two generations holds. One that is forgotten is made again from its next event, which repeats
-// all that the kernel knows: only the count of skipped events loses its memory.
-const maxConnections = 1 << 15
+// all that the kernel knows: only the count of skipped events loses its memory. Both together are as many as the analysis keeps flows by default.
+const maxConnections = 1 << 14
 
 // connection is what is kept between the events of one.
 type connection struct {
-	opening  *flow.Opening
+	opening  *flow.Opening  // nil once the connection is over: it is most of what a connection takes
 	tuple    flow.FiveTuple // from client to server, as the client asked
 	next     [2]uint32      // numbers of the next events, by direction
 	connect  uint64
 	answered bool // its SYN+ACK was given out
+	over     [2]bool
 }
 
 // connections remembers connections by socket cookie, in two generations: when the newer is full the older is dropped.
@@ -88,7 +89,7 @@ func (cs *connections) open(o *bpf.Opener, clock *clock) *flow.Opening {
 
 // update notes a redirection that e is the first to show. An Opening that was given out does not change: a new one takes its place.
 func (cs *connections) update(c *connection, e *bpf.Event) {
-	if e.FromServer || e.Opener.Proto != flow.TCP {
+	if e.FromServer || e.Opener.Proto != flow.TCP || c.opening == nil {
 		return
 	}
 	to := redirected(netip.AddrPortFrom(e.Opener.Dst.Addr(), e.Opener.DstPort), e.Tuple.Dst())
@@ -96,6 +97,18 @@ func (cs *connections) update(c *connection, e *bpf.Event) {
 		op := *c.opening
 		op.RedirectedTo = to
 		c.opening = &op
+	}
+}
+
+// end lets go of what only a connection's first segments are for, after the last one of both directions. What comes later, a retransmission, goes without.
+func (c *connection) end(e *bpf.Event) {
+	dir := 0
+	if e.FromServer {
+		dir = 1
+	}
+	c.over[dir] = c.over[dir] || e.Final || e.Flags.Has(flow.FIN)
+	if e.Opener.Proto == flow.TCP && (c.over[0] && c.over[1] || e.Flags.Has(flow.RST)) {
+		c.opening = nil
 	}
 }
 

@@ -53,6 +53,7 @@ func (s *Source) segment(seg *flow.Segment) {
 		return
 	}
 	seg.Opening = s.conn.opening
+	s.conn.end(e)
 	if e.Opener.Proto != flow.TCP {
 		return
 	}
