@@ -69,9 +69,12 @@ bench: ## measure the ratios that README.md shows, beside tcpdump and tshark
 	scripts/bench
 
 .PHONY: soak
-soak: ## an hour of churn for the agent (SOAK=10m for less), and a hundred kills of its alerts' sender
-	DYNWATCH_CHAOS_ROUNDS=100 $(GO) test -count=1 -timeout 30m -v -run TestKilledWhileFindingsArrive ./internal/alert
-	SOAK=$${SOAK:-1h} $(GO) test -v -count 1 -timeout 3h ./e2e/soak
+soak: ## an hour of churn for the agent (SOAK=10m for less), and a hundred kills of its alerts' sender; the report is dist/soak.log
+	mkdir -p dist
+	{ date -u; \
+	DYNWATCH_CHAOS_ROUNDS=100 $(GO) test -count=1 -timeout 30m -v -run TestKilledWhileFindingsArrive ./internal/alert; \
+	SOAK=$${SOAK:-1h} $(GO) test -v -count 1 -timeout 3h ./e2e/soak; \
+	date -u; echo "the soak has passed"; } 2>&1 | tee dist/soak.log
 
 .PHONY: bench-live
 bench-live: ## measure what a live capture costs, misses and takes, beside tcpdump (root)
