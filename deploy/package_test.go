@@ -114,6 +114,10 @@ func TestPackages(t *testing.T) {
 		}
 	})
 
+	t.Run("deb under systemd", func(t *testing.T) {
+		testUnderSystemd(t, filepath.Join(dir, "dynwatch_0.1.0-1_"+runtime.GOARCH+".deb"))
+	})
+
 	t.Run("rpm", func(t *testing.T) {
 		root := t.TempDir()
 		arch := map[string]string{"amd64": "x86_64", "arm64": "aarch64"}[runtime.GOARCH]
