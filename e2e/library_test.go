@@ -4,6 +4,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/dynwatch/dynwatch/internal/testchains"
 )
 
 // careless reports whether a scenario's client was told to accept any certificate.
@@ -31,7 +33,7 @@ func (s *scenario) withLibrary() want {
 		}
 		if strings.HasPrefix(s.server.software, "mitm") {
 			shown = tlsWant(corp, "TLS 1.2", true)
-			shown.issuer = mitmIssuer
+			shown.issuer = testchains.MITMIssuer
 		}
 		w.issuer, w.trust = shown.issuer, shown.trust
 		for _, f := range shown.findings {

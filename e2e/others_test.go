@@ -1,5 +1,7 @@
 package e2e
 
+import "github.com/dynwatch/dynwatch/internal/testchains"
+
 // others are the scenarios besides the matrix: other clients, other servers, cleartext, proxies, names, and controls.
 func others() []*scenario {
 	tls12, tls13 := server{chain: good, versions: "TLSv1.2"}, server{chain: good, versions: "TLSv1.3"}
@@ -205,7 +207,7 @@ func proxied() []*scenario {
 	mitm := func(version string) want {
 		w := want{version: version, works: true, visibility: "encrypted", trust: "unseen", verdict: "unverified"}
 		if version == "TLS 1.2" {
-			w.visibility, w.issuer, w.trust, w.verdict = "visible", mitmIssuer, "private", "finding"
+			w.visibility, w.issuer, w.trust, w.verdict = "visible", testchains.MITMIssuer, "private", "finding"
 			w.findings = []string{"unexpected-issuer:critical"}
 		}
 		return w

@@ -14,6 +14,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/dynwatch/dynwatch/internal/testchains"
 )
 
 // place is a network namespace.
@@ -124,7 +126,7 @@ func (r *rig) start() error {
 			return err
 		}
 	}
-	if err := certificates(r.dir, names); err != nil {
+	if err := testchains.Write(r.dir, names); err != nil {
 		return err
 	}
 	if err := r.makeNamespaces(); err != nil {

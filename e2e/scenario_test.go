@@ -229,7 +229,7 @@ func runtimes() []*scenario {
 // tlsWant is what a client that offers TLS 1.3 meets in a direct session with a server of that chain and version. A client that verifies
 // refuses all chains but the good one, by an alert, or, for the wrong name, as Python does it, by leaving without a word.
 func tlsWant(c chain, version string, anyChain bool) want {
-	w := want{version: version, visibility: "visible", issuer: issuerOf(c), works: c == good || anyChain}
+	w := want{version: version, visibility: "visible", issuer: c.Issuer(), works: c == good || anyChain}
 	refused := "interception-refused:high"
 	if !w.works {
 		w.fails = "certificate verify failed"
