@@ -1,6 +1,7 @@
 package library
 
 import (
+	"bytes"
 	"debug/elf"
 	"encoding/binary"
 
@@ -13,13 +14,18 @@ type access struct {
 	address bool // its address is made; else it is read
 	wide    bool // a pointer's size
 	to      int  // register that gets it, as accessesThrough takes it
+	after   int  // where in the code the next instruction is
 }
+
+// none is no register that an object can be in.
+const none = -1
 
 // minField is the least offset that is taken for a field's: libraries put a type or a vtable before all else, and look at that first.
 const minField = 0x10
 
 // accesses lists what a function's code does to the object of its first argument. The code is read straight through: what it jumps over
-// it mostly does to the same object.
+// it mostly does to the same object. It ends where the argument's register gets what the object has at some place, or that place's address; where
+// it gets the result of a call (OpenSSL 3.2 looks up which object it is), that is again such an object.
 func accesses(machine elf.Machine, code []byte) []access {
 	return accessesThrough(machine, code, firstArgument(machine))
 }
@@ -40,33 +46,36 @@ func accessesThrough(machine elf.Machine, code []byte, base int) []access {
 
 func accessesAMD64(code []byte, base x86asm.Reg) []access {
 	var list []access
-	for len(code) > 0 {
-		if len(code) >= 4 && code[0] == 0xf3 && code[1] == 0x0f && code[2] == 0x1e && code[3] == 0xfa { // endbr64
-			code = code[4:]
+	for at := 0; at < len(code); {
+		if bytes.HasPrefix(code[at:], []byte{0xf3, 0x0f, 0x1e, 0xfa}) { // endbr64
+			at += 4
 			continue
 		}
-		in, err := x86asm.Decode(code, 64)
+		in, err := x86asm.Decode(code[at:], 64)
 		if err != nil || in.Len == 0 {
 			return list
 		}
-		code = code[in.Len:]
+		at += in.Len
 		switch in.Op {
 		case x86asm.MOV, x86asm.MOVZX, x86asm.MOVSXD, x86asm.LEA:
 			to, isReg := in.Args[0].(x86asm.Reg)
 			m, isMem := in.Args[1].(x86asm.Mem)
 			if isReg && isMem && m.Base == base && m.Index == 0 {
-				list = append(list, access{m.Disp, in.Op == x86asm.LEA, in.MemBytes == 8, int(to)})
+				list = append(list, access{m.Disp, in.Op == x86asm.LEA, in.MemBytes == 8, int(to), at})
 			}
 		case x86asm.MOVUPS, x86asm.MOVDQU, x86asm.MOVUPD: // how a copy of 32 bytes is compiled
 			if m, isMem := in.Args[1].(x86asm.Mem); isMem && m.Base == base && m.Index == 0 {
-				list = append(list, access{m.Disp, true, false, 0})
+				list = append(list, access{m.Disp, true, false, none, at})
 			}
 		case x86asm.ADD:
 			to, isReg := in.Args[0].(x86asm.Reg)
 			n, isImm := in.Args[1].(x86asm.Imm)
 			if isReg && isImm && to == base {
-				list = append(list, access{int64(n), true, false, int(to)})
+				list = append(list, access{int64(n), true, false, int(to), at})
 			}
+		}
+		if n := len(list); n > 0 && list[n-1].after == at && list[n-1].to == int(base) {
+			return list
 		}
 	}
 	return list
@@ -76,27 +85,32 @@ func accessesAMD64(code []byte, base x86asm.Reg) []access {
 // their base register is in bits 5 to 9, what they fill in bits 0 to 4.
 func accessesARM64(code []byte, base int) []access {
 	var list []access
-	for ; len(code) >= 4; code = code[4:] {
-		in := binary.LittleEndian.Uint32(code)
+	for at := 4; at <= len(code); at += 4 {
+		in := binary.LittleEndian.Uint32(code[at-4:])
+		to, scaled := int(in&31), int64(in>>10&0xfff)
 		if int(in>>5&31) != base {
 			continue
 		}
-		to, scaled := int(in&31), int64(in>>10&0xfff)
 		switch in & 0xffc00000 {
 		case 0xb9400000, 0xb9800000: // LDR of 32 bits, LDRSW
-			list = append(list, access{scaled * 4, false, false, to})
+			list = append(list, access{scaled * 4, false, false, to, at})
 		case 0xf9400000: // LDR of 64 bits
-			list = append(list, access{scaled * 8, false, true, to})
+			list = append(list, access{scaled * 8, false, true, to, at})
 		case 0x39400000: // LDRB
-			list = append(list, access{scaled, false, false, to})
+			list = append(list, access{scaled, false, false, to, at})
 		case 0x3dc00000: // LDR of 128 bits: a copy
-			list = append(list, access{scaled * 16, true, false, to})
+			list = append(list, access{scaled * 16, true, false, none, at})
 		case 0xad400000: // LDP of 2 times 128 bits: a copy
-			list = append(list, access{int64(int32(in<<10)>>25) * 16, true, false, to})
+			list = append(list, access{int64(int32(in<<10)>>25) * 16, true, false, none, at})
 		case 0xa9400000: // LDP of 2 times 64 bits: a copy
-			list = append(list, access{int64(int32(in<<10)>>25) * 8, true, false, to})
+			list = append(list, access{int64(int32(in<<10)>>25) * 8, true, false, to, at})
 		case 0x91000000: // ADD
-			list = append(list, access{scaled, true, false, to})
+			list = append(list, access{scaled, true, false, to, at})
+		default:
+			continue
+		}
+		if list[len(list)-1].to == base {
+			return list
 		}
 	}
 	return list
@@ -154,7 +168,7 @@ func randomField(machine elf.Machine, code []byte) (offset, in uint32) {
 		if !p.wide || p.offset != read[0].offset {
 			return 0, 0
 		}
-		if at := least(accessesThrough(machine, code, p.to)); at >= minField {
+		if at := least(accessesThrough(machine, code[p.after:], p.to)); at >= minField {
 			return plausible(at), plausible(p.offset)
 		}
 	}

@@ -60,11 +60,18 @@ func TestRandomIsWhereTheGetterCopiesFrom(t *testing.T) {
 		{"GnuTLS: lea 0x50(%rdi),%rax … add $0x70,%rdi", elf.EM_X86_64, `4885f6 740e 488d4750 c7460820000000 488906 4885d2 740e 4883c770
 			c7420820000000 48893a c3`, 0x50, 0},
 		{"OpenSSL 1.1.1: mov 0xa8(%rdi),%rax; lea 0xb8(%rax),%rsi", elf.EM_X86_64, "488b87a8000000 488db0b8000000 c3", 0xb8, 0xa8},
+		{"OpenSSL 1.1.1 of Debian 11 and Node.js 16, into the same register: mov 0xa8(%rdi),%rdi; lea 0xb8(%rdi),%rcx; mov 0xb8(%rdi),%rdx",
+			elf.EM_X86_64, `b820000000 4885d2 7465 4883fa20 488bbfa8000000 480f46c2 488d8fb8000000 89c2 83f808 724b 488b97b8000000 4c8d4608 c3`,
+			0xb8, 0xa8},
+		{"OpenSSL 3.5 of Debian 13: test %al; je; call; mov %rax,%rdi; … lea 0x188(%rdi),%rcx; mov 0x188(%rdi),%rdx", elf.EM_X86_64, `f30f1efa 4885ff
+			55 4889f5 53 4889d3 4883ec08 8b07 85c0 7419 a880 4889c7 4885c0 b820000000 4885db 745e 4839c3 488d8f88010000 480f46c3
+			89c2 83f808 7279 488b9788010000 c3`, 0x188, 0},
 		{"a copy in registers: movdqu 0x160(%rdi),%xmm0; movdqu 0x170(%rdi),%xmm1", elf.EM_X86_64, "f30f6f8760010000 f30f6f8f70010000 c3", 0x160, 0},
 		{"two things that are far apart", elf.EM_X86_64, "488d8760010000 488d8760020000 c3", 0, 0},
 		{"nothing", elf.EM_X86_64, "31c0 c3", 0, 0},
 		{"arm64: add x1,x0,#352; ret", elf.EM_AARCH64, "01800591 c0035fd6", 352, 0},
 		{"arm64: ldr x1,[x0,#168]; add x1,x1,#184", elf.EM_AARCH64, "015440f9 21e00291 c0035fd6", 184, 168},
+		{"arm64: ldr x0,[x0,#168]; add x1,x0,#184", elf.EM_AARCH64, "005440f9 01e00291 c0035fd6", 184, 168},
 		{"arm64: ldp q0,q1,[x0,#352]", elf.EM_AARCH64, "00044bad c0035fd6", 352, 0},
 	} {
 		t.Run(c.name, func(t *testing.T) {
