@@ -18,7 +18,7 @@
 #define MAX_IGNORED 16384
 #define CERTIFICATE_MESSAGE 11 /* HandshakeType */
 
-/* Offsets in struct ssl_st or gnutls_session_int, which user space reads from the machine code of the library's own getters; 0 if it could not. */
+/* Offsets in struct ssl_st, which user space reads from the machine code of the library's own getters; 0 if it could not. */
 const volatile __u32 ssl_verify_mode;
 const volatile __u32 ssl_verify_callback;
 const volatile __u32 ssl_verify_result;
@@ -101,7 +101,8 @@ static __always_inline int is_ignored(void)
 struct note {
 	__u64 strand;
 	__s64 value;
-	__u64 data; /* user address */
+	__u64 data;        /* user address */
+	const char *known; /* or the data itself, MAX_HOST bytes with length among them; NULL: it is not here */
 	__u32 length;
 	__u8 random[32];
 	__u8 kind;
@@ -138,6 +139,9 @@ static __always_inline void send(const struct note *o, const __u32 max)
 			e->length = e->captured = copied - 1;
 		else
 			count(LIBRARY_LOST_READ);
+	} else if (max == MAX_HOST && o->known) {
+		__builtin_memcpy(e + 1, o->known, MAX_HOST);
+		e->captured = n;
 	} else if (max && n) {
 		barrier_var(n); /* else clang drops the mask that the verifier needs */
 		n = ((n - 1) & (max - 1)) + 1;
@@ -381,6 +385,7 @@ int dynwatch_exec(void *ctx)
 
 #include "boringssl.bpf.h"
 #include "golang.bpf.h"
+#include "gnutls.bpf.h"
 
 /* Types that Go wants are found through what names them. */
 const struct library_event *const library_event_type = NULL;

@@ -36,6 +36,7 @@ const (
 	LibraryServer                               // this end is the server
 	LibraryFirst                                // the first certificate of a message
 	LibraryGo                                   // of a handshake: crypto/tls; Value is InsecureSkipVerify, Data the name that it was told
+	LibraryGnuTLS                               // GnuTLS; of a handshake: Value is 1 if it verifies by itself, Data the name; of an inspection: Value is the caller
 )
 
 // LibraryEvent is what a probe saw.
@@ -62,6 +63,15 @@ type SSLOffsets struct {
 	ClientRandomIn uint32
 	// Config, of BoringSSL only, is the offset of a pointer to what VerifyMode and VerifyCallback lie in.
 	Config uint32
+	// GnuTLS is of that library, and excludes all others.
+	GnuTLS GnuTLSOffsets
+}
+
+// GnuTLSOffsets are where GnuTLS has the ClientHello's random in a session, and how far its code reaches before the beginning of
+// gnutls_pcert_import_x509_raw, and from there on.
+type GnuTLSOffsets struct {
+	ClientRandom           uint32
+	CodeBefore, CodeBehind uint64
 }
 
 // Probe is a program that can be attached to a function of a library.
@@ -71,6 +81,8 @@ type Probe struct {
 	Return  bool
 	// Offsets: the program reads the connection object.
 	Offsets bool
+	// gnuTLS: the object is a session of GnuTLS.
+	gnuTLS bool
 }
 
 // The probes.
@@ -85,12 +97,26 @@ var (
 	GoCertificates     = Probe{Program: "dynwatch_go_certificates"}
 
 	BoringSSLCertificate = Probe{Program: "dynwatch_boringssl_certificate"}
+
+	GnuTLSName         = Probe{Program: "dynwatch_gnutls_name"}
+	GnuTLSVerifies     = Probe{Program: "dynwatch_gnutls_verifies"}
+	GnuTLSHook         = Probe{Program: "dynwatch_gnutls_hook"}
+	GnuTLSEnd          = Probe{Program: "dynwatch_gnutls_end"}
+	GnuTLSHandshake    = Probe{Program: "dynwatch_gnutls_handshake"}
+	GnuTLSVerify       = Probe{Program: "dynwatch_gnutls_verify"}
+	GnuTLSVerified     = Probe{Program: "dynwatch_gnutls_verified", Return: true, Offsets: true, gnuTLS: true}
+	GnuTLSHost         = Probe{Program: "dynwatch_gnutls_host", Offsets: true, gnuTLS: true}
+	GnuTLSPeers        = Probe{Program: "dynwatch_gnutls_peers", Offsets: true, gnuTLS: true}
+	GnuTLSCompared     = Probe{Program: "dynwatch_gnutls_compared", Offsets: true, gnuTLS: true}
+	GnuTLSCertificates = Probe{Program: "dynwatch_gnutls_certificates", Offsets: true, gnuTLS: true}
 )
 
 // probes are all of them.
 var probes = []Probe{
 	OpenSSLCertificate, OpenSSLHandshake, OpenSSLVerified, OpenSSLHost, OpenSSLAsked, OpenSSLInspected, GoHandshake, GoCertificates,
 	BoringSSLCertificate,
+	GnuTLSName, GnuTLSVerifies, GnuTLSHook, GnuTLSEnd, GnuTLSHandshake, GnuTLSVerify, GnuTLSVerified, GnuTLSHost, GnuTLSPeers, GnuTLSCompared,
+	GnuTLSCertificates,
 }
 
 // execProgram tells of started programs.
@@ -153,6 +179,9 @@ func (o SSLOffsets) apply(spec *ebpf.CollectionSpec) error {
 		spec.Variables["ssl_client_random"].Set(o.ClientRandom),
 		spec.Variables["ssl_client_random_in"].Set(o.ClientRandomIn),
 		spec.Variables["ssl_config"].Set(o.Config),
+		spec.Variables["gnutls_client_random"].Set(o.GnuTLS.ClientRandom),
+		spec.Variables["gnutls_code_before"].Set(o.GnuTLS.CodeBefore),
+		spec.Variables["gnutls_code_behind"].Set(o.GnuTLS.CodeBehind),
 	)
 }
 
@@ -160,6 +189,7 @@ func (l *Library) shared() map[string]*ebpf.Map {
 	return map[string]*ebpf.Map{
 		"strands": l.maps.Strands, "ignored": l.maps.Ignored, "library_events": l.maps.LibraryEvents,
 		"library_execs": l.maps.LibraryExecs, "library_counters": l.maps.LibraryCounters,
+		"gnutls_strands": l.maps.GnutlsStrands, "gnutls_sessions": l.maps.GnutlsSessions,
 	}
 }
 

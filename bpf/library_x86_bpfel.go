@@ -13,6 +13,29 @@ import (
 	"github.com/cilium/ebpf"
 )
 
+type libraryGnutlsKey struct {
+	_       structs.HostLayout
+	Session uint64
+	Tgid    uint32
+	Pad     uint32
+}
+
+type libraryGnutlsStrand struct {
+	_       structs.HostLayout
+	Session uint64
+	Status  uint64
+	Random  [4]uint64
+}
+
+type libraryGnutlsTold struct {
+	_        structs.HostLayout
+	Length   uint32
+	Verifies uint8
+	Hook     uint8
+	Pad      [2]uint8
+	Name     [256]int8
+}
+
 type libraryHandshake struct {
 	_         structs.HostLayout
 	Object    uint64
@@ -71,6 +94,8 @@ type libraryStrand struct {
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
+	libraryMapGnutlsSessions                = "gnutls_sessions"
+	libraryMapGnutlsStrands                 = "gnutls_strands"
 	libraryMapIgnored                       = "ignored"
 	libraryMapLibraryCounters               = "library_counters"
 	libraryMapLibraryEvents                 = "library_events"
@@ -78,6 +103,17 @@ const (
 	libraryMapStrands                       = "strands"
 	libraryProgDynwatchBoringsslCertificate = "dynwatch_boringssl_certificate"
 	libraryProgDynwatchExec                 = "dynwatch_exec"
+	libraryProgDynwatchGnutlsCertificates   = "dynwatch_gnutls_certificates"
+	libraryProgDynwatchGnutlsCompared       = "dynwatch_gnutls_compared"
+	libraryProgDynwatchGnutlsEnd            = "dynwatch_gnutls_end"
+	libraryProgDynwatchGnutlsHandshake      = "dynwatch_gnutls_handshake"
+	libraryProgDynwatchGnutlsHook           = "dynwatch_gnutls_hook"
+	libraryProgDynwatchGnutlsHost           = "dynwatch_gnutls_host"
+	libraryProgDynwatchGnutlsName           = "dynwatch_gnutls_name"
+	libraryProgDynwatchGnutlsPeers          = "dynwatch_gnutls_peers"
+	libraryProgDynwatchGnutlsVerified       = "dynwatch_gnutls_verified"
+	libraryProgDynwatchGnutlsVerifies       = "dynwatch_gnutls_verifies"
+	libraryProgDynwatchGnutlsVerify         = "dynwatch_gnutls_verify"
 	libraryProgDynwatchGoCertificates       = "dynwatch_go_certificates"
 	libraryProgDynwatchGoHandshake          = "dynwatch_go_handshake"
 	libraryProgDynwatchOpensslAsked         = "dynwatch_openssl_asked"
@@ -86,6 +122,9 @@ const (
 	libraryProgDynwatchOpensslHost          = "dynwatch_openssl_host"
 	libraryProgDynwatchOpensslInspected     = "dynwatch_openssl_inspected"
 	libraryProgDynwatchOpensslVerified      = "dynwatch_openssl_verified"
+	libraryVarGnutlsClientRandom            = "gnutls_client_random"
+	libraryVarGnutlsCodeBefore              = "gnutls_code_before"
+	libraryVarGnutlsCodeBehind              = "gnutls_code_behind"
 	libraryVarLibraryEventType              = "library_event_type"
 	libraryVarSslClientRandom               = "ssl_client_random"
 	libraryVarSslClientRandomIn             = "ssl_client_random_in"
@@ -140,6 +179,17 @@ type librarySpecs struct {
 type libraryProgramSpecs struct {
 	DynwatchBoringsslCertificate *ebpf.ProgramSpec `ebpf:"dynwatch_boringssl_certificate"`
 	DynwatchExec                 *ebpf.ProgramSpec `ebpf:"dynwatch_exec"`
+	DynwatchGnutlsCertificates   *ebpf.ProgramSpec `ebpf:"dynwatch_gnutls_certificates"`
+	DynwatchGnutlsCompared       *ebpf.ProgramSpec `ebpf:"dynwatch_gnutls_compared"`
+	DynwatchGnutlsEnd            *ebpf.ProgramSpec `ebpf:"dynwatch_gnutls_end"`
+	DynwatchGnutlsHandshake      *ebpf.ProgramSpec `ebpf:"dynwatch_gnutls_handshake"`
+	DynwatchGnutlsHook           *ebpf.ProgramSpec `ebpf:"dynwatch_gnutls_hook"`
+	DynwatchGnutlsHost           *ebpf.ProgramSpec `ebpf:"dynwatch_gnutls_host"`
+	DynwatchGnutlsName           *ebpf.ProgramSpec `ebpf:"dynwatch_gnutls_name"`
+	DynwatchGnutlsPeers          *ebpf.ProgramSpec `ebpf:"dynwatch_gnutls_peers"`
+	DynwatchGnutlsVerified       *ebpf.ProgramSpec `ebpf:"dynwatch_gnutls_verified"`
+	DynwatchGnutlsVerifies       *ebpf.ProgramSpec `ebpf:"dynwatch_gnutls_verifies"`
+	DynwatchGnutlsVerify         *ebpf.ProgramSpec `ebpf:"dynwatch_gnutls_verify"`
 	DynwatchGoCertificates       *ebpf.ProgramSpec `ebpf:"dynwatch_go_certificates"`
 	DynwatchGoHandshake          *ebpf.ProgramSpec `ebpf:"dynwatch_go_handshake"`
 	DynwatchOpensslAsked         *ebpf.ProgramSpec `ebpf:"dynwatch_openssl_asked"`
@@ -154,6 +204,8 @@ type libraryProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type libraryMapSpecs struct {
+	GnutlsSessions  *ebpf.MapSpec `ebpf:"gnutls_sessions"`
+	GnutlsStrands   *ebpf.MapSpec `ebpf:"gnutls_strands"`
 	Ignored         *ebpf.MapSpec `ebpf:"ignored"`
 	LibraryCounters *ebpf.MapSpec `ebpf:"library_counters"`
 	LibraryEvents   *ebpf.MapSpec `ebpf:"library_events"`
@@ -165,14 +217,17 @@ type libraryMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type libraryVariableSpecs struct {
-	LibraryEventType  *ebpf.VariableSpec `ebpf:"library_event_type"`
-	SslClientRandom   *ebpf.VariableSpec `ebpf:"ssl_client_random"`
-	SslClientRandomIn *ebpf.VariableSpec `ebpf:"ssl_client_random_in"`
-	SslConfig         *ebpf.VariableSpec `ebpf:"ssl_config"`
-	SslServer         *ebpf.VariableSpec `ebpf:"ssl_server"`
-	SslVerifyCallback *ebpf.VariableSpec `ebpf:"ssl_verify_callback"`
-	SslVerifyMode     *ebpf.VariableSpec `ebpf:"ssl_verify_mode"`
-	SslVerifyResult   *ebpf.VariableSpec `ebpf:"ssl_verify_result"`
+	GnutlsClientRandom *ebpf.VariableSpec `ebpf:"gnutls_client_random"`
+	GnutlsCodeBefore   *ebpf.VariableSpec `ebpf:"gnutls_code_before"`
+	GnutlsCodeBehind   *ebpf.VariableSpec `ebpf:"gnutls_code_behind"`
+	LibraryEventType   *ebpf.VariableSpec `ebpf:"library_event_type"`
+	SslClientRandom    *ebpf.VariableSpec `ebpf:"ssl_client_random"`
+	SslClientRandomIn  *ebpf.VariableSpec `ebpf:"ssl_client_random_in"`
+	SslConfig          *ebpf.VariableSpec `ebpf:"ssl_config"`
+	SslServer          *ebpf.VariableSpec `ebpf:"ssl_server"`
+	SslVerifyCallback  *ebpf.VariableSpec `ebpf:"ssl_verify_callback"`
+	SslVerifyMode      *ebpf.VariableSpec `ebpf:"ssl_verify_mode"`
+	SslVerifyResult    *ebpf.VariableSpec `ebpf:"ssl_verify_result"`
 }
 
 // libraryObjects contains all objects after they have been loaded into the kernel.
@@ -195,6 +250,8 @@ func (o *libraryObjects) Close() error {
 //
 // It can be passed to loadLibraryObjects or ebpf.CollectionSpec.LoadAndAssign.
 type libraryMaps struct {
+	GnutlsSessions  *ebpf.Map `ebpf:"gnutls_sessions"`
+	GnutlsStrands   *ebpf.Map `ebpf:"gnutls_strands"`
 	Ignored         *ebpf.Map `ebpf:"ignored"`
 	LibraryCounters *ebpf.Map `ebpf:"library_counters"`
 	LibraryEvents   *ebpf.Map `ebpf:"library_events"`
@@ -204,6 +261,8 @@ type libraryMaps struct {
 
 func (m *libraryMaps) Close() error {
 	return _LibraryClose(
+		m.GnutlsSessions,
+		m.GnutlsStrands,
 		m.Ignored,
 		m.LibraryCounters,
 		m.LibraryEvents,
@@ -216,14 +275,17 @@ func (m *libraryMaps) Close() error {
 //
 // It can be passed to loadLibraryObjects or ebpf.CollectionSpec.LoadAndAssign.
 type libraryVariables struct {
-	LibraryEventType  *ebpf.Variable `ebpf:"library_event_type"`
-	SslClientRandom   *ebpf.Variable `ebpf:"ssl_client_random"`
-	SslClientRandomIn *ebpf.Variable `ebpf:"ssl_client_random_in"`
-	SslConfig         *ebpf.Variable `ebpf:"ssl_config"`
-	SslServer         *ebpf.Variable `ebpf:"ssl_server"`
-	SslVerifyCallback *ebpf.Variable `ebpf:"ssl_verify_callback"`
-	SslVerifyMode     *ebpf.Variable `ebpf:"ssl_verify_mode"`
-	SslVerifyResult   *ebpf.Variable `ebpf:"ssl_verify_result"`
+	GnutlsClientRandom *ebpf.Variable `ebpf:"gnutls_client_random"`
+	GnutlsCodeBefore   *ebpf.Variable `ebpf:"gnutls_code_before"`
+	GnutlsCodeBehind   *ebpf.Variable `ebpf:"gnutls_code_behind"`
+	LibraryEventType   *ebpf.Variable `ebpf:"library_event_type"`
+	SslClientRandom    *ebpf.Variable `ebpf:"ssl_client_random"`
+	SslClientRandomIn  *ebpf.Variable `ebpf:"ssl_client_random_in"`
+	SslConfig          *ebpf.Variable `ebpf:"ssl_config"`
+	SslServer          *ebpf.Variable `ebpf:"ssl_server"`
+	SslVerifyCallback  *ebpf.Variable `ebpf:"ssl_verify_callback"`
+	SslVerifyMode      *ebpf.Variable `ebpf:"ssl_verify_mode"`
+	SslVerifyResult    *ebpf.Variable `ebpf:"ssl_verify_result"`
 }
 
 // libraryPrograms contains all programs after they have been loaded into the kernel.
@@ -232,6 +294,17 @@ type libraryVariables struct {
 type libraryPrograms struct {
 	DynwatchBoringsslCertificate *ebpf.Program `ebpf:"dynwatch_boringssl_certificate"`
 	DynwatchExec                 *ebpf.Program `ebpf:"dynwatch_exec"`
+	DynwatchGnutlsCertificates   *ebpf.Program `ebpf:"dynwatch_gnutls_certificates"`
+	DynwatchGnutlsCompared       *ebpf.Program `ebpf:"dynwatch_gnutls_compared"`
+	DynwatchGnutlsEnd            *ebpf.Program `ebpf:"dynwatch_gnutls_end"`
+	DynwatchGnutlsHandshake      *ebpf.Program `ebpf:"dynwatch_gnutls_handshake"`
+	DynwatchGnutlsHook           *ebpf.Program `ebpf:"dynwatch_gnutls_hook"`
+	DynwatchGnutlsHost           *ebpf.Program `ebpf:"dynwatch_gnutls_host"`
+	DynwatchGnutlsName           *ebpf.Program `ebpf:"dynwatch_gnutls_name"`
+	DynwatchGnutlsPeers          *ebpf.Program `ebpf:"dynwatch_gnutls_peers"`
+	DynwatchGnutlsVerified       *ebpf.Program `ebpf:"dynwatch_gnutls_verified"`
+	DynwatchGnutlsVerifies       *ebpf.Program `ebpf:"dynwatch_gnutls_verifies"`
+	DynwatchGnutlsVerify         *ebpf.Program `ebpf:"dynwatch_gnutls_verify"`
 	DynwatchGoCertificates       *ebpf.Program `ebpf:"dynwatch_go_certificates"`
 	DynwatchGoHandshake          *ebpf.Program `ebpf:"dynwatch_go_handshake"`
 	DynwatchOpensslAsked         *ebpf.Program `ebpf:"dynwatch_openssl_asked"`
@@ -246,6 +319,17 @@ func (p *libraryPrograms) Close() error {
 	return _LibraryClose(
 		p.DynwatchBoringsslCertificate,
 		p.DynwatchExec,
+		p.DynwatchGnutlsCertificates,
+		p.DynwatchGnutlsCompared,
+		p.DynwatchGnutlsEnd,
+		p.DynwatchGnutlsHandshake,
+		p.DynwatchGnutlsHook,
+		p.DynwatchGnutlsHost,
+		p.DynwatchGnutlsName,
+		p.DynwatchGnutlsPeers,
+		p.DynwatchGnutlsVerified,
+		p.DynwatchGnutlsVerifies,
+		p.DynwatchGnutlsVerify,
 		p.DynwatchGoCertificates,
 		p.DynwatchGoHandshake,
 		p.DynwatchOpensslAsked,

@@ -16,7 +16,11 @@ struct regs {
 #define C_ARG1(r) ((r)->di)
 #define C_ARG2(r) ((r)->si)
 #define C_ARG3(r) ((r)->dx)
+#define C_ARG4(r) ((r)->cx)
 #define C_RESULT(r) ((r)->ax)
+#define C_IP(r) ((r)->ip)
+/* Where a function returns to, at its first instruction. Not 0 if that cannot be read. */
+#define C_CALLER(r, to) bpf_probe_read_user(to, sizeof(*(to)), (const void *)(r)->sp)
 
 /* Go's ABIInternal (1.17 and later): src/cmd/compile/abi-internal.md. */
 #define GO_ARG1(r) ((r)->ax)
@@ -34,7 +38,10 @@ struct regs {
 #define C_ARG1(r) ((r)->regs[0])
 #define C_ARG2(r) ((r)->regs[1])
 #define C_ARG3(r) ((r)->regs[2])
+#define C_ARG4(r) ((r)->regs[3])
 #define C_RESULT(r) ((r)->regs[0])
+#define C_IP(r) ((r)->pc)
+#define C_CALLER(r, to) (*(to) = (r)->regs[30], 0)
 #define GO_ARG1(r) ((r)->regs[0])
 #define GO_ARG2(r) ((r)->regs[1])
 #define GO_ARG3(r) ((r)->regs[2])

@@ -9,6 +9,7 @@ import (
 	"path"
 	"strconv"
 	"sync"
+	"time"
 
 	"github.com/dynwatch/dynwatch/bpf"
 )
@@ -25,7 +26,7 @@ type probed struct {
 	probes []io.Closer
 	places int
 	// attached tells which halves of OpenSSL have their probes; crypto's need offsets that only ssl's half tells.
-	attached struct{ crypto, ssl, others bool }
+	attached struct{ crypto, ssl, others, gnuTLS bool }
 	// err is why it has no probes that it should have; over: there were too many others.
 	err  error
 	over bool
@@ -52,7 +53,70 @@ type attacher struct {
 	mu sync.Mutex
 	// names are the files that have probes, by the path that processes map them under.
 	names map[string]*probed
-	stats attachStats
+	// started are processes as they were when they were looked at.
+	started generations[int, started]
+	stats   attachStats
+}
+
+// started is what a process had when it was looked at, for those that are gone when something is told of them.
+type started struct {
+	at time.Time
+	programs
+}
+
+// programs are the files with code that matters in a process.
+type programs struct {
+	exe string
+	// libraries are the paths of TLS libraries.
+	libraries []string
+	callers   []codeRange
+}
+
+// startedFor is how long what was seen of a process is taken for it: its number may be another's later.
+const startedFor = 5 * time.Second
+
+// programsOf lists what a process has mapped. It fails if the process is gone.
+func programsOf(pid int) (programs, error) {
+	exe, err := os.Readlink(procPath(pid, "exe"))
+	if err != nil {
+		return programs{}, err
+	}
+	p := programs{exe: exe}
+	wanted := func(name string) bool { return isLibrary(path.Base(name)) || callerOf(name) != callerUnknown }
+	err = executable(pid, wanted, func(name, span string) {
+		switch from, to, ok := addresses(span); {
+		case callerOf(name) == callerUnknown:
+			p.libraries = append(p.libraries, name)
+		case ok && len(p.callers) < maxNames:
+			p.callers = append(p.callers, codeRange{from, to, callerOf(name)})
+		}
+	})
+	return p, err
+}
+
+// looked notes what a process has.
+func (a *attacher) looked(pid int) {
+	p, err := programsOf(pid)
+	if err != nil {
+		return
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.started.put(pid, started{time.Now(), p})
+}
+
+// programs lists what a process has mapped, or had a moment ago if it is gone.
+func (a *attacher) programs(pid int) (programs, error) {
+	p, err := programsOf(pid)
+	if err == nil {
+		return p, nil
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if x, ok := a.started.get(pid); ok && time.Since(x.at) < startedFor {
+		return x.programs, nil
+	}
+	return programs{}, err
 }
 
 // attachStats are counts of files.
@@ -68,7 +132,10 @@ type attachStats struct {
 const maxProblems = 8
 
 func newAttacher(kernel *bpf.Library) *attacher {
-	return &attacher{kernel: kernel, max: maxFiles, files: make(map[fileID]*probed), namespaces: make(map[uint64]*namespace), names: make(map[string]*probed)}
+	return &attacher{
+		kernel: kernel, max: maxFiles, files: make(map[fileID]*probed), namespaces: make(map[uint64]*namespace), names: make(map[string]*probed),
+		started: newGenerations[int, started](maxProcesses),
+	}
 }
 
 // found is a file in hand: open until its probes are set.
@@ -301,6 +368,7 @@ func (a *attacher) attach(group []found) {
 		p, c := f.probed, f.contents
 		offsets, version := families[c.boring].offsets, families[c.boring].version
 		a.set(f, &p.attached.others, c.others, offsets)
+		a.set(f, &p.attached.gnuTLS, c.gnuTLS, bpf.SSLOffsets{GnuTLS: c.gnuTLSOffsets})
 		if offsets.ClientRandom == 0 {
 			continue // libcrypto without libssl: no TLS, or not OpenSSL's
 		}
@@ -321,11 +389,16 @@ func (a *attacher) set(f found, done *bool, places []place, offsets bpf.SSLOffse
 	}
 	*done = true
 	first := len(f.probes) == 0
+	var order []bpf.Probe // as places has them, which may matter
 	at := map[bpf.Probe][]uint64{}
 	for _, x := range places {
+		if at[x.probe] == nil {
+			order = append(order, x.probe)
+		}
 		at[x.probe] = append(at[x.probe], x.offset)
 	}
-	for probe, offsetsInFile := range at {
+	for _, probe := range order {
+		offsetsInFile := at[probe]
 		c, err := a.kernel.Attach(f.open, probe, offsetsInFile, offsets)
 		if err != nil {
 			a.refuse(f.open.Name(), f.probed, err)

@@ -37,9 +37,12 @@ type contents struct {
 	offsets bpf.SSLOffsets
 	// others need nobody's offsets.
 	others []place
+	// gnuTLS goes with gnuTLSOffsets.
+	gnuTLS        []place
+	gnuTLSOffsets bpf.GnuTLSOffsets
 }
 
-func (c *contents) empty() bool { return len(c.crypto)+len(c.ssl)+len(c.others) == 0 }
+func (c *contents) empty() bool { return len(c.crypto)+len(c.ssl)+len(c.others)+len(c.gnuTLS) == 0 }
 
 // errNothing: the file is none that probes are known for.
 var errNothing = errors.New("nothing to probe")
@@ -68,7 +71,11 @@ func examine(f *os.File) (c *contents, err error) {
 		}
 	}
 	c = &contents{}
-	if err := c.openSSL(file); err != nil {
+	s := exported(file)
+	if err := c.openSSL(file, s); err != nil {
+		return nil, err
+	}
+	if err := c.gnutls(file, s); err != nil {
 		return nil, err
 	}
 	if err := c.golang(file); err != nil {
@@ -157,8 +164,7 @@ var (
 )
 
 // openSSL looks for OpenSSL's halves.
-func (c *contents) openSSL(file *elf.File) error {
-	s := exported(file)
+func (c *contents) openSSL(file *elf.File, s symbols) error {
 	if s.boring() {
 		return c.boringSSL(file, s)
 	}
@@ -181,16 +187,13 @@ func (c *contents) openSSL(file *elf.File) error {
 		}
 	}
 	if len(c.crypto)+len(c.ssl) > 0 {
-		c.name = versionText(file)
+		c.name = constant(file, openSSLVersion, "OpenSSL")
 	}
 	return nil
 }
 
-// versionPattern is OpenSSL's name and version, as it stands among its constants.
-var versionPattern = regexp.MustCompile(`(OpenSSL|LibreSSL) [0-9]+\.[0-9]+\.[0-9]+[0-9a-z.-]*`)
-
-// versionText finds the version among a file's constants; "OpenSSL" if it is not there.
-func versionText(file *elf.File) string { return constant(file, versionPattern, "OpenSSL") }
+// openSSLVersion is OpenSSL's name and version, as it stands among its constants.
+var openSSLVersion = regexp.MustCompile(`(OpenSSL|LibreSSL) [0-9]+\.[0-9]+\.[0-9]+[0-9a-z.-]*`)
 
 // constant finds a text among a file's constants.
 func constant(file *elf.File, pattern *regexp.Regexp, otherwise string) string {
@@ -204,7 +207,7 @@ func constant(file *elf.File, pattern *regexp.Regexp, otherwise string) string {
 	for {
 		n, err := io.ReadFull(r, b[len(b):cap(b)])
 		b = b[:len(b)+n]
-		// The version is followed by the date; without it, the match may be cut.
+		// The match is followed by more; without that, it may be cut.
 		if m := pattern.Find(b); m != nil && !bytes.HasSuffix(b, m) {
 			return string(m)
 		}

@@ -48,6 +48,9 @@ type handshake struct {
 	answer                     int64
 	// golang: the library is Go's crypto/tls, and mode is InsecureSkipVerify.
 	golang bool
+	// gnuTLS: the library is GnuTLS, and mode is 1 if it verifies by itself. by looked at the certificate; doubtful: something may have been missed.
+	gnuTLS, doubtful bool
+	by               caller
 	// nodeOff: the program is Node.js, whose environment switches verification off.
 	nodeOff bool
 }
@@ -59,6 +62,9 @@ const verifyPeer = 1
 // like that makes the answer unknown.
 func (h *handshake) judge() (flow.Verification, string) {
 	switch {
+	case h.gnuTLS:
+		v, by, _ := h.judgeGnuTLS()
+		return v, by
 	case h.golang && (!h.modeKnown || h.callback && h.mode != 0):
 		return flow.VerificationUnknown, ""
 	case h.golang && h.mode != 0:
@@ -121,24 +127,33 @@ type handshakes struct {
 	// describe completes a new handshake with what is known of its process.
 	describe func(*handshake)
 	wall     func(mono uint64) int64
+	// caller tells whose code of a process is at an address.
+	caller func(pid int, address uint64) caller
 }
 
-// add takes an event. It returns the handshake that it is about, if that is known.
-func (hs *handshakes) add(e *bpf.LibraryEvent) *handshake {
-	if e.Kind == bpf.LibraryCertificate {
+// add takes an event, and yields the handshakes that it is about, if they are known.
+func (hs *handshakes) add(e *bpf.LibraryEvent, yield func(*handshake)) {
+	switch e.Kind {
+	case bpf.LibraryCertificate:
 		hs.certificate(e)
-		return nil
-	}
-	if e.Kind == bpf.LibraryHandshake {
-		return hs.begin(e)
+		return
+	case bpf.LibraryHandshake:
+		yield(hs.begin(e))
+		return
 	}
 	h, ok := hs.byRandom.get(e.Random)
 	if !ok || h.PID != int(e.PID) {
-		return nil
+		return
 	}
 	switch e.Kind {
 	case bpf.LibraryVerified:
 		h.verified = true
+		if h.gnuTLS { // the last one counts, and none that could not judge
+			h.answer = 0
+			if e.Flags&bpf.LibraryValueKnown != 0 {
+				h.answer = e.Value
+			}
+		}
 	case bpf.LibraryHost:
 		h.HostChecked, h.Host = true, string(e.Data)
 	case bpf.LibraryAsked:
@@ -148,9 +163,21 @@ func (hs *handshakes) add(e *bpf.LibraryEvent) *handshake {
 			h.answer = e.Value
 		}
 	case bpf.LibraryInspected:
-		hs.inspected(e)
+		if !h.gnuTLS || e.Flags&bpf.LibraryGnuTLS == 0 {
+			hs.inspected(e, yield)
+			return
+		}
+		by := callerUnknown // of the certificates of this very session
+		if e.Flags&bpf.LibraryValueKnown != 0 {
+			by = hs.caller(h.PID, uint64(e.Value))
+		}
+		if by != callerUnknown && (h.by == callerUnknown || h.by == by) {
+			h.by = by
+		} else {
+			h.inspected = true
+		}
 	}
-	return h
+	yield(h)
 }
 
 func (hs *handshakes) certificate(e *bpf.LibraryEvent) {
@@ -187,17 +214,21 @@ func (hs *handshakes) begin(e *bpf.LibraryEvent) *handshake {
 			h.Host = h.ServerName
 		}
 	}
+	if h.gnuTLS = e.Flags&bpf.LibraryGnuTLS != 0; h.gnuTLS {
+		h.ServerName = string(e.Data)
+	}
 	hs.describe(h)
 	hs.byRandom.put(e.Random, h)
 	return h
 }
 
 // inspected: the program looks at a certificate. Which one is not known, so it may be that of any handshake that its process made shortly before.
-func (hs *handshakes) inspected(e *bpf.LibraryEvent) {
+func (hs *handshakes) inspected(e *bpf.LibraryEvent, yield func(*handshake)) {
 	for _, generation := range [...]map[[32]byte]*handshake{hs.byRandom.newer, hs.byRandom.older} {
 		for _, h := range generation {
 			if h.PID == int(e.PID) && e.Time-h.time <= uint64(inspectedFor) {
 				h.inspected = true
+				yield(h)
 			}
 		}
 	}

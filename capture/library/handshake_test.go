@@ -9,13 +9,18 @@ import (
 	"github.com/dynwatch/dynwatch/internal/flow"
 )
 
+func newTestHandshakes(nodeOff bool) *handshakes {
+	return &handshakes{
+		pending: newGenerations[strand, *pendingChain](8), byRandom: newGenerations[[32]byte, *handshake](8),
+		describe: func(h *handshake) { h.nodeOff = nodeOff }, wall: func(mono uint64) int64 { return int64(mono) },
+		caller: func(_ int, address uint64) caller { return caller(address) },
+	}
+}
+
 // told plays events and returns the last of what was given out of the handshake with a random.
 func told(t *testing.T, nodeOff bool, events ...bpf.LibraryEvent) *flow.Library {
 	t.Helper()
-	hs := handshakes{
-		pending: newGenerations[strand, *pendingChain](8), byRandom: newGenerations[[32]byte, *handshake](8),
-		describe: func(h *handshake) { h.nodeOff = nodeOff }, wall: func(mono uint64) int64 { return int64(mono) },
-	}
+	hs := newTestHandshakes(nodeOff)
 	var last *flow.Library
 	for i := range events {
 		e := &events[i]
@@ -25,15 +30,11 @@ func told(t *testing.T, nodeOff bool, events ...bpf.LibraryEvent) *flow.Library 
 		if e.Kind == bpf.LibraryCertificate && e.Length == 0 {
 			e.Length = len(e.Data)
 		}
-		h := hs.add(e)
-		if h != nil && h.Random == ours {
-			last = h.told()
-		}
-		if e.Kind == bpf.LibraryInspected { // of other handshakes too
-			if h, ok := hs.byRandom.get(ours); ok {
+		hs.add(e, func(h *handshake) {
+			if h.Random == ours {
 				last = h.told()
 			}
-		}
+		})
 	}
 	return last
 }

@@ -45,8 +45,10 @@ func keeps(p bpf.Probe) registers {
 		return rsp
 	case p == bpf.OpenSSLHandshake:
 		return rdx
-	case p == bpf.OpenSSLInspected:
+	case p == bpf.OpenSSLInspected, p == bpf.GnuTLSCompared:
 		return 0
+	case p == bpf.GnuTLSCertificates, p == bpf.GnuTLSPeers: // they read where the function returns to
+		return arguments | rsp
 	case p == bpf.GoHandshake, p == bpf.GoCertificates:
 		return rax | rbx | rcx | r14
 	}

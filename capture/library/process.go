@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path"
+	"strconv"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -19,6 +20,13 @@ const maxMaps = 1 << 17
 // mappedLibraries yields the files that a process has mapped to execute and that bear the name of a TLS library, as its mount namespace
 // names them, with a path that leads to each from here even if it was deleted.
 func mappedLibraries(pid int, yield func(name, link string)) error {
+	return executable(pid, func(name string) bool { return isLibrary(path.Base(name)) }, func(name, span string) {
+		yield(name, procPath(pid, "map_files/"+span))
+	})
+}
+
+// executable yields the files that a process has mapped to execute and whose name is wanted, with the addresses, in hexadecimal and a hyphen between.
+func executable(pid int, wanted func(name string) bool, yield func(name, span string)) error {
 	f, err := os.Open(procPath(pid, "maps"))
 	if err != nil {
 		return err
@@ -29,16 +37,37 @@ func mappedLibraries(pid int, yield func(name, link string)) error {
 		line := lines.Text()
 		// 7f0c3c000000-7f0c3c021000 r-xp 00000000 08:01 1234   /usr/lib/libssl.so.3
 		i := strings.IndexByte(line, '/')
-		if i < 0 || !isLibrary(path.Base(line[i:])) {
+		if i < 0 {
+			continue
+		}
+		name := strings.TrimSuffix(line[i:], " (deleted)")
+		if !wanted(name) {
 			continue
 		}
 		fields := strings.Fields(line[:i])
 		if len(fields) < 2 || len(fields[1]) < 3 || fields[1][2] != 'x' {
 			continue
 		}
-		yield(strings.TrimSuffix(line[i:], " (deleted)"), procPath(pid, "map_files/"+fields[0]))
+		yield(name, fields[0])
 	}
 	return lines.Err()
+}
+
+// codeRange is where in a process a file's code is.
+type codeRange struct {
+	from, to uint64
+	caller   caller
+}
+
+// addresses reads two of them in hexadecimal with a hyphen between.
+func addresses(span string) (from, to uint64, ok bool) {
+	first, last, _ := strings.Cut(span, "-")
+	from, err := strconv.ParseUint(first, 16, 64)
+	if err != nil {
+		return 0, 0, false
+	}
+	to, err = strconv.ParseUint(last, 16, 64)
+	return from, to, err == nil
 }
 
 // isLibrary tells by its name whether a file may be a TLS library. Wheels of Python's add a hash to it.

@@ -39,7 +39,7 @@ const (
 
 // looks are how long after a program's start its mappings are looked at: the loader maps libraries within a millisecond, interpreters
 // import them later.
-var looks = []time.Duration{0, 50 * time.Millisecond, time.Second}
+var looks = []time.Duration{0, 5 * time.Millisecond, 50 * time.Millisecond, time.Second}
 
 // Source gives out what the probes see. Poll and Follow are called by one goroutine, the other methods by any.
 type Source struct {
@@ -57,6 +57,9 @@ type Source struct {
 	done    sync.WaitGroup
 	once    sync.Once
 
+	// absentUntil is until when it may matter to a handshake that events were missed, 0 if to none; missed is how many were when last looked.
+	absentUntil, missed uint64
+
 	malformed, dropped, handshakesSeen atomic.Uint64
 
 	mu       sync.Mutex
@@ -67,6 +70,8 @@ type Source struct {
 // process is what is known of one that makes handshakes.
 type process struct {
 	library, path string
+	gnuTLS        struct{ library, path string } // beside another
+	callers       []codeRange
 	named         bool
 	nodeOff       bool
 	handshakes    int
@@ -87,7 +92,7 @@ func Open(o Options) (*Source, error) {
 	}
 	s.handshakes = handshakes{
 		pending: newGenerations[strand, *pendingChain](maxPending), byRandom: newGenerations[[32]byte, *handshake](maxHandshakes),
-		describe: s.describe, wall: s.clock.wall,
+		describe: s.describe, wall: s.clock.wall, caller: s.caller,
 	}
 	s.clock.sync()
 	if err := kernel.WatchExec(); err != nil {
@@ -175,7 +180,11 @@ func (s *Source) keepAttached() {
 			for len(waiting[i]) > 0 && !waiting[i][0].at.After(now) {
 				w := waiting[i][0]
 				waiting[i] = waiting[i][1:]
-				if s.attach.process(w.pid) != nil || i+1 == len(looks) {
+				err := s.attach.process(w.pid)
+				if i < 2 {
+					s.attach.looked(w.pid)
+				}
+				if err != nil || i+1 == len(looks) {
 					continue // gone, or looked at often enough
 				}
 				if len(waiting[i+1]) < queue {
@@ -229,17 +238,69 @@ func (s *Source) Poll(yield func(*flow.Library)) error {
 			s.malformed.Add(1)
 			continue
 		}
-		if err != nil || !ok {
+		if err != nil {
 			return err
+		}
+		if !ok {
+			s.doubt(yield)
+			return nil
 		}
 		if s.event.Kind == bpf.LibraryHandshake {
 			s.handshakesSeen.Add(1)
 			s.clock.sync()
 		}
-		if h := s.handshakes.add(&s.event); h != nil {
+		s.handshakes.add(&s.event, func(h *handshake) {
+			if h.gnuTLS {
+				s.absentUntil = h.time + uint64(inspectedFor)
+			}
 			yield(h.told())
-		}
+		})
 	}
+}
+
+// doubt looks, while there are handshakes that it may matter to, whether an event was missed: then nothing is concluded from the absence of any.
+func (s *Source) doubt(yield func(*flow.Library)) {
+	if s.absentUntil == 0 {
+		return
+	}
+	now := s.clock.mono()
+	c, err := s.kernel.Counters()
+	missed := err != nil || c.RingFull+c.Unreadable != s.missed
+	select {
+	case <-s.closing:
+		missed = true
+	default:
+	}
+	if missed {
+		s.missed = c.RingFull + c.Unreadable
+		s.handshakes.doubt(now, yield)
+	}
+	if now > s.absentUntil {
+		s.absentUntil = 0
+	}
+}
+
+// caller tells whose code of a process is at an address.
+func (s *Source) caller(pid int, address uint64) caller {
+	p, ok := s.processes.get(pid)
+	if !ok {
+		return callerUnknown
+	}
+	find := func() caller {
+		for _, c := range p.callers {
+			if address >= c.from && address < c.to {
+				return c.caller
+			}
+		}
+		return callerUnknown
+	}
+	if c := find(); c != callerUnknown {
+		return c
+	}
+	if has, err := s.attach.programs(pid); err == nil { // mapped since
+		p.callers = has.callers
+	}
+	return find()
 }
 
 // describe completes a new handshake, and counts it as its process's.
@@ -254,6 +315,9 @@ func (s *Source) describe(h *handshake) {
 		s.name(h.PID, p)
 	}
 	h.Name, h.Path = p.library, p.path
+	if h.gnuTLS {
+		h.Name, h.Path = p.gnuTLS.library, p.gnuTLS.path
+	}
 	// Node.js has libssl accept everything, and asks for its judgement.
 	h.nodeOff = p.nodeOff && h.callback && h.modeKnown && h.mode&verifyPeer == 0
 	p.handshakes++
@@ -264,19 +328,25 @@ func (s *Source) describe(h *handshake) {
 
 // name finds out which library a process has, and if it is Node.js with its checks switched off.
 func (s *Source) name(pid int, p *process) {
-	exe, err := os.Readlink(procPath(pid, "exe"))
+	has, err := s.attach.programs(pid)
 	if err != nil {
 		return
 	}
+	exe := has.exe
 	if n := s.attach.library(exe); n != "" {
 		p.library, p.path = n, exe
-	} else {
-		_ = mappedLibraries(pid, func(name, _ string) {
-			if n := s.attach.library(name); n != "" && (p.path == "" || strings.HasPrefix(path.Base(name), "libssl")) {
-				p.library, p.path = n, name
-			}
-		})
 	}
+	for _, name := range has.libraries {
+		n := s.attach.library(name)
+		switch {
+		case n == "":
+		case strings.HasPrefix(n, "GnuTLS"):
+			p.gnuTLS.library, p.gnuTLS.path = n, name
+		case p.path == "" || p.path != exe && strings.HasPrefix(path.Base(name), "libssl"):
+			p.library, p.path = n, name
+		}
+	}
+	p.callers = has.callers
 	if base := path.Base(exe); base == "node" || base == "nodejs" {
 		p.nodeOff = hasVariable(pid, "NODE_TLS_REJECT_UNAUTHORIZED=0")
 	}
@@ -373,5 +443,8 @@ func (c *clock) sync() {
 	}
 	c.offset, c.synced = time.Now().UnixNano()-ts.Nano(), now
 }
+
+// mono is the kernel's time now.
+func (c *clock) mono() uint64 { return uint64(time.Now().UnixNano() - c.offset) }
 
 func (c *clock) wall(mono uint64) int64 { return int64(mono) + c.offset }

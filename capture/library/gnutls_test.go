@@ -1,0 +1,133 @@
+package library
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/dynwatch/dynwatch/bpf"
+	"github.com/dynwatch/dynwatch/internal/flow"
+	"github.com/dynwatch/dynwatch/internal/testenv"
+)
+
+func TestGnuTLSIsKnownByWhatItExports(t *testing.T) {
+	testenv.Tool(t, "gnutls-cli")
+	list, err := filepath.Glob("/usr/lib/*-linux-gnu/libgnutls.so.30")
+	if err != nil || len(list) == 0 {
+		testenv.Lacks(t, "libgnutls30")
+	}
+	f, err := os.Open(list[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	c, err := examine(f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(c.gnuTLS) != len(wantedGnuTLS) || len(c.crypto)+len(c.ssl)+len(c.others) != 0 || !strings.HasPrefix(c.name, "GnuTLS 3.") {
+		t.Errorf("%+v", c)
+	}
+	if last := c.gnuTLS[len(c.gnuTLS)-1].probe; last != bpf.GnuTLSCertificates {
+		t.Errorf("%+v is attached last", last)
+	}
+	if o := c.gnuTLSOffsets; o.ClientRandom == 0 || o.CodeBefore == 0 || o.CodeBehind == 0 {
+		t.Errorf("%+v", o)
+	}
+}
+
+func TestGnuTLSIsJudgedByWhatTheProgramDoes(t *testing.T) {
+	const gnu = bpf.LibraryGnuTLS
+	of := func(verifies int64, flags bpf.LibraryFlags) bpf.LibraryEvent { return begins(verifies, gnu|flags) }
+	shown := func(to caller) bpf.LibraryEvent {
+		e := later(bpf.LibraryInspected, int64(to))
+		e.Flags |= gnu
+		return e
+	}
+	nowhere := shown(callerCurl)
+	nowhere.Flags &^= bpf.LibraryValueKnown
+	judged := func(status int64) bpf.LibraryEvent { return later(bpf.LibraryVerified, status) }
+	failed := judged(0)
+	failed.Flags &^= bpf.LibraryValueKnown
+	compared := later(bpf.LibraryInspected, 0)
+	const bad = 1<<1 | 1<<6
+	for _, c := range []struct {
+		name   string
+		events []bpf.LibraryEvent
+		want   flow.Verification
+		by     string
+	}{
+		{"nothing is done", []bpf.LibraryEvent{of(0, 0)}, flow.VerificationOff, "nobody has GnuTLS verify, or looks at the certificate"},
+		{"it verifies by itself", []bpf.LibraryEvent{of(1, 0)}, flow.VerificationOn, "gnutls_session_set_verify_cert"},
+		{"messages are shown to the program", []bpf.LibraryEvent{of(0, bpf.LibraryCallback)}, flow.VerificationUnknown, ""},
+		{"asked, and good", []bpf.LibraryEvent{of(0, 0), judged(0)}, flow.VerificationUnknown, ""},
+		{"asked, and bad", []bpf.LibraryEvent{of(0, 0), judged(bad)}, flow.VerificationOff, "it went on over GNUTLS_CERT_SIGNER_NOT_FOUND"},
+		{"asked, bad, and of another kind", []bpf.LibraryEvent{of(0, 0), judged(1 << 1)}, flow.VerificationOff, "it went on over GNUTLS_CERT_2"},
+		{"asked twice, good in the end", []bpf.LibraryEvent{of(0, 0), judged(bad), judged(0)}, flow.VerificationUnknown, ""},
+		{"asked, and it could not tell", []bpf.LibraryEvent{of(0, 0), failed}, flow.VerificationUnknown, ""},
+		{"the program looks", []bpf.LibraryEvent{of(0, 0), shown(callerUnknown)}, flow.VerificationUnknown, ""},
+		{"somebody looks", []bpf.LibraryEvent{of(0, 0), nowhere}, flow.VerificationUnknown, ""},
+		{"the program looks, at a bad one", []bpf.LibraryEvent{of(0, 0), judged(bad), shown(callerUnknown)}, flow.VerificationUnknown, ""},
+		{"curl", []bpf.LibraryEvent{of(0, 0), shown(callerCurl), judged(0)}, flow.VerificationOn, "libcurl has GnuTLS verify"},
+		{"curl -k", []bpf.LibraryEvent{of(0, 0), shown(callerCurl)}, flow.VerificationOff, "libcurl has GnuTLS verify nothing"},
+		{"curl -k that pins", []bpf.LibraryEvent{of(0, 0), shown(callerCurl), compared}, flow.VerificationUnknown, ""},
+		{"curl -k, and the program looks too", []bpf.LibraryEvent{of(0, 0), shown(callerCurl), shown(callerUnknown)}, flow.VerificationUnknown, ""},
+		{"Wget over a good chain", []bpf.LibraryEvent{of(0, 0), judged(0), shown(callerWget)}, flow.VerificationUnknown, ""},
+		{"Wget over a bad one", []bpf.LibraryEvent{of(0, 0), judged(bad), shown(callerWget)}, flow.VerificationOff, "it went on over GNUTLS_CERT_SIGNER_NOT_FOUND"},
+		{"Wget that pins", []bpf.LibraryEvent{of(0, 0), judged(bad), shown(callerWget), compared}, flow.VerificationUnknown, ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			l := told(t, false, c.events...)
+			if l == nil || l.Verification != c.want || l.VerificationBy != c.by {
+				t.Errorf("%+v, want %v by %q", l, c.want, c.by)
+			}
+		})
+	}
+}
+
+// TestAbsenceIsNotConcludedFromWhereEventsWereMissed: what was told of a handshake is taken back where it hung on nothing having been done.
+func TestAbsenceIsNotConcludedFromWhereEventsWereMissed(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		events []bpf.LibraryEvent
+		want   flow.Verification
+		again  bool
+	}{
+		{"nothing was done", []bpf.LibraryEvent{begins(0, bpf.LibraryGnuTLS)}, flow.VerificationUnknown, true},
+		{"a bad judgement", []bpf.LibraryEvent{begins(0, bpf.LibraryGnuTLS), later(bpf.LibraryVerified, 2)}, flow.VerificationOff, false},
+		{"it verifies by itself", []bpf.LibraryEvent{begins(1, bpf.LibraryGnuTLS)}, flow.VerificationOn, false},
+		{"OpenSSL, where something must be told", []bpf.LibraryEvent{begins(0, 0), later(bpf.LibraryVerified, 1)}, flow.VerificationOff, false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			hs := newTestHandshakes(false)
+			var last *flow.Library
+			for i := range c.events {
+				hs.add(&c.events[i], func(h *handshake) { last = h.told() })
+			}
+			again := false
+			hs.doubt(1, func(l *flow.Library) { again, last = true, l })
+			if again != c.again || last.Verification != c.want {
+				t.Errorf("told again: %t, %+v", again, last)
+			}
+		})
+	}
+}
+
+func TestCallersAreKnownByTheirFiles(t *testing.T) {
+	for file, want := range map[string]caller{
+		"/usr/lib/x86_64-linux-gnu/libcurl-gnutls.so.4.8.0": callerCurl,
+		"/usr/bin/wget": callerWget,
+		"/usr/lib/x86_64-linux-gnu/libgnutls-dane.so.0.4.1": callerUnknown,
+		"/opt/app/libcurl-gnutls.soda":                      callerUnknown,
+		"/usr/bin/wget2":                                    callerUnknown,
+		"":                                                  callerUnknown,
+	} {
+		if got := callerOf(file); got != want {
+			t.Errorf("%s: %d", file, got)
+		}
+	}
+	if p, err := programsOf(os.Getpid()); err != nil || p.exe == "" || len(p.callers) != 0 {
+		t.Errorf("this test: %+v, %v", p, err)
+	}
+}
