@@ -51,6 +51,7 @@ type Source struct {
 	handshakes handshakes
 	clock      clock
 	processes  generations[int, *process]
+	candidates []candidate // in the order of their times
 
 	nudges  chan int
 	closing chan struct{}
@@ -76,6 +77,7 @@ type process struct {
 	nodeOff       bool
 	handshakes    int
 	followed      bool
+	candidate     bool // to be ignored
 	ignored       bool
 }
 
@@ -243,6 +245,7 @@ func (s *Source) Poll(yield func(*flow.Library)) error {
 		}
 		if !ok {
 			s.doubt(yield)
+			s.ignore()
 			return nil
 		}
 		if s.event.Kind == bpf.LibraryHandshake {
@@ -321,8 +324,31 @@ func (s *Source) describe(h *handshake) {
 	// Node.js has libssl accept everything, and asks for its judgement.
 	h.nodeOff = p.nodeOff && h.callback && h.modeKnown && h.mode&verifyPeer == 0
 	p.handshakes++
-	if !s.all && !p.followed && p.handshakes >= trial && !p.ignored {
-		p.ignored = s.kernel.Ignore(h.PID, true) == nil
+	if !s.all && !p.followed && p.handshakes >= trial && !p.ignored && !p.candidate && len(s.candidates) < maxProcesses {
+		p.candidate = true
+		s.candidates = append(s.candidates, candidate{p, h.PID, time.Now()})
+	}
+}
+
+// candidate is a process that will be left in peace, unless it is announced.
+type candidate struct {
+	*process
+	pid  int
+	seen time.Time
+}
+
+// announcedWithin is how long after a handshake was told of its connection may be announced: sockets are told of by another way, which may lag behind.
+const announcedWithin = time.Second
+
+// ignore leaves processes in peace whose handshakes are of no interest.
+func (s *Source) ignore() {
+	for len(s.candidates) > 0 && time.Since(s.candidates[0].seen) > announcedWithin {
+		c := s.candidates[0]
+		s.candidates = s.candidates[1:]
+		c.candidate = false
+		if !c.followed {
+			c.ignored = s.kernel.Ignore(c.pid, true) == nil
+		}
 	}
 }
 
