@@ -51,6 +51,10 @@ test: setup lint check-generated build-all ## do all set-up, then run every test
 test-kernels: ## try dynwatch on other kernels, in an emulator (docs/kernels.md); not part of test
 	scripts/test-kernels $(KERNELS)
 
+.PHONY: test-libraries
+test-libraries: ## try the library probes with other versions of the libraries (docs/libraries.md); not part of test
+	scripts/test-libraries $(LIBRARIES)
+
 .PHONY: lint
 lint: ## gofmt, clang-format, go vet, staticcheck, and the project's own rules on words
 	scripts/lint '$(STATICCHECK)'
