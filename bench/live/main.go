@@ -32,8 +32,9 @@ func main() {
 	window := flag.Duration("window", 25*time.Millisecond, "length of a window")
 	only := flag.String("only", "", "measure only the named workload")
 	tcpdump := flag.Bool("tcpdump", true, "measure tcpdump too")
+	programs := flag.Bool("programs", true, "print each program's own runs and time, too")
 	flag.Parse()
-	if err := run(*pairs, *window, *only, *tcpdump); err != nil {
+	if err := run(*pairs, *window, *only, *tcpdump, *programs); err != nil {
 		fmt.Fprintln(os.Stderr, "live: error:", err)
 		os.Exit(1)
 	}
@@ -42,7 +43,7 @@ func main() {
 // followed is an address on loopback that the tracked measurements are followed at.
 var followed = netip.MustParseAddr("127.0.9.1")
 
-func run(pairs int, window time.Duration, only string, tcpdump bool) error {
+func run(pairs int, window time.Duration, only string, tcpdump, programs bool) error {
 	runtime.LockOSThread()
 	if err := pin(0); err != nil {
 		return err
@@ -78,7 +79,7 @@ func run(pairs int, window time.Duration, only string, tcpdump bool) error {
 			continue
 		}
 		found = true
-		if err := measure(m.name, m.work, m.at, m.against, pairs, window); err != nil {
+		if err := measure(m.name, m.work, m.at, m.against, pairs, window, programs); err != nil {
 			return fmt.Errorf("%s: %w", m.name, err)
 		}
 	}
@@ -89,7 +90,7 @@ func run(pairs int, window time.Duration, only string, tcpdump bool) error {
 }
 
 // measure prints the table of one workload.
-func measure(name string, open func(netip.Addr) (workload, error), at netip.Addr, openers []opener, pairs int, window time.Duration) error {
+func measure(name string, open func(netip.Addr) (workload, error), at netip.Addr, openers []opener, pairs int, window time.Duration, programs bool) error {
 	var watchers []watcher
 	defer func() {
 		for _, w := range watchers {
@@ -150,6 +151,11 @@ func measure(name string, open func(netip.Addr) (workload, error), at netip.Addr
 			what = watchers[k].name()
 		}
 		fmt.Printf("    %-36s %.3f (%.3f-%.3f)\n", what, quantile(r, 0.5), quantile(r, 0.25), quantile(r, 0.75))
+		if k < len(watchers) && programs {
+			if err := printRuns(w, watchers[k]); err != nil {
+				return err
+			}
+		}
 	}
 	return nil
 }

@@ -81,6 +81,9 @@ type empty struct {
 	links    []link.Link
 }
 
+// emptyName is what the kernel knows these programs by.
+const emptyName = "empty"
+
 func emptyPrograms() (watcher, error) {
 	cgroup, err := bpf.FindCgroup()
 	if err != nil {
@@ -92,7 +95,7 @@ func emptyPrograms() (watcher, error) {
 		ebpf.AttachCGroupInet4Connect: ebpf.CGroupSockAddr, ebpf.AttachCGroupInet6Connect: ebpf.CGroupSockAddr,
 	} {
 		e.programs[at], err = ebpf.NewProgram(&ebpf.ProgramSpec{
-			Name: "empty", Type: typ, AttachType: at, License: "GPL",
+			Name: emptyName, Type: typ, AttachType: at, License: "GPL",
 			Instructions: asm.Instructions{asm.Mov.Imm(asm.R0, 1), asm.Return()},
 		})
 		if err != nil {
