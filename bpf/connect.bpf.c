@@ -16,16 +16,17 @@ const volatile __u8 dns = 1;
 const volatile __u32 task_group_leader;
 const volatile __u32 task_start_boottime;
 
-static __always_inline __u64 start_of_process(void)
+static __always_inline __u64 start_of_process(int is_leader)
 {
-	void *task, *leader = NULL;
+	void *task;
 	__u64 start = 0;
 
 	if (!task_group_leader || !task_start_boottime)
 		return 0;
 	task = (void *)bpf_get_current_task();
-	bpf_probe_read_kernel(&leader, sizeof(leader), task + task_group_leader);
-	bpf_probe_read_kernel(&start, sizeof(start), leader + task_start_boottime);
+	if (!is_leader)
+		bpf_probe_read_kernel(&task, sizeof(task), task + task_group_leader);
+	bpf_probe_read_kernel(&start, sizeof(start), task + task_start_boottime);
 	return start;
 }
 
@@ -83,20 +84,20 @@ static __always_inline int opened(struct bpf_sock_addr *ctx, const __u8 addr[16]
 		return 1;
 	if (!why) {
 		/* A datagram socket may be connected again elsewhere, a stream socket after AF_UNSPEC: what was noted is stale. */
-		bpf_sk_storage_delete(&conns, sk);
+		if (bpf_sk_storage_get(&conns, sk, NULL, 0)) /* cheaper than deleting what is not there */
+			bpf_sk_storage_delete(&conns, sk);
 		if (proto != IPPROTO_TCP || !look_at_others)
 			return 1;
 	}
 	o.cookie = bpf_get_socket_cookie(ctx);
-	o.netns_cookie = bpf_get_netns_cookie(ctx);
 	o.cgroup_id = bpf_get_current_cgroup_id();
 	o.connect_ns = bpf_ktime_get_ns();
-	o.start_ns = start_of_process();
 	__builtin_memcpy(o.daddr, addr, 16);
 	bpf_get_current_comm(o.comm, sizeof(o.comm));
 	id = bpf_get_current_pid_tgid();
 	o.tgid = id >> 32;
 	o.tid = id;
+	o.start_ns = start_of_process(o.tgid == o.tid);
 	o.uid = bpf_get_current_uid_gid();
 	o.dport = dport;
 	o.proto = proto;
@@ -106,6 +107,7 @@ static __always_inline int opened(struct bpf_sock_addr *ctx, const __u8 addr[16]
 		return 1;
 	}
 	note_netns(&o, sk);
+	follow_port(dport);
 	c = bpf_sk_storage_get(&conns, sk, NULL, BPF_SK_STORAGE_GET_F_CREATE);
 	if (!c) {
 		count(LOST_STORAGE, 1);

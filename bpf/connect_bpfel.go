@@ -42,27 +42,26 @@ const (
 )
 
 type connectOpener struct {
-	_           structs.HostLayout
-	Cookie      uint64
-	NetnsCookie uint64
-	CgroupId    uint64
-	ConnectNs   uint64
-	StartNs     uint64
-	SynNs       uint64
-	SynackNs    uint64
-	Daddr       [16]uint8
-	Comm        [16]int8
-	NetnsIno    uint32
-	Tgid        uint32
-	Tid         uint32
-	Uid         uint32
-	ClientIsn   uint32
-	ServerIsn   uint32
-	Dport       uint16
-	Proto       uint8
-	Reason      uint8
-	Flags       uint8
-	Pad         [3]uint8
+	_         structs.HostLayout
+	Cookie    uint64
+	CgroupId  uint64
+	ConnectNs uint64
+	StartNs   uint64
+	SynNs     uint64
+	SynackNs  uint64
+	Daddr     [16]uint8
+	Comm      [16]int8
+	NetnsIno  uint32
+	Tgid      uint32
+	Tid       uint32
+	Uid       uint32
+	ClientIsn uint32
+	ServerIsn uint32
+	Dport     uint16
+	Proto     uint8
+	Reason    uint8
+	Flags     uint8
+	Pad       [3]uint8
 }
 
 type connectWaiting struct {
@@ -88,6 +87,7 @@ const (
 	connectVarDns               = "dns"
 	connectVarLookAtOthers      = "look_at_others"
 	connectVarNetInum           = "net_inum"
+	connectVarPortUses          = "port_uses"
 	connectVarPorts             = "ports"
 	connectVarSockNet           = "sock_net"
 	connectVarTaskGroupLeader   = "task_group_leader"
@@ -159,6 +159,7 @@ type connectVariableSpecs struct {
 	Dns               *ebpf.VariableSpec `ebpf:"dns"`
 	LookAtOthers      *ebpf.VariableSpec `ebpf:"look_at_others"`
 	NetInum           *ebpf.VariableSpec `ebpf:"net_inum"`
+	PortUses          *ebpf.VariableSpec `ebpf:"port_uses"`
 	Ports             *ebpf.VariableSpec `ebpf:"ports"`
 	SockNet           *ebpf.VariableSpec `ebpf:"sock_net"`
 	TaskGroupLeader   *ebpf.VariableSpec `ebpf:"task_group_leader"`
@@ -211,6 +212,7 @@ type connectVariables struct {
 	Dns               *ebpf.Variable `ebpf:"dns"`
 	LookAtOthers      *ebpf.Variable `ebpf:"look_at_others"`
 	NetInum           *ebpf.Variable `ebpf:"net_inum"`
+	PortUses          *ebpf.Variable `ebpf:"port_uses"`
 	Ports             *ebpf.Variable `ebpf:"ports"`
 	SockNet           *ebpf.Variable `ebpf:"sock_net"`
 	TaskGroupLeader   *ebpf.Variable `ebpf:"task_group_leader"`

@@ -58,8 +58,7 @@ enum counter {
  * Times are CLOCK_MONOTONIC but for start_ns. Addresses are 16 bytes, IPv4 as ::ffff:a.b.c.d.
  */
 struct opener {
-	__u64 cookie; /* socket cookie: unique on this host until it reboots */
-	__u64 netns_cookie;
+	__u64 cookie;    /* socket cookie: unique on this host until it reboots */
 	__u64 cgroup_id; /* of the caller's cgroup (v2) */
 	__u64 connect_ns;
 	__u64 start_ns;  /* CLOCK_BOOTTIME start of the process; 0 where the kernel does not let it be read */
@@ -79,7 +78,7 @@ struct opener {
 	__u8 flags;
 	__u8 pad[3];
 };
-_Static_assert(sizeof(struct opener) == 120, "opener has holes");
+_Static_assert(sizeof(struct opener) == 112, "opener has holes");
 
 /*
  * One packet, or a piece of one: super-packets (GSO, GRO) come in pieces of MAX_PIECE, each with its own sequence number.
@@ -102,7 +101,7 @@ struct event {
 	__u8 final;     /* the budget of this direction ends here, after all that matters: nothing missing later is a loss */
 	__u8 pad[2];
 };
-_Static_assert(sizeof(struct event) == 192, "event has holes");
+_Static_assert(sizeof(struct event) == 184, "event has holes");
 
 /* A followed socket's state, in its storage: freed with it by the kernel. */
 struct conn {

@@ -150,6 +150,7 @@ int dynwatch_earlier(struct bpf_iter__task_file *ctx)
 		return 0;
 	if (bpf_sk_storage_get(&conns, sk, NULL, 0))
 		return 0; /* opened since, or seen through another task or file */
+	follow_port(dport);
 	c = bpf_sk_storage_get(&conns, sk, NULL, BPF_SK_STORAGE_GET_F_CREATE);
 	if (!c) {
 		count(LOST_STORAGE, 1);

@@ -42,27 +42,26 @@ const (
 )
 
 type earlierOpener struct {
-	_           structs.HostLayout
-	Cookie      uint64
-	NetnsCookie uint64
-	CgroupId    uint64
-	ConnectNs   uint64
-	StartNs     uint64
-	SynNs       uint64
-	SynackNs    uint64
-	Daddr       [16]uint8
-	Comm        [16]int8
-	NetnsIno    uint32
-	Tgid        uint32
-	Tid         uint32
-	Uid         uint32
-	ClientIsn   uint32
-	ServerIsn   uint32
-	Dport       uint16
-	Proto       uint8
-	Reason      uint8
-	Flags       uint8
-	Pad         [3]uint8
+	_         structs.HostLayout
+	Cookie    uint64
+	CgroupId  uint64
+	ConnectNs uint64
+	StartNs   uint64
+	SynNs     uint64
+	SynackNs  uint64
+	Daddr     [16]uint8
+	Comm      [16]int8
+	NetnsIno  uint32
+	Tgid      uint32
+	Tid       uint32
+	Uid       uint32
+	ClientIsn uint32
+	ServerIsn uint32
+	Dport     uint16
+	Proto     uint8
+	Reason    uint8
+	Flags     uint8
+	Pad       [3]uint8
 }
 
 type earlierWaiting struct {
@@ -86,6 +85,7 @@ const (
 	earlierProgDynwatchEarlier = "dynwatch_earlier"
 	earlierVarLookAtOthers     = "look_at_others"
 	earlierVarNetInum          = "net_inum"
+	earlierVarPortUses         = "port_uses"
 	earlierVarPorts            = "ports"
 	earlierVarSockNet          = "sock_net"
 )
@@ -153,6 +153,7 @@ type earlierMapSpecs struct {
 type earlierVariableSpecs struct {
 	LookAtOthers *ebpf.VariableSpec `ebpf:"look_at_others"`
 	NetInum      *ebpf.VariableSpec `ebpf:"net_inum"`
+	PortUses     *ebpf.VariableSpec `ebpf:"port_uses"`
 	Ports        *ebpf.VariableSpec `ebpf:"ports"`
 	SockNet      *ebpf.VariableSpec `ebpf:"sock_net"`
 }
@@ -202,6 +203,7 @@ func (m *earlierMaps) Close() error {
 type earlierVariables struct {
 	LookAtOthers *ebpf.Variable `ebpf:"look_at_others"`
 	NetInum      *ebpf.Variable `ebpf:"net_inum"`
+	PortUses     *ebpf.Variable `ebpf:"port_uses"`
 	Ports        *ebpf.Variable `ebpf:"ports"`
 	SockNet      *ebpf.Variable `ebpf:"sock_net"`
 }

@@ -23,7 +23,7 @@ const (
 
 // Opener is who opened a connection and where to, as connect saw it. Times are CLOCK_MONOTONIC nanoseconds.
 type Opener struct {
-	Cookie, NetNSCookie uint64
+	Cookie uint64
 	// CgroupID is the inode of the cgroup2 directory of the process; NetNS that of the socket's namespace, 0 if unknown.
 	CgroupID, NetNS uint64
 	Connected       uint64
@@ -82,7 +82,7 @@ func (e *Event) decode(b []byte) error {
 	}
 	o := &r.Opener
 	e.Opener = Opener{
-		Cookie: o.Cookie, NetNSCookie: o.NetnsCookie, CgroupID: o.CgroupId, NetNS: uint64(o.NetnsIno),
+		Cookie: o.Cookie, CgroupID: o.CgroupId, NetNS: uint64(o.NetnsIno),
 		Connected: o.ConnectNs, Started: o.StartNs, PID: o.Tgid, TID: o.Tid, UID: o.Uid,
 		Comm: *(*[16]byte)(unsafe.Pointer(&o.Comm)),
 		Dst:  o.Daddr, DstPort: bigEndian(o.Dport), Proto: flow.Proto(o.Proto), Reason: Reason(o.Reason),

@@ -22,6 +22,33 @@ struct {
 	__type(value, struct conn);
 } conns SEC(".maps");
 
+#define PORT_PLACES 4096 /* a power of two */
+
+/*
+ * What a socket may be wanted for, by the port of its peer: bits of enum use. It tells the packets of nearly all sockets that nobody
+ * follows apart by two loads, where asking for their storage takes a call. The low bits of a port in network order are its place; so
+ * server ports share none with the ports that clients are given, and with few of each other. Bits are only ever set: once a
+ * connection to a port was followed, all sockets with that port are asked for their storage.
+ * A variable, for its place in memory to be known when a program is loaded, in a section of its own, for the objects to share it.
+ */
+__u8 port_uses[PORT_PLACES] SEC(".data.ports");
+
+enum use {
+	USE_FOLLOWED = 1 << 0, /* some connection to such a port is followed */
+	USE_DNS = 1 << 1,      /* DNS answers come from it; or it is 0, where the socket has no peer. The loader sets it. */
+};
+
+static __always_inline __u8 uses_of(__be16 port)
+{
+	return port_uses[port & (PORT_PLACES - 1)];
+}
+
+static __always_inline void follow_port(__be16 port)
+{
+	if (!(uses_of(port) & USE_FOLLOWED)) /* what is not written stays in every processor's cache */
+		port_uses[port & (PORT_PLACES - 1)] |= USE_FOLLOWED;
+}
+
 /*
  * Who opened the connections whose first bytes are still to be looked at. Nearly all of them are let go a moment later: socket storage made and freed
  * for each would cost more than all the rest of the look, and the bookkeeping of a hash map still half of it. So an opener is written

@@ -133,6 +133,9 @@ func (s *Socket) adopt(p *process, fd int, inode uint64, o openSocket) error {
 	copy(e.Opener.Comm[:len(e.Opener.Comm)-1], owner.comm)
 	c := packetConn{Left: [2]uint32{earlierBudget, earlierBudget}, Number: [2]uint32{1, 0}, Tail: 1}
 	e.Opener.encode(&c.Opener)
+	if err := s.followEveryPort(); err != nil {
+		return fmt.Errorf("follow the ports of connections: %w", err)
+	}
 	err = s.connect.Conns.Update(int32(own), &c, ebpf.UpdateNoExist)
 	switch {
 	case errors.Is(err, ebpf.ErrKeyExist):

@@ -40,8 +40,8 @@ struct ipv4 {
 	__u8 ttl;
 	__u8 protocol;
 	__be16 checksum;
-	__u8 saddr[4];
-	__u8 daddr[4];
+	__be32 saddr;
+	__be32 daddr;
 };
 
 struct ipv6 {
@@ -49,8 +49,8 @@ struct ipv6 {
 	__be16 length;
 	__u8 next_header;
 	__u8 hop_limit;
-	__u8 saddr[16];
-	__u8 daddr[16];
+	__be32 saddr[4];
+	__be32 daddr[4];
 };
 
 struct tcp {
@@ -63,10 +63,20 @@ struct tcp {
 	__be16 window;
 };
 
-/* What the hooks read of a packet. */
+struct udp {
+	__be16 sport;
+	__be16 dport;
+	__be16 length;
+	__be16 checksum;
+};
+
+/*
+ * What the hooks read of a packet. Addresses are in whole words: of single zeros in them, which IPv4 has, the verifier would take note, and walk all
+ * that follows once for each family.
+ */
 struct packet {
-	__u8 saddr[16];
-	__u8 daddr[16];
+	__u64 saddr[2];
+	__u64 daddr[2];
 	__u32 seq;
 	__u32 ack;
 	__u32 payload; /* offset of the payload */
@@ -91,67 +101,93 @@ struct {
 	__type(value, enum verdict);
 } verdicts SEC(".maps");
 
-const volatile __u8 follow_dns = 1;
-
-/* Reads the IP header. Returns the offset of the transport header, or -1. The packet begins at its IP header in both hooks. */
-static __always_inline int read_ip(struct __sk_buff *skb, struct packet *p, __u8 want)
+/*
+ * The offset of the transport header of an IPv6 packet that has extension headers, or -1. A global function, see search(): each of its ways out would
+ * otherwise have the verifier walk through all that follows.
+ */
+__noinline int after_extensions(struct __sk_buff *skb, __u32 want)
 {
-	struct ipv6 ip6;
-	__u32 off = sizeof(ip6), i;
+	__u32 off = sizeof(struct ipv6), i;
 	__u8 next;
 
-	if (skb->protocol == bpf_htons(0x0800)) {
-		struct ipv4 ip;
-		__u32 *saddr = (__u32 *)p->saddr, *daddr = (__u32 *)p->daddr;
-
-		if (bpf_skb_load_bytes(skb, 0, &ip, sizeof(ip)) < 0)
-			return -1;
-		if (ip.protocol != want || ip.fragment & bpf_htons(0x1fff))
-			return -1;
-		saddr[0] = 0;
-		saddr[1] = 0;
-		saddr[2] = bpf_htonl(0xffff);
-		__builtin_memcpy(&saddr[3], ip.saddr, 4);
-		daddr[0] = 0;
-		daddr[1] = 0;
-		daddr[2] = bpf_htonl(0xffff);
-		__builtin_memcpy(&daddr[3], ip.daddr, 4);
-		return (ip.version_ihl & 0xf) * 4;
-	}
-	if (bpf_skb_load_bytes(skb, 0, &ip6, sizeof(ip6)) < 0)
+	if (bpf_skb_load_bytes(skb, offsetof(struct ipv6, next_header), &next, sizeof(next)) < 0)
 		return -1;
-	__builtin_memcpy(p->saddr, ip6.saddr, 16);
-	__builtin_memcpy(p->daddr, ip6.daddr, 16);
-	next = ip6.next_header;
 	for (i = 0; i < 6; i++) {
 		__u8 ext[2];
 
-		if (next == want)
-			return off;
 		if (next != 0 && next != 43 && next != 60) /* hop-by-hop, routing and destination options */
 			return -1;
 		if (bpf_skb_load_bytes(skb, off, ext, sizeof(ext)) < 0)
 			return -1;
 		next = ext[0];
 		off += (ext[1] + 1) * 8;
+		if (next == want)
+			return off;
 	}
 	return -1;
+}
+
+/* The second half of ::ffff:a.b.c.d, as little-endian machines hold it. */
+static __always_inline __u64 mapped(__be32 addr)
+{
+	return (__u64)addr << 32 | bpf_htonl(0xffff);
+}
+
+/*
+ * Reads the IP header. Returns the offset of the transport header, or -1. The packet begins at its IP header in both hooks, and its headers are
+ * in the linear part of the buffer: the kernel has put them there, or has read them itself before the hook. So they are read where they are,
+ * without a call.
+ */
+static __always_inline int read_ip(struct __sk_buff *skb, struct packet *p, __u8 want)
+{
+	void *data = (void *)(long)skb->data, *end = (void *)(long)skb->data_end;
+
+	if (skb->protocol == bpf_htons(0x0800)) {
+		struct ipv4 *ip = data;
+
+		if ((void *)(ip + 1) > end || ip->protocol != want || ip->fragment & bpf_htons(0x1fff))
+			return -1;
+		p->saddr[0] = 0;
+		p->saddr[1] = mapped(ip->saddr);
+		p->daddr[0] = 0;
+		p->daddr[1] = mapped(ip->daddr);
+		return (ip->version_ihl & 0xf) * 4;
+	} else {
+		struct ipv6 *ip = data;
+
+		if ((void *)(ip + 1) > end)
+			return -1;
+		__builtin_memcpy(p->saddr, ip->saddr, 16);
+		__builtin_memcpy(p->daddr, ip->daddr, 16);
+		return ip->next_header == want ? (int)sizeof(*ip) : after_extensions(skb, want);
+	}
+}
+
+/* The transport header of size bytes at off, NULL if the packet does not have it. */
+static __always_inline void *header(struct __sk_buff *skb, int off, const __u32 size)
+{
+	void *at = (void *)(long)skb->data + (off & 0x3fff); /* six extension headers end before that: the verifier wants to know */
+
+	return at + size <= (void *)(long)skb->data_end ? at : NULL;
 }
 
 static __always_inline int read_tcp(struct __sk_buff *skb, struct packet *p)
 {
 	int off = read_ip(skb, p, IPPROTO_TCP);
-	struct tcp tcp;
+	struct tcp *tcp;
 	__u32 len = skb->len;
 
-	if (off < 0 || bpf_skb_load_bytes(skb, off, &tcp, sizeof(tcp)) < 0)
+	if (off < 0)
 		return -1;
-	p->sport = tcp.sport;
-	p->dport = tcp.dport;
-	p->seq = bpf_ntohl(tcp.seq);
-	p->ack = bpf_ntohl(tcp.ack);
-	p->flags = tcp.flags;
-	p->payload = off + (tcp.offset >> 4) * 4;
+	tcp = header(skb, off, sizeof(*tcp));
+	if (!tcp)
+		return -1;
+	p->sport = tcp->sport;
+	p->dport = tcp->dport;
+	p->seq = bpf_ntohl(tcp->seq);
+	p->ack = bpf_ntohl(tcp->ack);
+	p->flags = tcp->flags;
+	p->payload = off + (tcp->offset >> 4) * 4;
 	if (p->payload > len)
 		return -1;
 	p->length = len - p->payload;
@@ -305,7 +341,7 @@ static __always_inline __u32 spend(struct __sk_buff *skb, struct conn *c, struct
 	return n;
 }
 
-/* Does what user space decided. Returns 0 if the connection is let go. */
+/* Does what user space decided of a doubtful connection. Returns 0 if it is let go. */
 static __always_inline int obey(struct conn *c)
 {
 	__u64 cookie = c->opener.cookie;
@@ -315,11 +351,9 @@ static __always_inline int obey(struct conn *c)
 		return 1;
 	if (*v == VERDICT_DROP)
 		return 0;
-	if (c->opener.reason == BY_DOUBT) {
-		c->opener.reason = BY_NAME;
-		c->left[FROM_CLIENT] += DOUBT_CLIENT_BUDGET;
-		c->left[FROM_SERVER] += DOUBT_SERVER_BUDGET;
-	}
+	c->opener.reason = BY_NAME;
+	c->left[FROM_CLIENT] += DOUBT_CLIENT_BUDGET;
+	c->left[FROM_SERVER] += DOUBT_SERVER_BUDGET;
 	return 1;
 }
 
@@ -350,7 +384,7 @@ static __noinline int follow(struct __sk_buff *skb, struct conn *c, __u8 dir)
 		}
 	}
 	if (p.length) {
-		if ((c->left[FROM_CLIENT] || c->left[FROM_SERVER]) && !obey(c))
+		if (c->opener.reason == BY_DOUBT && (c->left[FROM_CLIENT] || c->left[FROM_SERVER]) && !obey(c))
 			return 0;
 		budget = spend(skb, c, &p);
 	}
@@ -408,6 +442,7 @@ static __noinline int look(struct __sk_buff *skb, struct bpf_sock *sk)
 		forget(w, cookie);
 		return 0;
 	}
+	follow_port(sk->dst_port);
 	c = bpf_sk_storage_get(&conns, sk, NULL, BPF_SK_STORAGE_GET_F_CREATE);
 	if (!c) {
 		count(LOST_STORAGE, 1);
@@ -448,15 +483,16 @@ static __noinline int look(struct __sk_buff *skb, struct bpf_sock *sk)
 static __noinline int dns_answer(struct __sk_buff *skb, struct bpf_sock *sk)
 {
 	struct packet p = { .direction = FROM_SERVER };
-	struct {
-		__be16 sport, dport, length, checksum;
-	} udp;
+	struct udp *udp;
 	struct conn *c;
 	int off = read_ip(skb, &p, IPPROTO_UDP);
 
-	if (off < 0 || bpf_skb_load_bytes(skb, off, &udp, sizeof(udp)) < 0 || udp.sport != bpf_htons(53))
+	if (off < 0)
 		return 0;
-	p.payload = off + sizeof(udp);
+	udp = header(skb, off, sizeof(*udp));
+	if (!udp || udp->sport != bpf_htons(53))
+		return 0;
+	p.payload = off + sizeof(*udp);
 	if (p.payload >= skb->len)
 		return 0;
 	p.length = skb->len - p.payload;
@@ -465,8 +501,8 @@ static __noinline int dns_answer(struct __sk_buff *skb, struct bpf_sock *sk)
 		count(LOST_DNS_CUT, 1);
 		p.n = MAX_PIECE;
 	}
-	p.sport = udp.sport;
-	p.dport = udp.dport;
+	p.sport = udp->sport;
+	p.dport = udp->dport;
 	c = bpf_sk_storage_get(&conns, sk, NULL, 0);
 	if (c)
 		p.number = c->number[FROM_SERVER]++;
@@ -491,20 +527,24 @@ int dynwatch_egress(struct __sk_buff *skb)
 
 	if (!sk)
 		return 1;
-	/* The helper itself turns away what is no full socket (since 5.10). */
-	c = bpf_sk_storage_get(&conns, sk, NULL, 0);
-	if (!c) {
-		if (!look_at_others || skb->len <= V4_HEADERS)
+	/* Another program at connect may have changed the port: the SYN has the one that counts. */
+	if (sk->state == BPF_TCP_SYN_SENT || uses_of(sk->dst_port) & USE_FOLLOWED) {
+		/* The helper itself turns away what is no full socket (since 5.10). */
+		c = bpf_sk_storage_get(&conns, sk, NULL, 0);
+		if (c) {
+			if (c->opener.proto != IPPROTO_TCP)
+				return 1;
+			follow_port(sk->dst_port);
+			if (!follow(skb, c, FROM_CLIENT))
+				bpf_sk_storage_delete(&conns, sk);
 			return 1;
-		tcp = bpf_tcp_sock(sk);
-		if (tcp && tcp->bytes_acked <= FEW && tcp->bytes_received <= FEW)
-			look(skb, sk);
-		return 1;
+		}
 	}
-	if (c->opener.proto != IPPROTO_TCP)
+	if (!look_at_others || skb->len <= V4_HEADERS)
 		return 1;
-	if (!follow(skb, c, FROM_CLIENT))
-		bpf_sk_storage_delete(&conns, sk);
+	tcp = bpf_tcp_sock(sk);
+	if (tcp && tcp->bytes_acked <= FEW && tcp->bytes_received <= FEW)
+		look(skb, sk);
 	return 1;
 }
 
@@ -513,17 +553,22 @@ int dynwatch_ingress(struct __sk_buff *skb)
 {
 	struct bpf_sock *sk = skb->sk;
 	struct conn *c;
+	__u8 uses;
 
 	if (!sk)
 		return 1;
-	c = bpf_sk_storage_get(&conns, sk, NULL, 0);
-	if (c && c->opener.proto == IPPROTO_TCP) {
-		if (!follow(skb, c, FROM_SERVER))
-			bpf_sk_storage_delete(&conns, sk);
+	uses = uses_of(sk->dst_port);
+	if (!uses)
 		return 1;
+	if (uses & USE_FOLLOWED) {
+		c = bpf_sk_storage_get(&conns, sk, NULL, 0);
+		if (c && c->opener.proto == IPPROTO_TCP) {
+			if (!follow(skb, c, FROM_SERVER))
+				bpf_sk_storage_delete(&conns, sk);
+			return 1;
+		}
 	}
-	/* Only a datagram socket receives without a peer, but for a listening one. */
-	if (!follow_dns || (sk->dst_port && sk->dst_port != bpf_htons(53)))
+	if (!(uses & USE_DNS))
 		return 1;
 	sk = bpf_sk_fullsock(sk);
 	if (sk && sk->protocol == IPPROTO_UDP)

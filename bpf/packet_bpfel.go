@@ -68,27 +68,26 @@ type packetEvent struct {
 }
 
 type packetOpener struct {
-	_           structs.HostLayout
-	Cookie      uint64
-	NetnsCookie uint64
-	CgroupId    uint64
-	ConnectNs   uint64
-	StartNs     uint64
-	SynNs       uint64
-	SynackNs    uint64
-	Daddr       [16]uint8
-	Comm        [16]int8
-	NetnsIno    uint32
-	Tgid        uint32
-	Tid         uint32
-	Uid         uint32
-	ClientIsn   uint32
-	ServerIsn   uint32
-	Dport       uint16
-	Proto       uint8
-	Reason      uint8
-	Flags       uint8
-	Pad         [3]uint8
+	_         structs.HostLayout
+	Cookie    uint64
+	CgroupId  uint64
+	ConnectNs uint64
+	StartNs   uint64
+	SynNs     uint64
+	SynackNs  uint64
+	Daddr     [16]uint8
+	Comm      [16]int8
+	NetnsIno  uint32
+	Tgid      uint32
+	Tid       uint32
+	Uid       uint32
+	ClientIsn uint32
+	ServerIsn uint32
+	Dport     uint16
+	Proto     uint8
+	Reason    uint8
+	Flags     uint8
+	Pad       [3]uint8
 }
 
 type packetPrefix struct {
@@ -137,10 +136,10 @@ const (
 	packetProgDynwatchEgress  = "dynwatch_egress"
 	packetProgDynwatchIngress = "dynwatch_ingress"
 	packetVarEventType        = "event_type"
-	packetVarFollowDns        = "follow_dns"
 	packetVarHasNames         = "has_names"
 	packetVarLookAtOthers     = "look_at_others"
 	packetVarNetInum          = "net_inum"
+	packetVarPortUses         = "port_uses"
 	packetVarPorts            = "ports"
 	packetVarPrefixType       = "prefix_type"
 	packetVarSockNet          = "sock_net"
@@ -211,10 +210,10 @@ type packetMapSpecs struct {
 // It can be passed ebpf.CollectionSpec.Assign.
 type packetVariableSpecs struct {
 	EventType    *ebpf.VariableSpec `ebpf:"event_type"`
-	FollowDns    *ebpf.VariableSpec `ebpf:"follow_dns"`
 	HasNames     *ebpf.VariableSpec `ebpf:"has_names"`
 	LookAtOthers *ebpf.VariableSpec `ebpf:"look_at_others"`
 	NetInum      *ebpf.VariableSpec `ebpf:"net_inum"`
+	PortUses     *ebpf.VariableSpec `ebpf:"port_uses"`
 	Ports        *ebpf.VariableSpec `ebpf:"ports"`
 	PrefixType   *ebpf.VariableSpec `ebpf:"prefix_type"`
 	SockNet      *ebpf.VariableSpec `ebpf:"sock_net"`
@@ -268,10 +267,10 @@ func (m *packetMaps) Close() error {
 // It can be passed to loadPacketObjects or ebpf.CollectionSpec.LoadAndAssign.
 type packetVariables struct {
 	EventType    *ebpf.Variable `ebpf:"event_type"`
-	FollowDns    *ebpf.Variable `ebpf:"follow_dns"`
 	HasNames     *ebpf.Variable `ebpf:"has_names"`
 	LookAtOthers *ebpf.Variable `ebpf:"look_at_others"`
 	NetInum      *ebpf.Variable `ebpf:"net_inum"`
+	PortUses     *ebpf.Variable `ebpf:"port_uses"`
 	Ports        *ebpf.Variable `ebpf:"ports"`
 	PrefixType   *ebpf.Variable `ebpf:"prefix_type"`
 	SockNet      *ebpf.Variable `ebpf:"sock_net"`

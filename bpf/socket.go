@@ -44,7 +44,7 @@ type Config struct {
 // Socket is the loaded connect and packet programs. SetPrefixes, Decide, Counters and Flush may be called by any goroutine, Read by one, and
 // FindEarlier by none beside it.
 type Socket struct {
-	connect connectObjects
+	connect connectLoaded
 	packet  packetObjects
 	reader  *ringbuf.Reader
 	record  ringbuf.Record
@@ -54,12 +54,23 @@ type Socket struct {
 	innerPrefixes *ebpf.MapSpec
 	wanted        prefixSet // what is in place; guarded by prefixes
 	ports         [MaxPorts]uint16
-	cgroup        string  // as of Attach
-	limited       error   // why memory that may be locked is limited, nil if it is not
-	earlier       []Event // to be read before what is in the ring
+	uses          [portPlaces]uint8 // what port_uses held at first
+	cgroup        string            // as of Attach
+	limited       error             // why memory that may be locked is limited, nil if it is not
+	earlier       []Event           // to be read before what is in the ring
 
 	// Limits says what works less than fully on this kernel.
 	Limits []string
+}
+
+// connectLoaded is what the connect object becomes in the kernel.
+type connectLoaded struct {
+	connectObjects
+	PortUsesMap *ebpf.Map `ebpf:".data.ports"` // the map that the variable port_uses is in
+}
+
+func (c *connectLoaded) Close() error {
+	return errors.Join(c.connectObjects.Close(), c.PortUsesMap.Close())
 }
 
 // needs is what the programs ask of the kernel.
@@ -122,14 +133,37 @@ func (c *Config) apply(s *Socket, connect, packet *ebpf.CollectionSpec) error {
 	}
 	connect.Maps["events"].MaxEntries = uint32(ring)
 	packet.Maps["events"].MaxEntries = uint32(ring)
+	if c.DNS {
+		s.uses[placeOfPort(0)], s.uses[placeOfPort(53)] = useDNS, useDNS
+	}
 	return errors.Join(
+		connect.Variables["port_uses"].Set(s.uses),
 		connect.Variables["ports"].Set(s.ports),
 		connect.Variables["look_at_others"].Set(c.LookAtOthers),
 		connect.Variables["dns"].Set(c.DNS),
 		packet.Variables["look_at_others"].Set(c.LookAtOthers),
-		packet.Variables["follow_dns"].Set(c.DNS),
 		packet.Variables["has_names"].Set(len(c.Names) > 0),
 	)
+}
+
+// Of port_uses, as in maps.bpf.h.
+const (
+	portPlaces  = 4096
+	useFollowed = 1 << 0
+	useDNS      = 1 << 1
+)
+
+// placeOfPort is a port's place in the kernel's table of what ports are used for.
+func placeOfPort(port uint16) uint16 { return bigEndian(port) % portPlaces }
+
+// followEveryPort makes the kernel ask the sockets of all ports whether they are followed. One port alone could not be written without a race
+// with the kernel, which adds others meanwhile.
+func (s *Socket) followEveryPort() error {
+	uses := s.uses
+	for i := range uses {
+		uses[i] |= useFollowed
+	}
+	return s.connect.PortUses.Set(uses)
 }
 
 func (s *Socket) load(connect, packet *ebpf.CollectionSpec) error {
@@ -158,7 +192,7 @@ func (s *Socket) loadWith(connect, packet *ebpf.CollectionSpec, f kernelFields) 
 	err := packet.LoadAndAssign(&s.packet, &ebpf.CollectionOptions{MapReplacements: s.shared()})
 	if err != nil {
 		err = errors.Join(explain("load the packet programs", needs, err), s.connect.Close())
-		s.connect = connectObjects{}
+		s.connect = connectLoaded{}
 	}
 	return err
 }
@@ -167,7 +201,7 @@ func (s *Socket) loadWith(connect, packet *ebpf.CollectionSpec, f kernelFields) 
 func (s *Socket) shared() map[string]*ebpf.Map {
 	return map[string]*ebpf.Map{
 		"conns": s.connect.Conns, "events": s.connect.Events, "counters": s.connect.Counters, "prefixes": s.connect.Prefixes,
-		"openers": s.connect.Openers, "displaced": s.connect.Displaced,
+		"openers": s.connect.Openers, "displaced": s.connect.Displaced, ".data.ports": s.connect.PortUsesMap,
 	}
 }
 
@@ -227,7 +261,7 @@ func (s *Socket) Detach() error {
 	return errors.Join(errs...)
 }
 
-// Decide tells what user space found out about a connection: false has nothing more of it copied, true has a doubtful one copied like one
+// Decide tells what user space found out about a doubtful connection: false has nothing more of it copied, true has it copied like one
 // that bears a name of DynamoDB's. It takes effect with the connection's next packet.
 func (s *Socket) Decide(cookie uint64, keep bool) error {
 	v := packetVerdictVERDICT_DROP

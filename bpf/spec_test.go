@@ -23,21 +23,21 @@ func TestObjectsHoldWhatTheLoaderExpects(t *testing.T) {
 			"dynwatch_connect4": {ebpf.CGroupSockAddr, ebpf.AttachCGroupInet4Connect},
 			"dynwatch_connect6": {ebpf.CGroupSockAddr, ebpf.AttachCGroupInet6Connect},
 		}, map[string]ebpf.MapType{
-			"conns": ebpf.SkStorage, "events": ebpf.RingBuf, "counters": ebpf.PerCPUArray, "prefixes": ebpf.ArrayOfMaps, ".rodata": ebpf.Array,
+			"conns": ebpf.SkStorage, "events": ebpf.RingBuf, "counters": ebpf.PerCPUArray, "prefixes": ebpf.ArrayOfMaps, ".rodata": ebpf.Array, ".data.ports": ebpf.Array,
 			"openers": ebpf.Array, "displaced": ebpf.LRUHash,
 		}},
 		"packet": {loadPacket, map[string]program{
 			"dynwatch_egress":  {ebpf.CGroupSKB, ebpf.AttachCGroupInetEgress},
 			"dynwatch_ingress": {ebpf.CGroupSKB, ebpf.AttachCGroupInetIngress},
 		}, map[string]ebpf.MapType{
-			"conns": ebpf.SkStorage, "events": ebpf.RingBuf, "counters": ebpf.PerCPUArray, "prefixes": ebpf.ArrayOfMaps, ".rodata": ebpf.Array,
+			"conns": ebpf.SkStorage, "events": ebpf.RingBuf, "counters": ebpf.PerCPUArray, "prefixes": ebpf.ArrayOfMaps, ".rodata": ebpf.Array, ".data.ports": ebpf.Array,
 			"openers": ebpf.Array, "displaced": ebpf.LRUHash,
 			"names": ebpf.Hash, "verdicts": ebpf.LRUHash,
 		}},
 		"earlier": {loadEarlier, map[string]program{
 			"dynwatch_earlier": {ebpf.Tracing, ebpf.AttachTraceIter},
 		}, map[string]ebpf.MapType{
-			"conns": ebpf.SkStorage, "events": ebpf.RingBuf, "counters": ebpf.PerCPUArray, "prefixes": ebpf.ArrayOfMaps, ".rodata": ebpf.Array,
+			"conns": ebpf.SkStorage, "events": ebpf.RingBuf, "counters": ebpf.PerCPUArray, "prefixes": ebpf.ArrayOfMaps, ".rodata": ebpf.Array, ".data.ports": ebpf.Array,
 			"openers": ebpf.Array, "displaced": ebpf.LRUHash,
 		}},
 	} {
@@ -68,7 +68,7 @@ func TestObjectsHoldWhatTheLoaderExpects(t *testing.T) {
 }
 
 func TestGoReadsEventsAsTheKernelWritesThem(t *testing.T) {
-	if eventSize != 192 {
+	if eventSize != 184 {
 		t.Errorf("event of %d bytes", eventSize)
 	}
 	words := make([]uint64, (eventSize+512)/8)

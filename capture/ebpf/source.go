@@ -106,7 +106,7 @@ func (s *Source) SetPrefixes(prefixes []netip.Prefix) error {
 	return s.kernel.SetPrefixes(prefixes)
 }
 
-// Decide tells what was found out about a connection: keep false has the kernel copy nothing more of it, true has it copy a doubtful one
+// Decide tells what was found out about a doubtful connection: keep false has the kernel copy nothing more of it, true has it copied
 // like one that bears a name of DynamoDB's. Connections that are never decided cost no more than their budget.
 func (s *Source) Decide(cookie uint64, keep bool) error {
 	s.mu.Lock()
