@@ -7,7 +7,6 @@ import (
 	"net"
 	"net/netip"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"runtime"
 	"slices"
@@ -152,7 +151,7 @@ func TestProcessesThatMayNotBeLookedAtAreSaid(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	keeper := exec.Command("sleep", "60")
+	keeper := testenv.Command(t, "sleep", "60")
 	keeper.ExtraFiles = []*os.File{file}
 	if err := keeper.Start(); err != nil {
 		t.Fatal(err)
