@@ -90,6 +90,9 @@ func FuzzGetter(f *testing.F) {
 			if at := field(m, b); at != 0 && (at < minField || at >= maxField) {
 				t.Errorf("%#x", at)
 			}
+			if at, in := pointedField(m, b); (at == 0) != (in == 0) || at != 0 && at < minField || at >= maxField || in >= maxField {
+				t.Errorf("%#x behind %#x", at, in)
+			}
 			if at, in := randomField(m, b); at == 0 && in != 0 || at >= maxField || in >= maxField {
 				t.Errorf("%#x in %#x", at, in)
 			}
