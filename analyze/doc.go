@@ -6,7 +6,7 @@
 // One goroutine owns an Analyzer:
 //
 //	a := analyze.New(analyze.Options{Source: "file", Endpoints: set, Trust: store, Emit: print})
-//	for segs := range source { a.Segments(segs) } // or a.Segment, where they come one at a time
+//	for segs := range source { a.Segments(segs) } // or a.Segment, where they come one at a time; a.Prepare helps ahead
 //	a.Flush()
 //
 // A flow that is none of ours costs one look-up of a 64-byte slot per packet from the moment that this is known. Everything is bounded:
