@@ -35,7 +35,8 @@ func startCommand(args []string, stdin io.Reader, stdout, stderr io.Writer) (*wa
 	if err != nil {
 		return nil, err
 	}
-	w := &watched{dir: filepath.Join(root, "dynwatch-"+strconv.Itoa(os.Getpid())), ended: make(chan struct{})}
+	sweep(root)
+	w := &watched{dir: filepath.Join(root, cgroupPrefix+strconv.Itoa(os.Getpid())), ended: make(chan struct{})}
 	if err := os.Mkdir(w.dir, 0o755); err != nil {
 		return nil, fmt.Errorf("make a cgroup for the command: %w", err)
 	}
@@ -68,6 +69,31 @@ func startCommand(args []string, stdin io.Reader, stdout, stderr io.Writer) (*wa
 		w.status = exitStatusOf(w.err)
 	}()
 	return w, nil
+}
+
+// cgroupPrefix is how the cgroups of commands begin; the number of the dynwatch that made it follows.
+const cgroupPrefix = "dynwatch-command-"
+
+// sweepAfter is how old a cgroup is that sweep takes for left behind: a dynwatch in another PID namespace looks dead from here, and makes its
+// cgroup a moment before there is a process in it.
+const sweepAfter = time.Minute
+
+// sweep removes the cgroups of captures that were killed before they could. One whose dynwatch lives is left alone, and one that has processes
+// cannot be removed.
+func sweep(root string) {
+	left, err := filepath.Glob(filepath.Join(root, cgroupPrefix+"*"))
+	if err != nil {
+		return
+	}
+	for _, dir := range left {
+		pid, err := strconv.Atoi(strings.TrimPrefix(filepath.Base(dir), cgroupPrefix))
+		if err != nil || pid <= 0 || !errors.Is(syscall.Kill(pid, 0), syscall.ESRCH) {
+			continue
+		}
+		if info, err := os.Stat(dir); err == nil && time.Since(info.ModTime()) >= sweepAfter {
+			_ = os.Remove(dir) // it is in nobody's way
+		}
+	}
 }
 
 // asCaller gives the command the user and groups of who called sudo, not root's.
@@ -130,7 +156,7 @@ func (w *watched) owns(s *session.Session) bool {
 	return w == nil || s.Process != nil && s.Process.CgroupID == w.id
 }
 
-// cleanUp removes the command's cgroup; one with processes in it stays, which harms nobody.
+// cleanUp removes the command's cgroup; one with processes in it stays until a later capture finds it empty.
 func (w *watched) cleanUp() { _ = os.Remove(w.dir) }
 
 // exitStatusOf is a command's status as a shell tells it: 128 and the signal's number for one that was killed.

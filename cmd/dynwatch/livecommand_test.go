@@ -5,9 +5,13 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
+	"time"
 
+	"github.com/dynwatch/dynwatch/bpf"
 	"github.com/dynwatch/dynwatch/internal/testenv"
 )
 
@@ -35,6 +39,49 @@ func TestTheStatusIsTheCommandsOwn(t *testing.T) {
 	w = runWatched(t, nil, "-w", "-", "--", "true")
 	if code := w.cmd.ProcessState.ExitCode(); code != exitUsage {
 		t.Errorf("-w - with a command: status %d: %s", code, w.stderr.String())
+	}
+}
+
+// TestWhatAKilledCaptureLeftIsSwept looks at the cgroup that it left, and at others that are to stay.
+func TestWhatAKilledCaptureLeftIsSwept(t *testing.T) {
+	testenv.Root(t)
+	root, err := bpf.FindCgroup()
+	if err != nil {
+		t.Fatal(err)
+	}
+	// The command lives until its input ends, which it does with the capture.
+	w := newWatch(t, "--library-probes", "off", "--", "cat")
+	in, err := w.cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.start()
+	left := filepath.Join(root, cgroupPrefix+strconv.Itoa(w.cmd.Process.Pid))
+	procs := func() string { b, _ := os.ReadFile(filepath.Join(left, "cgroup.procs")); return string(b) }
+	w.await("the command runs", func() bool { return procs() != "" })
+	old := time.Now().Add(-2 * sweepAfter)
+	if err := os.Chtimes(left, old, old); err != nil {
+		t.Fatal(err)
+	}
+	exists := func(dir string) bool { _, err := os.Stat(dir); return err == nil }
+	sweep(root)
+	if !exists(left) {
+		t.Fatal("the cgroup of a capture that lives was removed")
+	}
+	w.cmd.Process.Kill()
+	<-w.done
+	in.Close()
+	for deadline := time.Now().Add(20 * time.Second); procs() != "" && time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
+	}
+	dead := filepath.Join(t.TempDir(), filepath.Base(left)) // the same name, just made
+	if err := os.Mkdir(dead, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if sweep(filepath.Dir(dead)); !exists(dead) {
+		t.Error("a new one was removed")
+	}
+	if sweep(root); exists(left) {
+		t.Error("what the killed capture left is still there")
 	}
 }
 

@@ -108,7 +108,7 @@ func TestASecondInterruptEndsAtOnce(t *testing.T) {
 	t.Cleanup(func() {
 		syscall.Kill(pid, syscall.SIGKILL)
 		if root, err := bpf.FindCgroup(); err == nil {
-			dir := filepath.Join(root, fmt.Sprintf("dynwatch-%d", w.cmd.Process.Pid))
+			dir := filepath.Join(root, fmt.Sprintf(cgroupPrefix+"%d", w.cmd.Process.Pid))
 			for range 500 { // while the command is still going
 				if err := os.Remove(dir); err == nil || os.IsNotExist(err) {
 					return
