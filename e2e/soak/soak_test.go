@@ -111,11 +111,11 @@ func servers(t *testing.T) string {
 }
 
 // sample is what the agent takes at one moment.
-type sample struct{ resident, anonymous, descriptors, goroutines, series, sessions, inPods, told int }
+type sample struct{ resident, anonymous, descriptors, goroutines, series, sessions, inPods, told, flows, reading int }
 
 func (s sample) String() string {
-	return fmt.Sprintf("%d MiB resident, %d of them its own; %d series, %d descriptors, %d goroutines; %d sessions, %d of them in pods",
-		s.resident>>20, s.anonymous>>20, s.series, s.descriptors, s.goroutines, s.sessions, s.inPods)
+	return fmt.Sprintf("%d MiB resident, %d of them its own; %d series, %d descriptors, %d goroutines; %d sessions, %d of them in pods; %d flows of the whole host, %d KiB of which are being read",
+		s.resident>>20, s.anonymous>>20, s.series, s.descriptors, s.goroutines, s.sessions, s.inPods, s.flows, s.reading>>10)
 }
 
 func take(pid int, url string) (s sample, err error) {
@@ -162,6 +162,10 @@ func take(pid int, url string) (s sample, err error) {
 			s.goroutines = int(n)
 		case strings.HasPrefix(name, "dynwatch_verdicts_total{"):
 			s.sessions += int(n)
+		case name == "dynwatch_flows_total":
+			s.flows = int(n)
+		case name == "dynwatch_flows_memory_bytes":
+			s.reading = int(n)
 		case name == `dynwatch_attribution_total{result="pod"}`:
 			s.inPods = int(n)
 		case name == `dynwatch_sink_alerts_total{result="sent",sink="webhook"}`:
@@ -329,7 +333,8 @@ func judge(t *testing.T, samples []sample, clients, pods int) {
 	t.Logf("%d client processes, %d of them in pods that came and went; resident %d MiB in the middle, %d MiB at most; at the end %v",
 		clients, pods, resident[len(resident)/2]>>20, resident[len(resident)-1]>>20, end)
 	if most := resident[len(resident)-1]; most > maxResident {
-		t.Errorf("%d MiB resident, allowed are %d", most>>20, maxResident>>20)
+		i := slices.IndexFunc(samples, func(s sample) bool { return s.resident == most })
+		t.Errorf("%d MiB resident, allowed are %d; sample %d was %v", most>>20, maxResident>>20, i, samples[i])
 	}
 	if most := series[len(series)-1]; most > maxSeries {
 		t.Errorf("%d series, allowed are %d", most, maxSeries)
