@@ -144,7 +144,7 @@ func TestEveryObjectIsWhatTheServerTakes(t *testing.T) {
 		"everything":           {"1.34.0", everything, []string{"ConfigMap", "DaemonSet", "NetworkPolicy", "Pod", "PodMonitor", "ServiceAccount"}},
 		"privileged":           {"1.34.0", "security: {mode: privileged}", []string{"DaemonSet"}},
 		"on the host's net":    {"1.34.0", "hostNetwork: true", []string{"DaemonSet"}},
-		"as little as is left": {"1.34.0", "{hostPID: false, mounts: {podLogs: '', bpffs: '', state: ''}, networkPolicy: {enabled: false}, serviceAccount: {create: false}, priorityClassName: '', tolerations: [], nodeSelector: null}", []string{"DaemonSet"}},
+		"as little as is left": {"1.34.0", "{hostPID: false, mounts: {podLogs: '', bpffs: '', state: ''}, networkPolicy: {enabled: false}, serviceAccount: {create: false}, priorityClassName: '', tolerations: [], nodeSelector: null, probeScheme: HTTPS}", []string{"DaemonSet"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			files, err := render(t, test.kube, test.values)
