@@ -2,7 +2,6 @@ package library
 
 import (
 	"bufio"
-	"crypto/tls"
 	"debug/elf"
 	"flag"
 	"io"
@@ -198,29 +197,11 @@ func eventsOf(t *testing.T, kernel *bpf.Library) (handshakes, certificates int) 
 // listen serves TLS with a chain of so many certificates.
 func listen(t *testing.T) (address string, chain int) {
 	t.Helper()
-	_, leaf, err := synth.NewHost("Test", "server.example")
+	_, leaf, err := synth.NewHost("Test", serverName)
 	if err != nil {
 		t.Fatal(err)
 	}
-	l, err := tls.Listen("tcp", "127.0.0.1:0", &tls.Config{Certificates: []tls.Certificate{leaf}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { l.Close() })
-	go func() {
-		for {
-			c, err := l.Accept()
-			if err != nil {
-				return
-			}
-			go func() {
-				defer c.Close()
-				_ = c.SetDeadline(time.Now().Add(10 * time.Second))
-				_ = c.(*tls.Conn).Handshake() // then the client finds the connection closed, and ends
-			}()
-		}
-	}()
-	return l.Addr().String(), len(leaf.Certificate)
+	return serveTLS(t, leaf), len(leaf.Certificate)
 }
 
 // links counts what holds probes: this process's descriptors of links and perf events.

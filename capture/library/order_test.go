@@ -1,0 +1,220 @@
+package library
+
+import (
+	"bufio"
+	"bytes"
+	"crypto/tls"
+	"crypto/x509"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/dynwatch/dynwatch/internal/flow"
+	"github.com/dynwatch/dynwatch/internal/synth"
+	"github.com/dynwatch/dynwatch/internal/testenv"
+)
+
+const serverName = "server.example"
+
+// Each client says that it is there, waits for a line, makes a handshake with argument 2, trusting argument 1, and waits for the end of its input.
+const pythonClient = `
+import socket, ssl, sys
+print("ready", flush=True)
+sys.stdin.readline()
+host, port = sys.argv[2].split(":")
+s = ssl.create_default_context(cafile=sys.argv[1]).wrap_socket(socket.create_connection((host, int(port))), server_hostname="server.example")
+print("done", flush=True)
+sys.stdin.read()
+`
+
+const nodeClient = `
+const tls = require("tls"), fs = require("fs"), [ca, address] = process.argv.slice(1);
+console.log("ready");
+process.stdin.once("data", () => {
+  const [host, port] = address.split(":");
+  const s = tls.connect({ host, port, servername: "server.example", ca: fs.readFileSync(ca) }, () => console.log("done"));
+  s.on("error", () => {});
+  process.stdin.on("end", () => process.exit(0));
+});
+`
+
+// goClient has this program make the handshake, in a process of its own.
+const goClient = "DYNWATCH_TEST_CLIENT"
+
+func TestMain(m *testing.M) {
+	if os.Getenv(goClient) != "" {
+		if err := beClient(os.Args[1], os.Args[2]); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		return
+	}
+	os.Exit(m.Run())
+}
+
+func beClient(ca, address string) error {
+	pem, err := os.ReadFile(ca)
+	if err != nil {
+		return err
+	}
+	roots := x509.NewCertPool()
+	roots.AppendCertsFromPEM(pem)
+	fmt.Println("ready")
+	in := bufio.NewReader(os.Stdin)
+	if _, err := in.ReadString('\n'); err != nil {
+		return err
+	}
+	c, err := tls.Dial("tcp", address, &tls.Config{RootCAs: roots, ServerName: serverName})
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	fmt.Println("done")
+	_, err = io.Copy(io.Discard, in)
+	return err
+}
+
+// TestProgramsAreSeenWhicheverCameFirst starts clients before the probes and after them.
+func TestProgramsAreSeenWhicheverCameFirst(t *testing.T) {
+	testenv.Root(t)
+	root, leaf, err := synth.NewHost("Test", serverName)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ca := filepath.Join(t.TempDir(), "ca.pem")
+	if err := os.WriteFile(ca, root.PEM(), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	address := serveTLS(t, leaf)
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	clients := []struct {
+		name    string
+		command func() *exec.Cmd
+	}{
+		{"Python", func() *exec.Cmd { return testenv.Command(t, "/usr/bin/python3", "-c", pythonClient, ca, address) }},
+		{"Node.js", func() *exec.Cmd { return testenv.Command(t, "node", "-e", nodeClient, ca, address) }},
+		{"Go", func() *exec.Cmd { return testenv.Command(t, self, ca, address) }},
+	}
+	var running []*waiting
+	for _, c := range clients {
+		running = append(running, startWaiting(t, c.name+", there before", c.command()))
+	}
+	s, err := Open(Options{All: true})
+	if err != nil {
+		testenv.Lacks(t, "library probes: %v", err)
+	}
+	t.Cleanup(func() {
+		if err := s.Release(); err != nil {
+			t.Error(err)
+		}
+	})
+	for _, c := range clients {
+		running = append(running, startWaiting(t, c.name+", started later", c.command()))
+	}
+	// What was started later is looked at for the last time after a second.
+	time.Sleep(looks[1] + looks[2] + 500*time.Millisecond)
+	for _, w := range running {
+		w.goOn(t)
+	}
+	seen := map[int]map[[32]byte]*flow.Library{}
+	if err := s.Poll(func(l *flow.Library) {
+		if seen[l.PID] == nil {
+			seen[l.PID] = map[[32]byte]*flow.Library{}
+		}
+		seen[l.PID][l.Random] = l
+	}); err != nil {
+		t.Fatal(err)
+	}
+	for _, w := range running {
+		t.Run(w.name, func(t *testing.T) {
+			handshakes := seen[w.cmd.Process.Pid]
+			if len(handshakes) != 1 {
+				t.Fatalf("told of %d handshakes of one; problems %q", len(handshakes), s.Stats().Problems)
+			}
+			for _, l := range handshakes {
+				if len(l.Chain) != 1 || !bytes.Equal(l.Chain[0], leaf.Certificate[0]) {
+					t.Errorf("told of a chain of %d certificates that is not the server's", len(l.Chain))
+				}
+			}
+		})
+	}
+}
+
+// serveTLS makes handshakes until the test ends.
+func serveTLS(t *testing.T, certificate tls.Certificate) (address string) {
+	t.Helper()
+	l, err := tls.Listen("tcp", "127.0.0.1:0", &tls.Config{Certificates: []tls.Certificate{certificate}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { l.Close() })
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			go func(c net.Conn) {
+				defer c.Close()
+				_ = c.SetDeadline(time.Now().Add(10 * time.Second))
+				_ = c.(*tls.Conn).Handshake() // then the client finds the connection closed
+			}(c)
+		}
+	}()
+	return l.Addr().String()
+}
+
+// waiting is a client.
+type waiting struct {
+	name string
+	cmd  *exec.Cmd
+	in   io.WriteCloser
+	out  *bufio.Reader
+}
+
+func startWaiting(t *testing.T, name string, cmd *exec.Cmd) *waiting {
+	t.Helper()
+	w := &waiting{name: name, cmd: cmd}
+	cmd.Stderr, cmd.Env = os.Stderr, append(os.Environ(), goClient+"=1")
+	var err error
+	if w.in, err = cmd.StdinPipe(); err != nil {
+		t.Fatal(err)
+	}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.out = bufio.NewReader(out)
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		w.in.Close()
+		_ = cmd.Wait()
+	})
+	w.expect(t, "ready")
+	return w
+}
+
+func (w *waiting) expect(t *testing.T, word string) {
+	t.Helper()
+	if line, err := w.out.ReadString('\n'); err != nil || line != word+"\n" {
+		t.Fatalf("%s says %q instead of %q: %v", w.name, line, word, err)
+	}
+}
+
+func (w *waiting) goOn(t *testing.T) {
+	t.Helper()
+	if _, err := io.WriteString(w.in, "\n"); err != nil {
+		t.Fatal(err)
+	}
+	w.expect(t, "done")
+}
