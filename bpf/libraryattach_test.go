@@ -19,7 +19,7 @@ func underProbeToo() { calls++ }
 var calls int
 
 // fileOffset is where in this program's file a function is.
-func fileOffset(t *testing.T, f func()) uint64 {
+func fileOffset(t testing.TB, f func()) uint64 {
 	t.Helper()
 	at := uint64(reflect.ValueOf(f).Pointer())
 	maps, err := os.Open("/proc/self/maps")
