@@ -23,7 +23,7 @@ type workload struct {
 
 var workloads = []workload{
 	{"boto3", python(boto3Program, rootFile, ""), 1, true},
-	{"boto3, 140 roots", python(boto3Program, bundleFile, ""), 10, true},
+	{"boto3, all roots", python(boto3Program, bundleFile, ""), 10, true},
 	{"curl", python(curlProgram, rootFile, "/"), 1, true},
 	{"curl, 64 MiB", python(curlProgram, rootFile, dataPath), 10, false},
 }
