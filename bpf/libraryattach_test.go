@@ -10,10 +10,14 @@ import (
 	"github.com/dynwatch/dynwatch/internal/testenv"
 )
 
+// The functions under probes do not look at the stack's limit: where Go's scheduler wants the processor, those that do begin again.
+//
 //go:noinline
+//go:nosplit
 func underProbe() { calls++ }
 
 //go:noinline
+//go:nosplit
 func underProbeToo() { calls++ }
 
 var calls int
