@@ -125,7 +125,7 @@ func (s symbols) places(file *elf.File, wanted []wanted) (list []place, missing 
 				if x.Size <= maxCode {
 					code = codeAt(file, x.Value, int(x.Size))
 				}
-				list = append(list, place{w.probe, at + landing(machine, code, keeps(w.probe))})
+				list = append(list, place{w.probe, at + landingOf(w.probe, code)})
 			}
 		}
 		missing = missing || !ok && w.must

@@ -119,7 +119,7 @@ func placesAt(file *elf.File, wanted map[uint64]goFunction, lead uint64) (places
 			return nil
 		}
 		code := codeAt(file, entry+lead, int(f.size))
-		places = append(places, place{f.probe, at + landing(machine, code, keeps(f.probe))})
+		places = append(places, place{f.probe, at + landingOf(f.probe, code)})
 	}
 	return places
 }

@@ -38,21 +38,31 @@ const (
 const arguments = rdi | rsi | rdx | rcx | r8 | r9
 
 // keeps are the registers that must be as they were at the function's beginning: what the program reads, and for a probe on the return the stack's, where
-// the address is that the function returns to.
-func keeps(p bpf.Probe) registers {
-	switch {
-	case p.Return:
-		return rsp
-	case p == bpf.OpenSSLHandshake:
-		return rdx
-	case p == bpf.OpenSSLInspected, p == bpf.GnuTLSCompared:
-		return 0
-	case p == bpf.GnuTLSCertificates, p == bpf.GnuTLSPeers: // they read where the function returns to
-		return arguments | rsp
-	case p == bpf.GoHandshake, p == bpf.GoCertificates:
-		return rax | rbx | rcx | r14
+// the address is that the function returns to. ok is false for programs that want to be at the beginning itself, as those do that look at
+// where they are and who calls.
+func keeps(p bpf.Probe) (keep registers, ok bool) {
+	switch p {
+	case bpf.OpenSSLCertificate, bpf.BoringSSLCertificate, bpf.OpenSSLHost, bpf.OpenSSLAsked:
+		return arguments, true
+	case bpf.OpenSSLVerified:
+		return rsp, true
+	case bpf.OpenSSLHandshake:
+		return rdx, true
+	case bpf.OpenSSLInspected:
+		return 0, true
+	case bpf.GoHandshake, bpf.GoCertificates:
+		return rax | rbx | rcx | r14, true
 	}
-	return arguments
+	return 0, false
+}
+
+// landingOf is the landing of a probe in a function.
+func landingOf(p bpf.Probe, code []byte) uint64 {
+	keep, ok := keeps(p)
+	if !ok {
+		return 0
+	}
+	return landing(machine, code, keep)
 }
 
 // landing is how far behind its beginning a function's probe costs least. It is 0 where that is not plain.

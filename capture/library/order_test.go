@@ -119,8 +119,11 @@ func TestProgramsAreSeenWhicheverCameFirst(t *testing.T) {
 	for _, c := range clients {
 		running = append(running, startWaiting(t, c.name+", started later", c.command()))
 	}
-	// What was started later is looked at for the last time after a second.
-	time.Sleep(looks[1] + looks[2] + 500*time.Millisecond)
+	wait := 500 * time.Millisecond
+	for _, after := range looks {
+		wait += after
+	}
+	time.Sleep(wait) // what was started later has been looked at for the last time
 	for _, w := range running {
 		w.goOn(t)
 	}
