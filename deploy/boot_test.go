@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -94,7 +93,7 @@ func removeCgroup(t *testing.T, dir string) {
 
 // try runs a program in the machine; it returns what it printed, without the last newline.
 func (m *machine) try(program string, args ...string) (string, error) {
-	cmd := exec.Command("nsenter", append([]string{
+	cmd := testenv.Command(m.t, "nsenter", append([]string{
 		"--target", strconv.Itoa(m.pid), "--mount", "--pid", "--uts", "--ipc", "--net", "--root", "--wd", "--", program}, args...)...)
 	cmd.Env = []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "DEBIAN_FRONTEND=noninteractive"}
 	out, err := cmd.CombinedOutput()
