@@ -115,6 +115,10 @@ var work string
 
 func python(name, root, library, how string, count int) client {
 	c := client{name: name + " " + how, library: library, root: root, count: count, found: always}
+	// From 3.14 on Python gives OpenSSL a callback of its own, which leaves open whether it verifies.
+	if list, _ := filepath.Glob(filepath.Join(root, "/usr/bin/python3.1[4-9]")); len(list) > 0 && library != "GnuTLS 3." {
+		c.found = overWhatNobodyAccepts
+	}
 	c.arguments = func(x cell, roots string, count int) []string {
 		return []string{"/usr/bin/python3", c.file("client.py"), how, "https://" + x.host() + "/", roots, strconv.Itoa(count)}
 	}
@@ -169,8 +173,12 @@ func gnuTLS(name, root string) []client {
 		return []string{"/usr/bin/gnutls-cli", "--port=443", trust, x.host()}
 	}
 	cli.input = "GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
-	pycurl := python(name, root, "GnuTLS 3.", "pycurl", 1)
-	return []client{wget, pycurl, cli}
+	all := []client{wget, cli}
+	// Debian's later releases have libcurl with OpenSSL alone.
+	if list, _ := filepath.Glob(filepath.Join(root, "/usr/lib/*/libcurl-gnutls.so.4")); len(list) > 0 || root == "" {
+		all = append(all, python(name, root, "GnuTLS 3.", "pycurl", 1))
+	}
+	return all
 }
 
 // golang builds a client with a toolchain and gives it.
