@@ -28,7 +28,7 @@ const (
 func routes(m *metrics.Set, h *health, page http.Handler) *http.ServeMux {
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", promhttp.HandlerFor(m.Registry(), promhttp.HandlerOpts{
-		Registry: m.Registry(), EnableOpenMetrics: true, MaxRequestsInFlight: maxScrapes, Timeout: 10 * time.Second,
+		EnableOpenMetrics: true, MaxRequestsInFlight: maxScrapes, Timeout: 10 * time.Second,
 	}))
 	mux.Handle("GET /livez", answer(h.live))
 	mux.Handle("GET /readyz", answer(h.ready))

@@ -22,6 +22,8 @@ What ` + "`dynwatch agent`" + ` exports on ` + "`/metrics`" + `, in Prometheus's
   mode) is not in ` + "`dynwatch_findings_total`" + `.
 - Counters go on when a source is opened again; they begin at 0 when the program does.
 - ` + "`dynwatch_tls_handshake_duration_seconds`" + ` has classic buckets and native ones: Prometheus takes the latter with ` + "`scrape_native_histograms`" + `.
+  Handshakes of a quarter of a second and more leave an exemplar, the addresses and ports of the connection, by which their event is found: in OpenMetrics, kept by
+  a Prometheus with ` + "`--enable-feature=exemplar-storage`" + `. An exemplar is no label and makes no series.
 
 `
 
@@ -36,7 +38,7 @@ func document(s *Set) string {
 		}
 		fmt.Fprintf(&b, "| `%s` | %s | %s | %s |\n", f.Name, f.Type, names(f.Labels), help)
 	}
-	b.WriteString("\nBeside these: `go_*`, `process_*` and `promhttp_*`, as in every Go program.\n\n## Values of labels\n\n| label | values | in |\n|---|---|---|\n")
+	b.WriteString("\nBeside these: `go_*` and `process_*`, as in every Go program.\n\n## Values of labels\n\n| label | values | in |\n|---|---|---|\n")
 	for _, row := range values(s.Families()) {
 		fmt.Fprintf(&b, "| `%s` | %s | %s |\n", row.label, row.values, row.metrics)
 	}

@@ -122,9 +122,53 @@ func used() *Set {
 	s.History(history.Stats{Entries: 4, MaxEntries: 100, Findings: 2, MaxFindings: 10, EvictedEntries: 1, WriteErrors: 1, FileBytes: 4096})
 	s.Alerts(alert.Stats{
 		Findings: 9, Folded: 4, Limited: 2, Queued: 2, MaxQueued: 100, Oldest: now.Add(-time.Minute), Unsaved: 1, WriteErrors: 1,
-		Sinks: []alert.SinkStats{{Name: "am", Kind: "alertmanager", Sent: 3, Failed: 2, Refused: 1, Dropped: 1, Queued: 2}, {Kind: "webhook", Queued: 1}, {Kind: "webhook", Queued: 4}},
+		Sinks: []alert.SinkStats{{Name: "am", Kind: "alertmanager", Sent: 3, Failed: 2, Refused: 1, Dropped: 1, Queued: 2}, {Name: "a", Kind: "webhook", Queued: 1}, {Name: "b", Kind: "webhook", Queued: 4}},
 	})
 	return s
+}
+
+// TestReceiversThatGoTakeNothingWithThem: what another one of the kind has counted is not counted again, and nothing waits for one that is gone.
+func TestReceiversThatGoTakeNothingWithThem(t *testing.T) {
+	s := New(Options{Build: build})
+	first := alert.SinkStats{Name: "first", Kind: "webhook", Sent: 100, Dropped: 1, Queued: 3}
+	second := alert.SinkStats{Name: "second", Kind: "webhook", Sent: 50, Dropped: 2}
+	s.Alerts(alert.Stats{Sinks: []alert.SinkStats{first, second}})
+	s.Alerts(alert.Stats{Sinks: []alert.SinkStats{second}})
+	for result, want := range map[string]float64{"sent": 150, "dropped": 3} {
+		if have := testutil.ToFloat64(s.sinkAlerts.WithLabelValues("webhook", result)); have != want {
+			t.Errorf("%s: %v, want %v", result, have, want)
+		}
+	}
+	s.Alerts(alert.Stats{})
+	if have := testutil.ToFloat64(s.sinkQueue.WithLabelValues("webhook")); have != 0 {
+		t.Errorf("%v wait for nobody", have)
+	}
+}
+
+// TestSlowHandshakesNameTheirConnection: in OpenMetrics, which alone has exemplars.
+func TestSlowHandshakesNameTheirConnection(t *testing.T) {
+	s, slow := New(Options{Build: build}), tlsSession()
+	s.Session(slow)
+	slow.TLS.HandshakeDone = now.Add(300 * time.Millisecond)
+	s.Session(slow)
+	families, err := s.Registry().Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var b bytes.Buffer
+	enc := expfmt.NewEncoder(&b, expfmt.NewFormat(expfmt.TypeOpenMetrics))
+	for _, f := range families {
+		if err := enc.Encode(f); err != nil {
+			t.Fatal(err)
+		}
+	}
+	const client, server = `client="192.0.2.10:40100"`, `server="52.94.5.7:443"` // in any order
+	bucket := `dynwatch_tls_handshake_duration_seconds_bucket{tls_version="older",le="1.0"} 2 # {`
+	_, line, _ := strings.Cut(b.String(), bucket)
+	line, _, _ = strings.Cut(line, "\n")
+	if !strings.Contains(line, client) || !strings.Contains(line, server) || !strings.Contains(line, "} 0.3") || strings.Count(b.String(), "client=") != 1 {
+		t.Errorf("the exemplar is %q in\n%s", line, b.String())
+	}
 }
 
 func TestExpositionIsStable(t *testing.T) { golden(t, "testdata/exposition.txt", gather(t, used())) }

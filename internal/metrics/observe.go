@@ -4,9 +4,14 @@ import (
 	"strings"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"github.com/dynwatch/dynwatch/analyze/session"
 	"github.com/dynwatch/dynwatch/internal/flow"
 )
+
+// slowHandshake is from where on a handshake is worth an exemplar, by which its event is found.
+const slowHandshake = 250 * time.Millisecond
 
 // Session counts a session that the analysis put out; one that is not DynamoDB's is none of this Set's business. Its findings are counted by
 // Finding and Suppressed.
@@ -43,7 +48,12 @@ func (s *Set) Session(x *session.Session) {
 		s.trust.WithLabelValues(t).Inc()
 	}
 	if d := x.TLS.HandshakeDone.Sub(x.Start); !x.TLS.HandshakeDone.IsZero() && !x.Start.IsZero() && !x.Loss.Midstream && d >= 0 {
-		s.handshakes.WithLabelValues(among(handshakeVersions, version, "older")).Observe(d.Seconds())
+		h := s.handshakes.WithLabelValues(among(handshakeVersions, version, "older"))
+		if d < slowHandshake {
+			h.Observe(d.Seconds())
+		} else {
+			h.(prometheus.ExemplarObserver).ObserveWithExemplar(d.Seconds(), prometheus.Labels{"client": x.Client.String(), "server": x.Server.String()})
+		}
 	}
 }
 

@@ -78,7 +78,7 @@ type Set struct {
 	reloads, historyErrors                           *prometheus.CounterVec
 	historyBytes                                     *prometheus.GaugeVec
 	alerts, sinkAlerts, alertsOrphaned               *prometheus.CounterVec
-	sinkQueue, alertQueue, alertCapacity             *prometheus.GaugeVec
+	sinkQueue, alertQueue                            *prometheus.GaugeVec
 	alertsUnsaved, alertOldest                       *prometheus.GaugeVec
 	alertWriteErrors                                 *prometheus.CounterVec
 

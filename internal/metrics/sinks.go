@@ -7,8 +7,7 @@ func (s *Set) sinks() {
 	sink := Label{"sink", []string{"alertmanager", "webhook", "syslog", "journal", "otlp"}}
 	s.alerts = s.counter("alert_findings_total", "Findings that went to the alerts: told at once or later, folded into an alert of the same kind, or beyond the rate and told as a sum.",
 		Label{"result", []string{"told", "folded", "limited"}})
-	s.alertQueue = s.gauge("alert_queue_length", "Alerts that wait for a receiver.")
-	s.alertCapacity = s.gauge("alert_queue_capacity", "Alerts that can wait; then the oldest give way.")
+	s.alertQueue = s.gauge("alert_queue_length", "Alerts that wait for a receiver; beyond 10,000 the oldest give way.")
 	s.alertOldest = s.gauge("alert_queue_oldest_timestamp_seconds", "When the oldest alert that waits was made, Unix time; 0 if none waits.")
 	s.alertsUnsaved = s.gauge("alerts_unsaved", "Alerts that wait and are not on disk: what a crash would cost.")
 	s.alertWriteErrors = s.counter("alert_write_errors_total", "Writes of waiting alerts to disk that failed; they are tried again.")
@@ -29,29 +28,24 @@ func (s *Set) Alerts(a alert.Stats) {
 	told := func(x *alert.Stats) uint64 { return x.Findings - min(x.Findings, x.Folded+x.Limited+x.Unusable) }
 	s.alerts.WithLabelValues("told").Add(grown(told(&a), told(&was)))
 	s.alertQueue.WithLabelValues().Set(float64(a.Queued))
-	s.alertCapacity.WithLabelValues().Set(float64(a.MaxQueued))
 	s.alertOldest.WithLabelValues().Set(unixOrZero(a.Oldest))
 	s.alertsUnsaved.WithLabelValues().Set(float64(a.Unsaved))
 	s.alertWriteErrors.WithLabelValues().Add(grown(a.WriteErrors, was.WriteErrors))
 	s.alertsOrphaned.WithLabelValues().Add(grown(a.Orphaned, was.Orphaned))
-	before := byKind(was.Sinks)
-	for kind, x := range byKind(a.Sinks) {
-		b := before[kind]
-		s.sinkAlerts.WithLabelValues(kind, "sent").Add(grown(x.Sent, b.Sent))
-		s.sinkAlerts.WithLabelValues(kind, "failed").Add(grown(x.Failed, b.Failed))
-		s.sinkAlerts.WithLabelValues(kind, "dropped").Add(grown(x.Refused+x.Dropped, b.Refused+b.Dropped))
-		s.sinkQueue.WithLabelValues(kind).Set(float64(x.Queued))
+	// Receivers come and go: what one has counted is compared with what the same one had.
+	before, waiting := make(map[string]alert.SinkStats), make(map[string]int)
+	for _, x := range was.Sinks {
+		before[x.Name] = x
+		waiting[x.Kind] = 0
 	}
-}
-
-// byKind sums receivers up by their kind: they come and go.
-func byKind(list []alert.SinkStats) map[string]alert.SinkStats {
-	sums := make(map[string]alert.SinkStats)
-	for _, x := range list {
-		sum := sums[x.Kind]
-		sum.Sent, sum.Failed, sum.Queued = sum.Sent+x.Sent, sum.Failed+x.Failed, sum.Queued+x.Queued
-		sum.Refused, sum.Dropped = sum.Refused+x.Refused, sum.Dropped+x.Dropped
-		sums[x.Kind] = sum
+	for _, x := range a.Sinks {
+		b := before[x.Name]
+		s.sinkAlerts.WithLabelValues(x.Kind, "sent").Add(grown(x.Sent, b.Sent))
+		s.sinkAlerts.WithLabelValues(x.Kind, "failed").Add(grown(x.Failed, b.Failed))
+		s.sinkAlerts.WithLabelValues(x.Kind, "dropped").Add(grown(x.Refused+x.Dropped, b.Refused+b.Dropped))
+		waiting[x.Kind] += x.Queued
 	}
-	return sums
+	for kind, n := range waiting {
+		s.sinkQueue.WithLabelValues(kind).Set(float64(n))
+	}
 }
