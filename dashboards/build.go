@@ -134,6 +134,14 @@ func series(title, description, unit string, queries ...query) *panel {
 	}
 }
 
+// exemplars shows single cases beside a chart's lines, where Prometheus keeps them.
+func (p *panel) exemplars() *panel {
+	for i := range p.Targets {
+		p.Targets[i].Exemplar = true
+	}
+	return p
+}
+
 // stacked stacks the series of a chart.
 func (p *panel) stacked() *panel {
 	custom := p.FieldConfig.Defaults.Custom.(map[string]any)

@@ -113,6 +113,7 @@ type target struct {
 	Instant      bool       `json:"instant,omitempty"`
 	Range        bool       `json:"range,omitempty"`
 	Format       string     `json:"format,omitempty"`
+	Exemplar     bool       `json:"exemplar,omitempty"`
 }
 
 type fieldConfig struct {

@@ -61,7 +61,7 @@ func overview() *dashboard {
 		colours("amazon", "green", "allowed", "light-green", "unseen", "blue", "forged", "dark-red", "private", "red", "self-signed", "red", "public", "orange",
 			"expired", "orange", "name-mismatch", "orange", "not-yet-valid", "orange", "malformed", "purple").empty("no TLS sessions"))
 	g.add(8, 8, series("TLS handshakes, 95 % within", "From a connection's first packet to the end of its handshake, so with TCP's own round trip.", "s",
-		query{`histogram_quantile(0.95, sum by (le, tls_version) (rate(dynwatch_tls_handshake_duration_seconds_bucket{sel}[$__rate_interval])))`, "{{tls_version}}"}).empty("no TLS handshakes"))
+		query{`histogram_quantile(0.95, sum by (le, tls_version) (rate(dynwatch_tls_handshake_duration_seconds_bucket{sel}[$__rate_interval])))`, "{{tls_version}}"}).exemplars().empty("no TLS handshakes"))
 	return build("dynwatch-overview", "dynwatch / Overview",
 		"Connections to Amazon DynamoDB of all hosts: whether their transport can be trusted, and how much of it could be seen.", g)
 }
