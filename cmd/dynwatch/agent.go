@@ -135,7 +135,7 @@ const baseMemory = 20 << 20
 // chart sets from the container's limit, say otherwise.
 func spareMemory(c *config.Config, env func(string) (string, bool)) {
 	if _, ok := env("GOGC"); !ok {
-		debug.SetGCPercent(50)
+		debug.SetGCPercent(30)
 	}
 	if _, ok := env("GOMEMLIMIT"); !ok {
 		debug.SetMemoryLimit(baseMemory + int64(c.Limits.MemoryMiB)<<20)

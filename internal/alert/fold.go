@@ -8,7 +8,7 @@ import (
 )
 
 // maxKinds bounds the kinds of finding that are folded at a time; beyond it findings count as limited.
-const maxKinds = 4096
+const maxKinds = 2048
 
 // limitedEvery is how often what the rate limit held back is told.
 const limitedEvery = time.Minute
