@@ -3,10 +3,12 @@ package bpf
 import (
 	"errors"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"net"
 	"net/netip"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"runtime"
 	"slices"
@@ -143,6 +145,15 @@ func TestWhatCannotBeFollowedIsSaid(t *testing.T) {
 	}
 }
 
+// keeperOf is set in the environment of a process that keeps what it was given open, until its standard input ends.
+const keeperOf = "DYNWATCH_TEST_KEEPS"
+
+func TestKeeper(*testing.T) {
+	if os.Getenv(keeperOf) != "" {
+		io.Copy(io.Discard, os.Stdin)
+	}
+}
+
 // TestProcessesThatMayNotBeLookedAtAreSaid lets another process keep the connection, and looks without the right to.
 func TestProcessesThatMayNotBeLookedAtAreSaid(t *testing.T) {
 	client, _ := dialled(t, "127.0.7.43:0")
@@ -151,13 +162,18 @@ func TestProcessesThatMayNotBeLookedAtAreSaid(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	keeper := testenv.Command(t, "sleep", "60")
+	keeper := exec.Command("/proc/self/exe", "-test.run=^TestKeeper$")
+	keeper.Env = append(os.Environ(), keeperOf+"=1")
 	keeper.ExtraFiles = []*os.File{file}
+	stop, err := keeper.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
 	if err := keeper.Start(); err != nil {
 		t.Fatal(err)
 	}
 	defer keeper.Wait()
-	defer keeper.Process.Kill()
+	defer stop.Close()
 	file.Close()
 	client.Close()
 	done := make(chan error)

@@ -11,7 +11,7 @@ import (
 const noTime = math.MinInt64
 
 // maxOpen is how many files are read at the same time. With more than these overlapping in time the further ones wait, and their
-// packets come later than their time; a warning says so. It bounds buffers (some 50 MiB in all) and descriptors.
+// packets come later than their time; a warning says so. It bounds buffers (some 60 MiB in all) and descriptors.
 const maxOpen = 256
 
 // waiting is a file that was not opened yet: start is the time of its first packet, plain says that it is a regular one and not compressed.
