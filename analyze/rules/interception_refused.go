@@ -16,6 +16,7 @@ var interceptionRefusedRule = &Rule{
 	ID:       InterceptionRefused,
 	Title:    "the client refused the certificate",
 	Severity: session.High,
+	Milder:   []session.Severity{session.Medium},
 	Citation: "RFC 8446, Section 6.2 and RFC 5246, Section 7.2.2 (error alerts)",
 	Summary: "The client answered the certificate with an alert: bad_certificate, unsupported_certificate, certificate_revoked, " +
 		"certificate_expired, certificate_unknown or unknown_ca. Medium, and called suspected, where no alert was readable: the client closed " +

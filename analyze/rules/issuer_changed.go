@@ -15,6 +15,7 @@ var issuerChangedRule = &Rule{
 	ID:       IssuerChanged,
 	Title:    "another authority certifies the endpoint than before",
 	Severity: session.High,
+	Milder:   []session.Severity{session.Medium},
 	Citation: "RFC 5280, Section 6 (path validation); internal policy",
 	Summary: "An endpoint that showed chains of one authority three times or more now shows a chain of another one, which the policy " +
 		"accepts. The authority is whoever the chain's signatures lead to: all of Amazon's roots and intermediates are one, other roots count " +

@@ -13,6 +13,7 @@ var plaintextRule = &Rule{
 	ID:       Plaintext,
 	Title:    "DynamoDB traffic in clear text",
 	Severity: session.Critical,
+	Milder:   []session.Severity{session.Low},
 	Citation: "AWS Well-Architected SEC09-BP02 (enforce encryption in transit); Signature Version 4 signs, it does not encrypt",
 	Summary: "HTTP of any form, or the DAX protocol on port 8111, carries DynamoDB requests without TLS; or HTTP goes to an address in AWS's " +
 		"DYNAMODB ranges and no Host names another service. Severity is low for an emulator (DynamoDB Local, dynalite, LocalStack) on " +

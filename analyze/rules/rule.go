@@ -32,6 +32,8 @@ type Rule struct {
 	ID, Title string
 	// Severity is the highest that the rule states; a finding may say less.
 	Severity session.Severity
+	// Milder are the other severities that its findings may have.
+	Milder []session.Severity
 	// Citation names the source that the rule rests on.
 	Citation string
 	// Summary says when the rule holds, Why what follows from it, Limits what it does not say. Plain text; an empty line parts paragraphs.

@@ -15,6 +15,7 @@ var tlsDowngradeRule = &Rule{
 	ID:       TLSDowngrade,
 	Title:    "evidence of an active downgrade",
 	Severity: session.Critical,
+	Milder:   []session.Severity{session.High},
 	Citation: "RFC 8446, Section 4.1.3 (downgrade sentinel); RFC 7507 (TLS_FALLBACK_SCSV)",
 	Summary: "One of four. The ServerHello's random ends in the downgrade sentinel though the client offered more than was negotiated. A " +
 		"hello with TLS_FALLBACK_SCSV was answered: critical by inappropriate_fallback, high by anything else. A client came back with a " +

@@ -10,6 +10,7 @@ var tlsVersionRule = &Rule{
 	ID:       TLSVersion,
 	Title:    "a TLS version below the minimum was negotiated",
 	Severity: session.Critical,
+	Milder:   []session.Severity{session.High},
 	Citation: "RFC 8996 (TLS 1.0 and 1.1 must not be used); AWS: TLS 1.2 is required for all API endpoints",
 	Summary: "The ServerHello chose a version below --min-version (1.2 unless set). High; critical at TLS 1.0 and below. Judged by the " +
 		"ServerHello's choice alone, whether or not the handshake was completed.",

@@ -13,6 +13,7 @@ var unexpectedDestinationRule = &Rule{
 	ID:       UnexpectedDestination,
 	Title:    "a DynamoDB name at an address that is not AWS's",
 	Severity: session.High,
+	Milder:   []session.Severity{session.Medium},
 	Citation: "AWS ip-ranges.json; DynamoDB Developer Guide, AWS PrivateLink for DynamoDB",
 	Summary: "The client asked for a DynamoDB name (SNI, Host or DNS), and the address that it reached, or that a DNS answer gave, is in none of " +
 		"AWS's prefixes and was not allowed with --endpoint CIDR; and no chain proves that Amazon's or an allowed key answered. Medium at " +

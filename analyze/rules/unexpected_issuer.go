@@ -11,6 +11,7 @@ var unexpectedIssuerRule = &Rule{
 	ID:       UnexpectedIssuer,
 	Title:    "the certificate does not lead to Amazon or an allowed CA",
 	Severity: session.Critical,
+	Milder:   []session.Severity{session.Medium},
 	Citation: "RFC 5280, Section 6 (path validation); Amazon Trust Services repository (five roots)",
 	Summary: "A whole chain was seen, and no path of valid signatures, dates and names left aside, leads from its leaf to an Amazon Trust " +
 		"Services root, to a CA given with --allow-ca, or to a --pin. Names are never enough: a certificate that says CN=Amazon RSA 2048 " +

@@ -11,6 +11,7 @@ var weakCipherRule = &Rule{
 	ID:       WeakCipher,
 	Title:    "a weak cipher suite was negotiated",
 	Severity: session.High,
+	Milder:   []session.Severity{session.Medium},
 	Citation: "RFC 9325, Section 4.1 (BCP 195); RFC 7465 (RC4); CVE-2016-2183 (3DES)",
 	Summary: "The negotiated suite does not encrypt (NULL), does not authenticate (anonymous), or encrypts with an export-grade, RC4, DES, " +
 		"3DES, RC2 or IDEA cipher: high. It encrypts well but has no forward secrecy (static RSA, static (EC)DH, plain PSK): medium.",
