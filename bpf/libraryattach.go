@@ -105,8 +105,8 @@ func (l *Library) Attach(file *os.File, p Probe, at []uint64, o SSLOffsets) (io.
 		return nil, err
 	}
 	a := &attachment{loaded: &l.loaded, of: o}
-	err = explain("attach "+p.Program, needsLibrary, a.attach(file, p, prog, at))
-	if err != nil {
+	if err := a.attach(file, p, prog, at); err != nil {
+		err = explainTo("attach "+p.Program, needsLibrary, err, lackingForProbes(l.loaded.multi))
 		return nil, errors.Join(err, a.Close())
 	}
 	return a, nil
