@@ -8,6 +8,7 @@ import (
 	"os"
 	"path"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -22,9 +23,9 @@ type probed struct {
 	id fileID
 	// contents is nil if there is nothing to probe.
 	contents *contents
-	// probes are what detaches; places counts where they are.
+	// probes are what detaches; places counts where they are, by library as attachStats does.
 	probes []io.Closer
-	places int
+	places map[string]int
 	// attached tells which halves of OpenSSL have their probes; crypto's need offsets that only ssl's half tells.
 	attached struct{ crypto, ssl, others, gnuTLS bool }
 	// err is why it has no probes that it should have; over: there were too many others.
@@ -48,6 +49,7 @@ type attacher struct {
 	files      map[fileID]*probed
 	namespaces map[uint64]*namespace
 	scan       uint64 // the number of the full scan that is under way, or the last
+	denied     int    // files that could not be opened since it began
 
 	// mu guards what follows, and the names of contents.
 	mu sync.Mutex
@@ -125,6 +127,12 @@ type attachStats struct {
 	Files, Probes, Refused, Detached int
 	// Over are files beyond maxFiles.
 	Over int
+	// Kinds are Probes by library: openssl, go.
+	Kinds map[string]int
+	// Unread are files that could not be read, or have not what probes need; the others of Refused the kernel refused.
+	Unread int
+	// Closed are processes, and files of processes, that the last full scan was not let look at.
+	Closed int
 	// Problems are the first errors in words.
 	Problems []string
 }
@@ -134,7 +142,7 @@ const maxProblems = 8
 func newAttacher(kernel *bpf.Library) *attacher {
 	return &attacher{
 		kernel: kernel, max: maxFiles, files: make(map[fileID]*probed), namespaces: make(map[uint64]*namespace), names: make(map[string]*probed),
-		started: newGenerations[int, started](maxProcesses),
+		started: newGenerations[int, started](maxProcesses), stats: attachStats{Kinds: make(map[string]int)},
 	}
 }
 
@@ -219,9 +227,16 @@ func (a *attacher) fullScan() error {
 // scanOf is a full scan when these are all processes.
 func (a *attacher) scanOf(pids []int) {
 	a.scan++
+	a.denied = 0
+	closed := 0
 	for _, pid := range pids {
-		_ = a.process(pid) // it may be gone
+		if err := a.process(pid); errors.Is(err, fs.ErrPermission) {
+			closed++
+		} // else it may be gone
 	}
+	a.mu.Lock()
+	a.stats.Closed = closed + a.denied
+	a.mu.Unlock()
 	for ns, x := range a.namespaces {
 		if x.scan != a.scan {
 			delete(a.namespaces, ns)
@@ -246,10 +261,10 @@ func (a *attacher) detach(p *probed) {
 	defer a.mu.Unlock()
 	if len(p.probes) > 0 {
 		a.stats.Files--
-		a.stats.Probes -= p.places
 		a.stats.Detached++
 	}
-	p.probes, p.places = nil, 0
+	a.uncount(p)
+	p.probes = nil
 	for _, n := range p.names {
 		delete(a.names, n)
 	}
@@ -282,6 +297,7 @@ func (a *attacher) file(r *root, name, link string) (found, bool) {
 	}
 	if err != nil {
 		if !errors.Is(err, fs.ErrNotExist) && link != "" {
+			a.denied++
 			a.problem(fmt.Errorf("%s of process %d: %w", name, r.pid, err))
 		}
 		return found{}, false
@@ -300,6 +316,9 @@ func (a *attacher) file(r *root, name, link string) (found, bool) {
 		a.files[id] = p
 		if p.contents, err = examine(f); err != nil && !errors.Is(err, errNothing) {
 			a.refuse(name, p, err)
+			a.mu.Lock()
+			a.stats.Unread++
+			a.mu.Unlock()
 		}
 	}
 	p.scan = a.scan
@@ -405,16 +424,20 @@ func (a *attacher) set(f found, done *bool, places []place, offsets bpf.SSLOffse
 			closeAll(f.probes)
 			a.mu.Lock()
 			defer a.mu.Unlock()
-			a.stats.Probes -= f.places
+			a.uncount(f.probed)
 			if !first {
 				a.stats.Files--
 			}
-			f.probes, f.places = nil, 0
+			f.probes = nil
 			return
 		}
 		f.probes = append(f.probes, c)
-		f.places += len(offsetsInFile)
 		a.mu.Lock()
+		if f.places == nil {
+			f.places = make(map[string]int)
+		}
+		f.places[kindOf(probe)] += len(offsetsInFile)
+		a.stats.Kinds[kindOf(probe)] += len(offsetsInFile)
 		a.stats.Probes += len(offsetsInFile)
 		a.mu.Unlock()
 	}
@@ -437,6 +460,21 @@ func (a *attacher) room(p *probed) bool {
 		a.stats.Over++
 	}
 	return false
+}
+
+// uncount takes a file's probes out of the counts. The caller holds mu.
+func (a *attacher) uncount(p *probed) {
+	for kind, n := range p.places {
+		a.stats.Kinds[kind] -= n
+		a.stats.Probes -= n
+	}
+	p.places = nil
+}
+
+// kindOf is the library that a probe is for, in one word: its program is dynwatch_KIND_WHAT.
+func kindOf(p bpf.Probe) string {
+	kind, _, _ := strings.Cut(strings.TrimPrefix(p.Program, "dynwatch_"), "_")
+	return kind
 }
 
 // refuse notes that a file that should have probes does not.

@@ -3,6 +3,7 @@ package library
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path"
 	"slices"
@@ -415,6 +416,11 @@ type Stats struct {
 	// Files that have probes now, and the probes in them; Refused are files that should have probes and have not; Detached had them until nobody used
 	// them any more.
 	Files, Probes, Refused, Detached int
+	// Kinds are Probes by library, in one word: openssl, go.
+	Kinds map[string]int
+	// Unread of Refused could not be read, or have not what probes need; Over are files beyond the limit. Closed are processes, and files
+	// of processes, that the last scan was not let look at: their libraries may have no probes.
+	Unread, Over, Closed int
 	// Handshakes were told of.
 	Handshakes uint64
 	// PassedOver are handshakes of processes that were found to be of no interest.
@@ -439,6 +445,7 @@ func (s *Source) Stats() Stats {
 	a, k := s.attach.stats, s.last
 	return Stats{
 		Files: a.Files, Probes: a.Probes, Refused: a.Refused, Detached: a.Detached,
+		Kinds: maps.Clone(a.Kinds), Unread: a.Unread, Over: a.Over, Closed: a.Closed,
 		Handshakes: s.handshakesSeen.Load(), PassedOver: k.PassedOver, Problems: slices.Clone(a.Problems),
 		Loss: map[string]uint64{
 			"library.ring_full":        k.RingFull,
