@@ -63,7 +63,7 @@ func hooks() []doctor.Hook {
 		},
 		{
 			Name: "library probes", Try: library.Try, Optional: true,
-			Remedy: "Linux 5.10 without lockdown=confidentiality, and CAP_PERFMON; without them the certificates of TLS 1.3 are not seen",
+			Remedy: "Linux 5.10 without lockdown=confidentiality, and CAP_PERFMON, before Linux 6.6 CAP_SYS_ADMIN; without them the certificates of TLS 1.3 are not seen",
 		},
 	}
 }

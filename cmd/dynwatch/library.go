@@ -6,17 +6,11 @@ import (
 	"os/exec"
 	"path/filepath"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/dynwatch/dynwatch/analyze/session"
 	"github.com/dynwatch/dynwatch/bpf"
 	"github.com/dynwatch/dynwatch/capture/library"
 	"github.com/dynwatch/dynwatch/internal/flow"
-	"github.com/dynwatch/dynwatch/internal/privilege"
 )
-
-// probeRights are what probes need once they are attached: to attach to libraries that come later, and to open those of other mount namespaces.
-var probeRights = privilege.SetOf(unix.CAP_PERFMON, unix.CAP_SYS_PTRACE, unix.CAP_DAC_READ_SEARCH, unix.CAP_BPF)
 
 // openLibrary attaches the library probes that were asked for: auto does what works where sockets are watched, and says what does not.
 func (r *liveRun) openLibrary() error {

@@ -258,7 +258,7 @@ func (r *liveRun) open(flt *filter.Filter) error {
 func (r *liveRun) dropRights() {
 	var also privilege.Set
 	if r.library != nil {
-		also = probeRights
+		also = live.ProbeRights()
 	}
 	if r.command != nil {
 		also |= privilege.SetOf(unix.CAP_DAC_OVERRIDE) // to remove its cgroup: the root of the hierarchy is read-only even to its owner

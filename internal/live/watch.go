@@ -187,6 +187,17 @@ func (w *Watch) apply() error {
 	return w.SetPrefixes(all)
 }
 
+// ProbeRights are what library probes need for as long as they are attached: to attach to libraries that come later, and to open those of other
+// mount namespaces. CAP_SYS_ADMIN stands for what of it the process does not have, or where the kernel does not take less.
+func ProbeRights() privilege.Set {
+	want := privilege.SetOf(unix.CAP_PERFMON, unix.CAP_SYS_PTRACE, unix.CAP_DAC_READ_SEARCH, unix.CAP_BPF)
+	have, err := privilege.Effective()
+	if err == nil && !(have.Has(unix.CAP_PERFMON) && have.Has(unix.CAP_BPF)) || bpf.UprobesNeedAdmin() {
+		want |= privilege.SetOf(unix.CAP_SYS_ADMIN)
+	}
+	return want
+}
+
 // DropRights gives up every capability that an open source does not need, but for those in also.
 func (w *Watch) DropRights(also privilege.Set) (kept privilege.Set, err error) {
 	// What remains: to change the address set, and to read other users' /proc entries.
