@@ -22,6 +22,7 @@ import (
 	"github.com/dynwatch/dynwatch/analyze/rules"
 	"github.com/dynwatch/dynwatch/analyze/session"
 	"github.com/dynwatch/dynwatch/capture"
+	"github.com/dynwatch/dynwatch/capture/library"
 	"github.com/dynwatch/dynwatch/internal/alert"
 	"github.com/dynwatch/dynwatch/internal/flow"
 	"github.com/dynwatch/dynwatch/internal/history"
@@ -119,6 +120,11 @@ func used() *Set {
 		Analyze: analyze.Stats{Flows: 4, HalfOpen: 1, GapBytes: 20, EvictedActive: 1, ProtocolErrors: 1}, Host: host.Stats{Lookups: 5, Gone: 2, Evicted: 1},
 	})
 	s.Hold(Held{Usage: analyze.Usage{Flows: 3, Reading: 1, Memory: 5000, Buffered: 100}, MaxFlows: 100, MaxMemory: 1 << 20, Addresses: 1, MaxAddresses: 1024})
+	s.Library(Library{Up: true, Stats: library.Stats{
+		Kinds: map[string]int{"openssl": 10, "go": 4, "brandnew": 2}, Refused: 3, Unread: 2, Over: 1, Closed: 5,
+		Loss: map[string]uint64{"library.ring_full": 6, "library.execs_lost": 1},
+	}})
+	s.Weighs(rules.TLSCapped, session.High)
 	s.History(history.Stats{Entries: 4, MaxEntries: 100, Findings: 2, MaxFindings: 10, EvictedEntries: 1, WriteErrors: 1, FileBytes: 4096})
 	s.Alerts(alert.Stats{
 		Findings: 9, Folded: 4, Limited: 2, Queued: 2, MaxQueued: 100, Oldest: now.Add(-time.Minute), Unsaved: 1, WriteErrors: 1,
@@ -230,15 +236,27 @@ func flood(s *Set) {
 				x.Certificate = nil
 				switch x.Visibility {
 				case session.VisibilityVisible:
-					x.Certificate = &session.Certificate{SeenBy: []string{"wire", "library", "probe"}[k%3]}
+					x.Certificate = &session.Certificate{SeenBy: "wire"}
 				case session.VisibilityDecrypted:
 					x.Certificate = &session.Certificate{SeenBy: "keylog"}
 				case session.VisibilityResumed:
-					x.Certificate = &session.Certificate{SeenBy: "resumption"}
-				case session.VisibilityIncomplete, session.VisibilityEncrypted:
-					if k%2 == 0 {
-						x.Certificate = &session.Certificate{SeenBy: []string{"wire", "library"}[k/2%2]}
+					if k%3 != 0 {
+						x.Certificate = &session.Certificate{SeenBy: []string{"resumption", "probe"}[k%3-1]}
 					}
+				case session.VisibilityEncrypted:
+					if k%3 != 0 {
+						x.Certificate = &session.Certificate{SeenBy: []string{"library", "probe"}[k%3-1]}
+					}
+				case session.VisibilityIncomplete:
+					if k%2 == 0 {
+						x.Certificate = &session.Certificate{SeenBy: "wire"}
+					}
+				}
+				if x.TLS != nil {
+					x.TLS.ClientVerifies = []session.Tri{session.Unknown, session.Yes, session.No}[k%3]
+				}
+				if k%2 == 0 {
+					x.Library = &session.Library{}
 				}
 				x.Trust, x.Verdict = session.Trust(append(trusts, "new-word")[k%(len(trusts)+1)]), session.Verdict(verdicts[k%len(verdicts)])
 				x.Process = &flow.Process{PID: i*1000 + j, Pod: fmt.Sprintf("app%d-%d", i*1000+j*20+k, k), Namespace: "shop"}
@@ -273,6 +291,11 @@ func flood(s *Set) {
 	s.SourceClosed()
 	s.History(history.Stats{})
 	s.Alerts(alert.Stats{Sinks: []alert.SinkStats{{Kind: "alertmanager"}, {Kind: "webhook"}, {Kind: "syslog"}, {Kind: "journal"}, {Kind: "otlp"}}})
+	for i, kind := range append(slices.Clone(libraryKinds), "new-word") {
+		s.Library(Library{Run: i, Missing: append(libraryFailures, "new-word")[i], Stats: library.Stats{
+			Kinds: map[string]int{kind: 1}, Refused: 2, Unread: 1, Over: 1, Closed: 1, Loss: map[string]uint64{"library.too_large": 1, "library.new": 1},
+		}})
+	}
 }
 
 func TestSeriesStayUnderTheirCapWhateverIsSent(t *testing.T) {
@@ -476,6 +499,68 @@ func TestEveryCounterOfTheAnalysisIsTold(t *testing.T) {
 		if gather(t, s) == before {
 			t.Errorf("analyze.Stats.%s changes no metric", name)
 		}
+	}
+}
+
+// TestWhatLibraryProbesToldIsCounted: the counters of probes that were attached anew begin at 0.
+func TestWhatLibraryProbesToldIsCounted(t *testing.T) {
+	s := New(Options{Build: build})
+	at := func(run int, full uint64) Library {
+		return Library{Up: true, Run: run, Stats: library.Stats{Kinds: map[string]int{"openssl": 9}, Loss: map[string]uint64{"library.ring_full": full}}}
+	}
+	s.Library(at(1, 5))
+	s.Library(at(1, 7))
+	s.Library(at(2, 8))
+	if got := value(t, s.eventsLost, "library", "ring_full"); got != 15 {
+		t.Errorf("%v lost, want 15", got)
+	}
+	if up, probes := testutil.ToFloat64(s.libraryUp.WithLabelValues()), testutil.ToFloat64(s.libraryProbes.WithLabelValues("openssl")); up != 1 || probes != 9 {
+		t.Errorf("up %v, %v probes", up, probes)
+	}
+	s.Library(Library{Run: 2, Missing: LibraryNoRights})
+	for what, c := range map[string]struct{ got, want float64 }{
+		"up":        {testutil.ToFloat64(s.libraryUp.WithLabelValues()), 0},
+		"probes":    {testutil.ToFloat64(s.libraryProbes.WithLabelValues("openssl")), 0},
+		"no rights": {testutil.ToFloat64(s.libraryFailures.WithLabelValues(LibraryNoRights)), 1},
+		"broken":    {testutil.ToFloat64(s.libraryFailures.WithLabelValues(LibraryBroken)), 0},
+	} {
+		if c.got != c.want {
+			t.Errorf("%s: %v, want %v", what, c.got, c.want)
+		}
+	}
+}
+
+func TestSessionsAreCountedByWhatTheLibraryToldOfVerification(t *testing.T) {
+	s := New(Options{Build: build})
+	for _, x := range []struct {
+		verifies session.Tri
+		library  *session.Library
+		word     string
+	}{
+		{session.Yes, &session.Library{}, "yes"}, {session.No, &session.Library{}, "no"}, {session.Unknown, &session.Library{}, "open"}, {session.Unknown, nil, "unseen"},
+	} {
+		one := tlsSession()
+		one.TLS.ClientVerifies, one.Library = x.verifies, x.library
+		before := value(t, s.verification, x.word)
+		s.Session(one)
+		if got := value(t, s.verification, x.word); got != before+1 {
+			t.Errorf("%s: %v", x.word, got)
+		}
+	}
+}
+
+// TestASeverityThatTheOperatorGivesIsThereBeforeItsFirstFinding: increase() would not see a series that begins at 1.
+func TestASeverityThatTheOperatorGivesIsThereBeforeItsFirstFinding(t *testing.T) {
+	s := New(Options{Build: build})
+	const series = `dynwatch_findings_total{rule="client-obsolete",severity="high"} 0`
+	if strings.Contains(gather(t, s), series) {
+		t.Fatal("the rule has that severity by itself")
+	}
+	s.Weighs(rules.ClientObsolete, session.High)
+	s.Weighs(rules.ClientObsolete, session.SeverityNone)
+	s.Weighs("their-rule", session.High)
+	if !strings.Contains(gather(t, s), series) {
+		t.Error("it is not there")
 	}
 }
 

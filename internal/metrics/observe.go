@@ -44,6 +44,7 @@ func (s *Set) Session(x *session.Session) {
 		}
 		s.certificates.WithLabelValues(among(visibilities, string(x.Visibility), string(session.VisibilityUnparsable)), who).Inc()
 	}
+	s.verification.WithLabelValues(verifiesOf(x)).Inc()
 	if t := string(x.Trust); among(trusts, t, "") != "" {
 		s.trust.WithLabelValues(t).Inc()
 	}
@@ -63,12 +64,32 @@ func (s *Set) Finding(x *session.Session, f session.Finding, now time.Time) {
 	if f.Severity < session.Low || f.Severity > session.Critical {
 		return
 	}
-	s.findings.WithLabelValues(rule, f.Severity.String()).Inc()
+	s.findings.inc(rule, f.Severity.String())
 	s.lastFinding.WithLabelValues(rule).Set(float64(now.UnixMilli()) / 1000)
 	if s.workloadFindings != nil && x != nil {
 		namespace, name := workloadOf(x.Process)
 		s.workloadFindings.inc(namespace, name, rule)
 	}
+}
+
+// Weighs tells of a severity that the operator gives a rule's findings: a counter for it is there from now on.
+func (s *Set) Weighs(rule string, sev session.Severity) {
+	if sev >= session.Low && sev <= session.Critical && among(s.ruleIDs, rule, "") != "" {
+		s.findings.ready(rule, sev.String())
+	}
+}
+
+// verifiesOf is what a session's TLS library told of verification.
+func verifiesOf(x *session.Session) string {
+	switch {
+	case x.TLS.ClientVerifies == session.Yes:
+		return "yes"
+	case x.TLS.ClientVerifies == session.No:
+		return "no"
+	case x.Library != nil:
+		return "open"
+	}
+	return "unseen"
 }
 
 // Suppressed counts a finding that does not alert, for one of the reasons Suppressed….

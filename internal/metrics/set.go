@@ -9,6 +9,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
+	"github.com/dynwatch/dynwatch/analyze/rules"
 	"github.com/dynwatch/dynwatch/analyze/session"
 	"github.com/dynwatch/dynwatch/internal/alert"
 	"github.com/dynwatch/dynwatch/internal/history"
@@ -21,6 +22,7 @@ const (
 
 	maxEndpoints        = 8
 	maxSuppressed       = 8
+	maxFindings         = 40 // the severities that rules have by themselves, and some that operators give them
 	maxWorkloadSessions = 200
 	maxWorkloadFindings = 100
 )
@@ -61,9 +63,9 @@ type Set struct {
 	builder
 	ruleIDs []string
 
-	sessions, verdicts, findings                     *prometheus.CounterVec
-	certificates, trust, attribution                 *prometheus.CounterVec
-	endpoints, suppressed                            *capped
+	sessions, verdicts                               *prometheus.CounterVec
+	certificates, trust, attribution, verification   *prometheus.CounterVec
+	endpoints, suppressed, findings                  *capped
 	workloadSessions, workloadFindings               *capped
 	lastFinding                                      *prometheus.GaugeVec
 	handshakes                                       *prometheus.HistogramVec
@@ -82,8 +84,11 @@ type Set struct {
 	alertsUnsaved, alertOldest                       *prometheus.GaugeVec
 	alertWriteErrors                                 *prometheus.CounterVec
 
+	libraryUp, libraryProbes, libraryFailures *prometheus.GaugeVec
+
 	mu      sync.Mutex
 	last    Progress      // guarded by mu: what Update added up to
+	library Library       // guarded by mu: what Library added up to
 	history history.Stats // guarded by mu: what History added up to
 	alerted alert.Stats   // guarded by mu: what Alerts added up to
 }
@@ -107,15 +112,20 @@ func New(o Options) *Set {
 	}
 	s.verdicts = s.counter("verdicts_total", "DynamoDB sessions, by what was concluded.", Label{"verdict", verdicts})
 	limited := s.lateCounter("series_limited_total", "Times that something was counted with the label value other, because the metric had reached its number of series.",
-		4, Label{"metric", nil})
+		5, Label{"metric", nil})
 	s.endpoints = s.capped("endpoint_sessions_total", "DynamoDB sessions, by the endpoint that they are with.", maxEndpoints, limited,
 		Label{"service", services}, Label{"kind", kinds}, Label{"region", nil})
-	s.findings = s.counter("findings_total", "Findings that are worth an alert, by rule and severity; what is suppressed is not among them.", rule, severity)
+	s.findings = s.cappedBut(1, "findings_total", "Findings that are worth an alert, by rule and severity; what is suppressed is not among them.", maxFindings, limited, rule, severity)
+	for _, r := range rules.All() {
+		for _, sev := range append([]session.Severity{r.Severity}, r.Milder...) {
+			s.findings.ready(r.ID, sev.String())
+		}
+	}
 	s.suppressed = s.capped("findings_suppressed_total", "Findings that do not alert, and why: an exception of the operator's, the observe mode, or a rule whose severity was set to none.",
 		maxSuppressed, limited, rule, Label{"reason", reasons})
 	s.lastFinding = s.gauge("last_finding_timestamp_seconds", "When the latest finding of a rule was made, Unix time; absent before the first.", rule)
 	s.certificates = s.lateCounter("certificate_observations_total", "TLS sessions with DynamoDB, by whether the certificate could be seen, and by whom.",
-		14, Label{"visibility", visibilities}, Label{"seen_by", seenBy})
+		16, Label{"visibility", visibilities}, Label{"seen_by", seenBy})
 	for _, v := range visibilities {
 		who := "nobody"
 		switch v {
@@ -126,7 +136,10 @@ func New(o Options) *Set {
 		}
 		s.certificates.WithLabelValues(v, who)
 	}
+	s.certificates.WithLabelValues(string(session.VisibilityEncrypted), "library")
 	s.trust = s.counter("certificate_trust_total", "TLS sessions with DynamoDB, by the judgement of the certificate chain.", Label{"trust", trusts})
+	s.verification = s.counter("client_verification_total", "TLS sessions with DynamoDB, by whether the client verifies certificates, as its TLS library tells: open is one that leaves it open, unseen one that told nothing.",
+		Label{"verifies", verifications})
 	s.attribution = s.counter("attribution_total", "DynamoDB sessions, by how closely their process is known.", Label{"result", attributions})
 	s.handshakes = s.histogram("tls_handshake_duration_seconds", "From a connection's first packet to the end of its TLS handshake, so with TCP's own; older is every version before TLS 1.3.",
 		[]float64{.01, .025, .05, .1, .25, 1}, Label{"tls_version", handshakeVersions})
@@ -143,6 +156,7 @@ func New(o Options) *Set {
 	}
 	s.stages(source)
 	s.condition(source)
+	s.libraries()
 	s.sinks()
 
 	s.reg.MustRegister(

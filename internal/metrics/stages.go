@@ -126,6 +126,9 @@ func eachLoss(f func(stage, reason string, bytes bool)) {
 	for _, l := range losses {
 		f(l.stage, l.reason, l.bytes)
 	}
+	for _, l := range lostByLibraries {
+		f(l.stage, l.reason, l.bytes)
+	}
 	for _, l := range lostInAnalysis {
 		f("analyze", l.reason, l.bytes)
 	}

@@ -34,6 +34,12 @@ var (
 	}
 	// seenBy is who saw the certificate.
 	seenBy = []string{"nobody", "wire", "library", "keylog", "probe", "resumption", other}
+	// verifications is whether a client verifies, and whether its library told.
+	verifications = []string{"yes", "no", "open", "unseen"}
+	// libraryKinds are the libraries that probes are known for, as package library has them.
+	libraryKinds    = []string{"openssl", "gnutls", "go", other}
+	libraryFailures = []string{LibraryUnsupported, LibraryNoRights, LibraryBroken, "unreadable", "refused", "over_limit", "closed"}
+
 	trusts = []string{
 		string(session.TrustAmazon), string(session.TrustAllowed), string(session.TrustExpired), string(session.TrustNotYetValid),
 		string(session.TrustNameMismatch), string(session.TrustForged), string(session.TrustSelfSigned), string(session.TrustPublic),
