@@ -148,7 +148,7 @@ func TestImages(t *testing.T) {
 	}
 }
 
-// agentInTheImage: with the least rights it becomes ready, which it is once its hooks are attached, and an interrupt ends it.
+// agentInTheImage: with the least rights it becomes ready, which it is once its hooks and its library probes are attached, and an interrupt ends it.
 func agentInTheImage(t *testing.T, podman string, store []string) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -170,10 +170,11 @@ func agentInTheImage(t *testing.T, podman string, store []string) {
 	if err := agent.Start(); err != nil {
 		t.Fatal(err)
 	}
-	ready := false
+	ready, said := false, []byte(nil)
 	for !ready && ctx.Err() == nil {
 		if r, err := http.Get("http://" + at + "/readyz"); err == nil {
 			ready = r.StatusCode == http.StatusOK
+			said, _ = io.ReadAll(r.Body)
 			r.Body.Close()
 		}
 		time.Sleep(100 * time.Millisecond)
@@ -181,6 +182,10 @@ func agentInTheImage(t *testing.T, podman string, store []string) {
 	agent.Process.Signal(os.Interrupt)
 	if err := agent.Wait(); err != nil || !ready {
 		t.Errorf("ready %v, ended with %v:\n%s", ready, err, &log)
+	}
+	// The image has no TLS library: these are of the host's processes.
+	if !bytes.Contains(said, []byte("library probes: in ")) || bytes.Contains(said, []byte("in 0 files")) {
+		t.Errorf("/readyz says %s", said)
 	}
 }
 

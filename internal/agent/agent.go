@@ -13,10 +13,13 @@ import (
 	"github.com/dynwatch/dynwatch/analyze"
 	"github.com/dynwatch/dynwatch/analyze/rules"
 	"github.com/dynwatch/dynwatch/analyze/session"
+	"github.com/dynwatch/dynwatch/capture/library"
 	"github.com/dynwatch/dynwatch/internal/config"
+	"github.com/dynwatch/dynwatch/internal/flow"
 	"github.com/dynwatch/dynwatch/internal/host"
 	"github.com/dynwatch/dynwatch/internal/live"
 	"github.com/dynwatch/dynwatch/internal/metrics"
+	"github.com/dynwatch/dynwatch/internal/privilege"
 )
 
 // Recorder takes everything that is concluded, whether it alerts or not. Its methods are called by the loop and must not wait.
@@ -57,13 +60,14 @@ type Options struct {
 	// Resolver completes processes; nil takes what this host tells.
 	Resolver *host.Resolver
 
-	// Open opens the source; nil is live.Open. DropRights gives up rights once the first one is open, and says which are kept; nil is
-	// the source's own. Pause is how long to wait before a source is opened again, at first; 0 is a second. LookEvery is how often the
+	// Open opens the source; nil is live.Open. OpenLibrary attaches library probes; nil is library.Open. DropRights gives up rights once the first
+	// source is open, but for those in also, and says which are kept; nil is the source's own. Pause is how long to wait before a source is opened again, at first; 0 is a second. LookEvery is how often the
 	// configuration's files are looked at; 0 is five seconds.
-	Open       func(live.Options) (*live.Watch, error)
-	DropRights func(*live.Watch) (kept string, err error)
-	Pause      time.Duration
-	LookEvery  time.Duration
+	Open        func(live.Options) (*live.Watch, error)
+	OpenLibrary func(library.Options) (Library, error)
+	DropRights  func(w *live.Watch, also privilege.Set) (kept string, err error)
+	Pause       time.Duration
+	LookEvery   time.Duration
 	// Getenv has what the service manager says; nil is os.Getenv.
 	Getenv func(string) string
 }
@@ -93,8 +97,10 @@ type agent struct {
 	news     chan outcome
 	watch    *live.Watch
 	analyzer *analyze.Analyzer
+	probes   *probing
 	dropped  bool // rights
 
+	announced            bool // that the source is attached
 	lastTold, lastExpiry time.Time
 	told                 map[string]bool // lines about exceptions that have ended
 	findings             *FindingLog
@@ -125,6 +131,7 @@ func Run(ctx context.Context, o Options) error {
 		findings: NewFindingLog(o.Log),
 	}
 	a.health = newHealth(a.now)
+	a.probes = newProbing(o.OpenLibrary, o.Log, a.now)
 	a.use(o.Settings, true)
 
 	ctx, cancel := context.WithCancelCause(ctx)
@@ -145,6 +152,7 @@ func Run(ctx context.Context, o Options) error {
 	err := a.keepWatching(ctx)
 	a.health.ending()
 	a.notify.tell("STOPPING=1")
+	a.probes.close()
 	cancel(nil)
 	others.Wait()
 	if err == nil {
@@ -155,8 +163,8 @@ func Run(ctx context.Context, o Options) error {
 	return err
 }
 
-func dropRights(w *live.Watch) (string, error) {
-	kept, err := w.DropRights(0)
+func dropRights(w *live.Watch, also privilege.Set) (string, error) {
+	kept, err := w.DropRights(also)
 	return kept.String(), err
 }
 
@@ -183,7 +191,11 @@ func (a *agent) use(s *Settings, first bool) {
 			if err := a.watch.Retarget(s.Endpoints); err != nil {
 				a.Log.Warn("follow other addresses", "error", err)
 			}
+			a.probes.want(a.probesWanted())
 		}
+	}
+	for rule, sev := range a.current.severity {
+		a.Metrics.Weighs(rule, sev)
 	}
 	a.Metrics.Configured(a.now(), s.Observe, first)
 	a.Metrics.Ranges(s.Endpoints.Ranges().CreateDate)
@@ -213,7 +225,8 @@ func (a *agent) status() string {
 	if a.watch == nil {
 		return "no source is attached"
 	}
-	return "watching this host " + a.watch.How()
+	note, _ := a.probes.state()
+	return "watching this host " + a.watch.How() + "; " + note
 }
 
 // expire says once which exceptions have ended.
@@ -234,6 +247,10 @@ func (a *agent) rounds(now time.Time) {
 	a.health.beats(now)
 	a.notify.beats(now)
 	a.takeNews()
+	a.probes.poll(nil, a.libraryTold)
+	if a.probes.take() || !a.announced {
+		a.tellProbes()
+	}
 	if now.Sub(a.lastTold) < tellEvery {
 		return
 	}
@@ -246,11 +263,29 @@ func (a *agent) rounds(now time.Time) {
 	a.tell()
 }
 
+// tellProbes tells how library probes stand, and, once they were tried, that the agent watches.
+func (a *agent) tellProbes() {
+	a.health.probing(a.probes.state())
+	if a.watch != nil && a.probes.tried {
+		a.announced = true
+		a.notify.ready(a.status())
+	}
+}
+
+// libraryTold takes what a TLS library told; without a source nobody waits for it.
+func (a *agent) libraryTold(l *flow.Library) {
+	if a.analyzer != nil {
+		a.analyzer.Library(l)
+	}
+}
+
 // tell brings the metrics of the stages up to date.
 func (a *agent) tell() {
 	if a.Options.Tell != nil {
 		a.Options.Tell()
 	}
+	a.health.probing(a.probes.state())
+	a.Metrics.Library(a.probes.told())
 	if a.watch == nil || a.analyzer == nil {
 		return
 	}

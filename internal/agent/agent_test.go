@@ -27,10 +27,12 @@ import (
 	"github.com/dynwatch/dynwatch/analyze/trust"
 	"github.com/dynwatch/dynwatch/capture"
 	"github.com/dynwatch/dynwatch/capture/afpacket"
+	"github.com/dynwatch/dynwatch/capture/library"
 	"github.com/dynwatch/dynwatch/internal/config"
 	"github.com/dynwatch/dynwatch/internal/flow"
 	"github.com/dynwatch/dynwatch/internal/live"
 	"github.com/dynwatch/dynwatch/internal/metrics"
+	"github.com/dynwatch/dynwatch/internal/privilege"
 )
 
 // fakeSource gives out what it is fed.
@@ -131,7 +133,12 @@ func start(t *testing.T, o Options) *run {
 	o.Listen, o.Metrics = l, metrics.New(metrics.Options{})
 	o.Level = new(slog.LevelVar)
 	o.Log = slog.New(slog.NewJSONHandler(r.log, &slog.HandlerOptions{Level: o.Level}))
-	o.DropRights = func(*live.Watch) (string, error) { return "none", nil }
+	if o.DropRights == nil {
+		o.DropRights = func(*live.Watch, privilege.Set) (string, error) { return "none", nil }
+	}
+	if o.OpenLibrary == nil {
+		o.OpenLibrary = func(library.Options) (Library, error) { return &fakeLibrary{}, nil }
+	}
 	if o.Pause == 0 {
 		o.Pause = 20 * time.Millisecond
 	}

@@ -19,6 +19,8 @@ type health struct {
 	beat  time.Time // guarded by mu, as all below
 	kind  string    // of the source that is attached, "" without one
 	why   string    // there is none
+	note  string    // how library probes stand
+	lacks string    // what of them is missing for the agent to be ready
 	ended bool
 }
 
@@ -43,6 +45,13 @@ func (h *health) detached(why string) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.kind, h.why = "", why
+}
+
+// probing tells how library probes stand.
+func (h *health) probing(note, lacks string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.note, h.lacks = note, lacks
 }
 
 func (h *health) ending() {
@@ -74,11 +83,18 @@ func (h *health) ready() string {
 	case h.kind == "":
 		return "no source is attached: " + h.why
 	}
-	return ""
+	return h.lacks
 }
 
-// answer is a handler that gives 200 and ok, or 503 and why not.
-func answer(check func() string) http.Handler {
+// notes are what there is to say of an agent that is ready.
+func (h *health) notes() string {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.note
+}
+
+// answer is a handler that gives 200, ok and what notes say, or 503 and why not.
+func answer(check, notes func() string) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 		w.Header().Set("Cache-Control", "no-store")
@@ -88,5 +104,8 @@ func answer(check func() string) http.Handler {
 			return
 		}
 		fmt.Fprintln(w, "ok")
+		if text := notes(); text != "" {
+			fmt.Fprintln(w, text)
+		}
 	})
 }

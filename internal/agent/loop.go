@@ -11,8 +11,10 @@ import (
 	"github.com/dynwatch/dynwatch/bpf"
 	"github.com/dynwatch/dynwatch/capture"
 	"github.com/dynwatch/dynwatch/capture/afpacket"
+	"github.com/dynwatch/dynwatch/internal/config"
 	"github.com/dynwatch/dynwatch/internal/flow"
 	"github.com/dynwatch/dynwatch/internal/live"
+	"github.com/dynwatch/dynwatch/internal/privilege"
 )
 
 // keepWatching opens the source, reads it, and does so again when it breaks off, until ctx ends.
@@ -102,12 +104,19 @@ func (a *agent) watchOnce(ctx context.Context) error {
 		return fmt.Errorf("open the source: %w", err)
 	}
 	defer w.Close()
+	a.watch = w
+	wanted := a.probesWanted()
 	if !a.dropped {
-		kept, err := a.DropRights(w)
+		var also privilege.Set
+		if wanted != config.ProbesOff {
+			also = live.ProbeRights()
+		}
+		kept, err := a.DropRights(w, also)
 		if err != nil {
 			a.Log.Warn("rights were not given up", "error", err)
 		}
 		a.dropped = err == nil
+		a.probes.allowed = err != nil || also != 0
 		a.Log.Info("watching this host", "source", w.Kind, "how", w.How(), "rights", kept)
 	} else {
 		a.Log.Info("watching this host again", "source", w.Kind, "how", w.How())
@@ -116,7 +125,6 @@ func (a *agent) watchOnce(ctx context.Context) error {
 	for _, text := range limits {
 		a.Log.Warn("source", "limit", text)
 	}
-	a.watch = w
 	a.analyzer = analyze.New(analyze.Options{
 		Source: w.Kind, Live: true, Endpoints: a.current.Endpoints, Trust: a.current.Trust, Policy: a.current.Judge.Policy, History: a.History,
 		MaxFlows: a.Settings.Limits.Flows, MaxMemory: a.Settings.Limits.MemoryMiB << 20, MaxBuffered: a.Settings.Limits.MemoryMiB << 20 / 4,
@@ -124,8 +132,11 @@ func (a *agent) watchOnce(ctx context.Context) error {
 	})
 	a.Metrics.SourceOpened(w.Kind, len(limits))
 	a.health.attached(w.Kind)
-	a.notify.ready(a.status())
+	a.announced = false
+	a.probes.want(wanted)
+	a.tellProbes()
 	defer func() {
+		a.probes.poll(nil, a.libraryTold)
 		a.analyzer.Flush()
 		a.tell()
 		a.Metrics.SourceClosed()
@@ -151,6 +162,7 @@ func (a *agent) pump(w *live.Watch) error {
 	for {
 		switch err := w.Next(&seg); {
 		case err == nil:
+			a.probes.poll(&seg, a.libraryTold)
 			a.analyzer.Segment(&seg)
 			if step := seg.Time - last; 0 <= step && step <= int64(advanceEvery) {
 				continue // a clock that was set back makes a round too

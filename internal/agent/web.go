@@ -30,8 +30,8 @@ func routes(m *metrics.Set, h *health, page http.Handler) *http.ServeMux {
 	mux.Handle("GET /metrics", promhttp.HandlerFor(m.Registry(), promhttp.HandlerOpts{
 		EnableOpenMetrics: true, MaxRequestsInFlight: maxScrapes, Timeout: 10 * time.Second,
 	}))
-	mux.Handle("GET /livez", answer(h.live))
-	mux.Handle("GET /readyz", answer(h.ready))
+	mux.Handle("GET /livez", answer(h.live, func() string { return "" }))
+	mux.Handle("GET /readyz", answer(h.ready, h.notes))
 	if page != nil {
 		mux.Handle("/", page)
 		return mux

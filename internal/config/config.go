@@ -21,7 +21,16 @@ type Config struct {
 type Source struct {
 	Kind       string   `yaml:"kind" jsonschema:"enum=auto,enum=ebpf,enum=packet,default=auto" jsonschema_description:"ebpf: sockets of every container and network namespace; packet: packets of interfaces; auto: ebpf if it works, else packet."`
 	Interfaces []string `yaml:"interfaces" jsonschema_description:"Interfaces to watch packets of, any for all; only with kind packet."`
+	// LibraryProbes is one of ProbesAuto, ProbesAll, ProbesOff.
+	LibraryProbes string `yaml:"library_probes" jsonschema:"enum=auto,enum=all,enum=off,default=auto" jsonschema_description:"Look inside the TLS libraries of processes, for the certificates of TLS 1.3 and checks that are off. auto: of those that talk to DynamoDB, with ebpf, where it works; all: of every process, and the agent is not ready without; off."`
 }
+
+// Whose TLS libraries have probes.
+const (
+	ProbesAuto = "auto" // of processes that talk to DynamoDB, where sockets are watched and the kernel and the rights allow it
+	ProbesAll  = "all"  // of every process, whatever the source
+	ProbesOff  = "off"
+)
 
 // Policy says what is demanded and allowed.
 type Policy struct {
@@ -145,7 +154,7 @@ type Limits struct {
 // Default is the configuration without a file.
 func Default() *Config {
 	return &Config{
-		Source:   Source{Kind: "auto"},
+		Source:   Source{Kind: "auto", LibraryProbes: ProbesAuto},
 		Policy:   Policy{MinVersion: "1.2"},
 		Alerts:   Alerts{Window: "1h", Hold: "15m", PerMinute: 60, Burst: 120},
 		StateDir: "/var/lib/dynwatch", History: History{MaxEntries: 10_000, MaxFindings: 2_000, MaxMiB: 16},

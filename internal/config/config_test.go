@@ -90,6 +90,8 @@ func TestWhatIsWrong(t *testing.T) {
 		{"an endpoint that is none", "policy: {endpoint: ['http://x']}\n", "policy.endpoint[0]: "},
 		{"an issuer that is Amazon's", "policy: {allow_issuer: ['CN=Amazon RSA 2048 M01,O=Amazon,C=US']}\n", "policy.allow_issuer[0]: "},
 		{"a source that is none", "source: {kind: pcap}\n", `agent.yaml:1:10: source.kind: "pcap": use auto, ebpf, packet`},
+		{"probes of nobody knows whom", "source: {library_probes: some}\n", `agent.yaml:1:10: source.library_probes: "some": use auto, all, off`},
+		{"a key that is nearly one", "source: {library_probe: all}\n", `unknown key "library_probe": did you mean "library_probes"?`},
 		{"interfaces for eBPF", "source: {kind: ebpf, interfaces: [eth0]}\n", "source.interfaces: interfaces go with the kind packet"},
 		{"a severity for no rule", "severity: {plain-text: low}\n", `agent.yaml:1:12: severity.plain-text: there is no rule "plain-text": did you mean "plaintext"?`},
 		{"a severity that is none", "severity: {plaintext: off}\n", `severity.plaintext: "off": use none, low, medium, high or critical`},
@@ -155,6 +157,7 @@ func TestFlagsWinOverVariablesWinOverTheFile(t *testing.T) {
 	text := "policy: {min_version: '1.0', allow_region: [eu-west-1]}\nlog: {level: error}\nweb: {listen: 127.0.0.1:1}\n"
 	env := map[string]string{
 		"DYNWATCH_MIN_VERSION": "1.1", "DYNWATCH_ALLOW_REGION": "us-east-1, us-west-2", "DYNWATCH_LOG_LEVEL": "warn", "DYNWATCH_OBSERVE": "true",
+		"DYNWATCH_LIBRARY_PROBES": "all",
 	}
 	look := func(k string) (string, bool) { v, ok := env[k]; return v, ok }
 	fs := pflag.NewFlagSet("", pflag.ContinueOnError)
@@ -167,10 +170,10 @@ func TestFlagsWinOverVariablesWinOverTheFile(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := Default()
-	want.Policy.MinVersion = "1.3"                                     // flag, over variable and file
-	want.Policy.AllowRegion = []string{"us-east-1", "us-west-2"}       // variable: the whole list, in place of the file's
-	want.Policy.AllowProxy = []string{"a.example:1", "b.example:2"}    // flag
-	want.Source = Source{Kind: "packet", Interfaces: []string{"eth0"}} // -i implies the packet source
+	want.Policy.MinVersion = "1.3"                                                               // flag, over variable and file
+	want.Policy.AllowRegion = []string{"us-east-1", "us-west-2"}                                 // variable: the whole list, in place of the file's
+	want.Policy.AllowProxy = []string{"a.example:1", "b.example:2"}                              // flag
+	want.Source = Source{Kind: "packet", Interfaces: []string{"eth0"}, LibraryProbes: ProbesAll} // -i implies the packet source
 	want.Log.Level = "warn"
 	want.Observe = true
 	want.Web.Listen = "127.0.0.1:1" // file
@@ -227,9 +230,17 @@ func TestExpiry(t *testing.T) {
 	}
 }
 
+// TestOffIsAWord: to some readers of YAML it is a boolean.
+func TestOffIsAWord(t *testing.T) {
+	f := parse(t, "source: {library_probes: off}\n")
+	if err := f.Validate(); err != nil || f.Config.Source.LibraryProbes != ProbesOff {
+		t.Errorf("%q, %v", f.Config.Source.LibraryProbes, err)
+	}
+}
+
 func TestNeedsRestart(t *testing.T) {
 	a, b := Default(), Default()
-	b.Policy.MinVersion, b.Observe, b.Log.Level = "1.3", true, "debug"
+	b.Policy.MinVersion, b.Observe, b.Log.Level, b.Source.LibraryProbes = "1.3", true, "debug", ProbesAll
 	if got := NeedsRestart(a, b); len(got) != 0 {
 		t.Errorf("%v", got)
 	}
@@ -311,7 +322,7 @@ func TestTheSchemaRefusesWhatTheProgramRefuses(t *testing.T) {
 	s := compiled(t)
 	for _, text := range []string{
 		"polcy: {}", "policy: {min_verison: '1.3'}", "policy: {min_version: '2.0'}", "policy: {allow_kind: [gateway]}", "source: {kind: pcap}",
-		"observe: sometimes", "limits: {flows: 3}", "severity: {plain-text: low}", "severity: {plaintext: off}", "log: {level: loud}",
+		"source: {library_probes: true}", "source: {library_probes: none}", "observe: sometimes", "limits: {flows: 3}", "severity: {plain-text: low}", "severity: {plaintext: off}", "log: {level: loud}",
 		"exceptions: [{unit: x, reason: y, expires: '2027-01-31'}]", "exceptions: [{rules: [], unit: x, reason: y, expires: '2027-01-31'}]",
 		"exceptions: [{rules: [plain], unit: x, reason: y, expires: '2027-01-31'}]",
 	} {

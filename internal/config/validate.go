@@ -146,6 +146,7 @@ func (v *validation) source(s *Source) {
 	if len(s.Interfaces) > 0 && s.Kind != "packet" {
 		v.wrong("source.interfaces", "interfaces go with the kind packet: eBPF watches sockets, on whatever interface")
 	}
+	v.oneOf("source.library_probes", s.LibraryProbes, ProbesAuto, ProbesAll, ProbesOff)
 	v.each("source.interfaces", s.Interfaces, func(string) error { return nil })
 }
 
