@@ -42,6 +42,7 @@ var programs = []program{
 	{"/usr/lib/python3/dist-packages/boto3", "python3-boto3"},
 	{"/usr/lib/python3/dist-packages/django", "python3-django"},
 	{"/usr/lib/python3/dist-packages/flask", "python3-flask"},
+	{"/usr/lib/python3/dist-packages/requests", "python3-requests"},
 }
 
 // TestProgramsAreOfListedPackages: what is found on this machine is what scripts/setup brings to any other.
