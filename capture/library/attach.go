@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path"
+	"runtime/debug"
 	"strconv"
 	"strings"
 	"sync"
@@ -314,7 +315,12 @@ func (a *attacher) file(r *root, name, link string) (found, bool) {
 			a.forgetUseless()
 		}
 		a.files[id] = p
-		if p.contents, err = examine(f); err != nil && !errors.Is(err, errNothing) {
+		p.contents, err = examine(f)
+		if p.contents != nil && len(p.contents.others) > 0 {
+			// The tables of a large program take some 20 MiB to read. A host has many such programs, and the process that reads them little room.
+			debug.FreeOSMemory()
+		}
+		if err != nil && !errors.Is(err, errNothing) {
 			a.refuse(name, p, err)
 			a.mu.Lock()
 			a.stats.Unread++
