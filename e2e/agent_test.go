@@ -23,7 +23,8 @@ import (
 )
 
 // agentAddress is where the server of these tests is, and agentClients its clients. Each speaks to an endpoint of its own, since findings of one
-// workload with one endpoint are folded into one alert, and to one that no other test does: eBPF shows all that happens on this host.
+// workload with one endpoint are folded into one alert, and to one that no other test does: eBPF shows all that happens on this host, for which
+// the bounds of alerts and findings are wide here.
 const agentAddress = "127.78.0.1"
 
 // agentClient is one that calls a good server once, verifying or not.
@@ -340,7 +341,7 @@ func (r *rig) agentTellsWhoDoesNotVerify(t *testing.T, user string, caps []strin
 	launch(true)
 	a := r.startTheAgent(t, dir, fmt.Sprintf("source: {kind: ebpf, library_probes: auto}\nstate_dir: %s\nweb: {listen: '127.0.0.1:0'}\n"+
 		"policy: {endpoint: ['%s/32'], allow_ca: [%s]}\nreceivers: [{webhook: {url: '%s'}}]\n"+
-		"alerts: {per_minute: 10000, burst: 10000}\n", state, agentAddress, roots, h.URL), user, caps)
+		"alerts: {per_minute: 10000, burst: 10000}\nhistory: {max_findings: 100000, max_mib: 256}\n", state, agentAddress, roots, h.URL), user, caps)
 	if text := a.get("/readyz"); !strings.Contains(text, "library probes: in ") {
 		t.Errorf("/readyz: %s", text)
 	}
