@@ -40,8 +40,8 @@ func agent() *dashboard {
 		query{`sum(dynwatch_alert_queue_length{sel})`, "alerts"}))
 	g.add(6, 4, stat("Oldest alert waiting", "How long the alert that waits longest has waited.", "s", limits("green", 60.0, "orange", 600.0, "red"),
 		query{`max(time() - (dynwatch_alert_queue_oldest_timestamp_seconds{sel} > 0)) or vector(0)`, "oldest"}))
-	g.add(6, 4, stat("Alerts dropped", "Alerts that a receiver never got: it refused them, or the queue was full.", "locale", bad,
-		query{`round(sum(increase(dynwatch_sink_alerts_total{sel, result="dropped"}[$__range])))`, "alerts"}).empty("no receivers"))
+	g.add(6, 4, stat("Alerts dropped", "Alerts that a receiver never got: it refused them, the queue was full, or it was taken out of the configuration while they waited for it alone.", "locale", bad,
+		query{`round((sum(increase(dynwatch_sink_alerts_total{sel, result="dropped"}[$__range])) or vector(0)) + sum(increase(dynwatch_alerts_orphaned_total{sel}[$__range])))`, "alerts"}))
 	g.add(6, 4, stat("Alerts not on disk", "Alerts that wait in memory only, because the disk does not take them: what a crash would cost.", "locale", bad,
 		query{`sum(dynwatch_alerts_unsaved{sel})`, "alerts"}))
 	g.add(8, 8, series("Alerts by receiver", "Alerts sent and acknowledged; attempts that failed, which are made again; and alerts that were dropped.", "short",
@@ -52,6 +52,15 @@ func agent() *dashboard {
 	g.add(8, 8, series("What became of findings", "Told in an alert, folded into one of the same kind, or beyond the rate and told as a sum. All are in the history.", "short",
 		query{`sum by (result) (increase(dynwatch_alert_findings_total{sel}[$__rate_interval]))`, "{{result}}"}).bars().
 		colours("told", "green", "folded", "blue", "limited", "orange"))
+
+	g.row("Library probes", true)
+	g.add(8, 8, stat("Hosts without library probes", "Hosts whose agent has no probes in TLS libraries: the certificates of TLS 1.3 sessions stay unseen there, and who does not verify. "+
+		"dynwatch doctor on the host says why.", "locale", limits("green", 1.0, "orange"),
+		query{`count(max by (instance) (dynwatch_library_probes_up{sel}) == 0) or vector(0)`, "agents"}))
+	g.add(8, 8, series("Probes by library", "Probes that are attached, on all hosts. They come with the first process that uses a library, and go with the last.", "short",
+		query{`sum by (library) (dynwatch_library_probes{sel})`, "{{library}}"}).stacked())
+	g.add(8, 8, series("Without probes, by reason", "Files and processes that should have probes and have not, on all hosts; unsupported, no_rights and broken count hosts that have none at all.", "short",
+		query{`sum by (reason) (dynwatch_library_failures{sel})`, "{{reason}}"}).stacked())
 
 	g.row("Inside the agents", true)
 	g.add(8, 8, series("Delivered by the sources", "Packets, or events of the kernel, that the source handed over.", "pps",

@@ -62,6 +62,13 @@ func overview() *dashboard {
 			"expired", "orange", "name-mismatch", "orange", "not-yet-valid", "orange", "malformed", "purple").empty("no TLS sessions"))
 	g.add(8, 8, series("TLS handshakes, 95 % within", "From a connection's first packet to the end of its handshake, so with TCP's own round trip.", "s",
 		query{`histogram_quantile(0.95, sum by (le, tls_version) (rate(dynwatch_tls_handshake_duration_seconds_bucket{sel}[$__rate_interval])))`, "{{tls_version}}"}).exemplars().empty("no TLS handshakes"))
+	g.add(12, 8, series("Who saw the certificate", "By whom the certificate of each TLS session was seen: on the wire, by the client's TLS library, in the full handshake that "+
+		"a resumed session goes back to, or by nobody.", "reqps",
+		query{`sum by (seen_by) (rate(dynwatch_certificate_observations_total{sel}[$__rate_interval])) > 0`, "{{seen_by}}"}).stacked().
+		colours("wire", "green", "library", "light-green", "keylog", "dark-green", "resumption", "light-blue", "nobody", "blue").empty("no TLS sessions"))
+	g.add(12, 8, series("Clients that verify", "Whether the client of each TLS session verifies certificates, as its TLS library tells: open leaves it open, unseen told nothing.", "reqps",
+		query{`sum by (verifies) (rate(dynwatch_client_verification_total{sel}[$__rate_interval])) > 0`, "{{verifies}}"}).stacked().
+		colours("yes", "green", "no", "purple", "open", "yellow", "unseen", "blue").empty("no TLS sessions"))
 	return build("dynwatch-overview", "dynwatch / Overview",
 		"Connections to Amazon DynamoDB of all hosts: whether their transport can be trusted, and how much of it could be seen.", g)
 }
