@@ -7,7 +7,6 @@ import (
 	"io/fs"
 	"os"
 	"path"
-	"runtime/debug"
 	"strconv"
 	"strings"
 	"sync"
@@ -316,10 +315,6 @@ func (a *attacher) file(r *root, name, link string) (found, bool) {
 		}
 		a.files[id] = p
 		p.contents, err = examine(f)
-		if p.contents != nil && len(p.contents.others) > 0 {
-			// The tables of a large program take some 20 MiB to read. A host has many such programs, and the process that reads them little room.
-			debug.FreeOSMemory()
-		}
 		if err != nil && !errors.Is(err, errNothing) {
 			a.refuse(name, p, err)
 			a.mu.Lock()

@@ -2,17 +2,16 @@ package library
 
 import (
 	"debug/elf"
-	"debug/gosym"
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"iter"
+	"maps"
 	"regexp"
+	"slices"
 
 	"github.com/dynwatch/dynwatch/bpf"
 )
-
-// maxLineTable bounds the table of functions that is read of a Go program; the largest have some tens of megabytes.
-const maxLineTable = 256 << 20
 
 // goFunctions have probes. All are there since Go 1.12; the layout that the probes read since 1.21.
 var goFunctions = map[string]bpf.Probe{
@@ -35,14 +34,14 @@ func (c *contents) golang(file *elf.File) error {
 		table = file.Section(".data.rel.ro.gopclntab") // PIE
 	}
 	text := file.Section(".text")
-	if table == nil || text == nil || table.Size > maxLineTable {
+	if table == nil || text == nil {
 		return nil
 	}
-	data, err := table.Data()
+	functions, err := newGoTable(table.ReaderAt, table.Size, file.ByteOrder)
 	if err != nil {
-		return fmt.Errorf("read Go's table of functions: %w", err)
+		return err
 	}
-	places, err := goPlaces(file, data, text.Addr)
+	places, err := goPlaces(file, functions, text.Addr)
 	if err != nil || len(places) == 0 {
 		return err
 	}
@@ -69,72 +68,69 @@ const (
 )
 
 // goPlaces finds the functions in Go's table; none if crypto/tls or its client is not there.
-func goPlaces(file *elf.File, table []byte, text uint64) ([]place, error) {
-	symbols, err := gosym.NewTable(nil, gosym.NewLineTable(table, text))
-	if err != nil {
-		return nil, fmt.Errorf("read Go's table of functions: %w", err)
-	}
-	wanted := make(map[uint64]goFunction) // by address, if Go's code begins where the section does
-	for name, probe := range goFunctions {
-		f := symbols.LookupFunc(name)
-		if f == nil {
-			return nil, nil
-		}
-		wanted[f.Entry] = goFunction{probe, min(f.End-f.Entry, maxCode)}
+func goPlaces(file *elf.File, table *goTable, text uint64) ([]place, error) {
+	found, err := table.find(slices.Collect(maps.Keys(goFunctions)))
+	if err != nil || len(found) < len(goFunctions) {
+		return nil, err
 	}
 	// The table counts from the beginning of Go's code, which in a program with C code is not that of the section. Until Go 1.25 the table
 	// says where that is, unless the loader fills it in (PIE); a symbol does if the program is not stripped. Else it is where functions begin as
 	// Go's do.
-	starts := []uint64{text}
-	if len(table) >= 32 {
-		if start := file.ByteOrder.Uint64(table[24:]); start != 0 {
-			starts = append(starts, start)
-		}
+	begins, err := table.begins(sampled)
+	if err != nil {
+		return nil, err
 	}
-	if s := symbolValue(file, "runtime.text"); s != 0 {
-		starts = append(starts, s)
-	}
-	for lead := uint64(leadAlign); lead <= maxLead; lead += leadAlign {
-		starts = append(starts, text+lead)
-	}
-	for _, start := range starts {
-		if places := placesAt(file, wanted, start-text); places != nil && mostBeginAsGo(file, symbols.Funcs, start-text) {
+	for start := range goStarts(file, table, text) {
+		if places := placesAt(file, found, start); places != nil && mostBeginAsGo(file, begins, start) {
 			return places, nil
 		}
 	}
 	return nil, errors.New("where Go's code begins is not plain: its functions do not begin as Go's do")
 }
 
-// goFunction is one that is wanted, and how many bytes of code it has.
-type goFunction struct {
-	probe bpf.Probe
-	size  uint64
+// goStarts are addresses where Go's code may begin, the likelier first.
+func goStarts(file *elf.File, table *goTable, text uint64) iter.Seq[uint64] {
+	return func(yield func(uint64) bool) {
+		if !yield(text) || table.start != 0 && !yield(table.start) {
+			return
+		}
+		if s := symbolValue(file, "runtime.text"); s != 0 && !yield(s) {
+			return
+		}
+		for lead := uint64(leadAlign); lead <= maxLead; lead += leadAlign {
+			if !yield(text + lead) {
+				return
+			}
+		}
+	}
 }
 
-// placesAt are the wanted functions, each moved by lead; nil if one does not begin as Go's do.
-func placesAt(file *elf.File, wanted map[uint64]goFunction, lead uint64) (places []place) {
-	for entry, f := range wanted {
-		at, ok := offsetOf(file, entry+lead)
-		if !ok || !goPrologue(codeAt(file, entry+lead, 16)) {
+// sampled is how many functions are looked at to see whether Go's code begins at an address.
+const sampled = 300
+
+// placesAt are the wanted functions if Go's code begins at start; nil if one does not begin as Go's do.
+func placesAt(file *elf.File, found map[string]goRange, start uint64) (places []place) {
+	for name, f := range found {
+		at, ok := offsetOf(file, start+f.begin)
+		if !ok || !goPrologue(codeAt(file, start+f.begin, 16)) {
 			return nil
 		}
-		code := codeAt(file, entry+lead, int(f.size))
-		places = append(places, place{f.probe, at + landingOf(f.probe, code)})
+		code := codeAt(file, start+f.begin, int(min(f.end-f.begin, maxCode)))
+		places = append(places, place{goFunctions[name], at + landingOf(goFunctions[name], code)})
 	}
 	return places
 }
 
 // mostBeginAsGo looks at some hundred functions: most look at the stack's limit first, and of places that are none hardly any does. A few
 // functions alone prove little, as all begin alike.
-func mostBeginAsGo(file *elf.File, functions []gosym.Func, lead uint64) bool {
-	looked, plain := 0, 0
-	for i := 0; i < len(functions); i += max(1, len(functions)/300) {
-		looked++
-		if goPrologue(codeAt(file, functions[i].Entry+lead, 16)) {
+func mostBeginAsGo(file *elf.File, begins []uint64, start uint64) bool {
+	plain := 0
+	for _, at := range begins {
+		if goPrologue(codeAt(file, start+at, 16)) {
 			plain++
 		}
 	}
-	return plain*2 > looked
+	return plain*2 > len(begins)
 }
 
 // goPrologue reports whether code begins as every Go function with a frame does, by looking at the stack's limit in the goroutine. A probe in the
@@ -164,21 +160,4 @@ func codeAt(file *elf.File, address uint64, n int) []byte {
 		}
 	}
 	return nil
-}
-
-// symbolValue is the address of a symbol, 0 if the file is stripped or has none of that name.
-func symbolValue(file *elf.File, name string) uint64 {
-	if s := file.Section(".symtab"); s == nil || s.Size > maxSymbols {
-		return 0
-	}
-	list, err := file.Symbols()
-	if err != nil {
-		return 0
-	}
-	for _, s := range list {
-		if s.Name == name {
-			return s.Value
-		}
-	}
-	return 0
 }
