@@ -126,7 +126,7 @@ type pieces struct {
 	held  []byte
 }
 
-var errToAndFro = errors.New("Go's table of functions is in no order")
+var errToAndFro = errors.New("the table of Go's functions is in no order")
 
 // at gives n bytes, fewer than pieceLen; they are valid until the next call.
 func (p *pieces) at(offset uint64, n int) ([]byte, error) {
