@@ -2,6 +2,7 @@ package library
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
 	"os"
 	"path"
@@ -112,15 +113,97 @@ func mountNamespace(pid int) (uint64, error) {
 
 func (r *root) close() { unix.Close(r.fd) }
 
-// open opens a file as the process would: links lead nowhere outside its root (Linux 5.6).
+// How files of others are opened, and how many links a path may lead through (MAXSYMLINKS in include/linux/namei.h).
+const (
+	openFlags = unix.O_RDONLY | unix.O_NONBLOCK | unix.O_CLOEXEC | unix.O_NOCTTY
+	maxLinks  = 40
+)
+
+// open opens a file as the process would: links lead nowhere outside its root. openat2 (Linux 5.6) sees to that; a seccomp filter may deny that there is one,
+// as systemd's does with RestrictSUIDSGID, which DynamicUser implies.
 func (r *root) open(name string) (*os.File, error) {
-	fd, err := unix.Openat2(r.fd, name, &unix.OpenHow{
-		Flags: unix.O_RDONLY | unix.O_NONBLOCK | unix.O_CLOEXEC | unix.O_NOCTTY, Resolve: unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS,
-	})
+	fd, err := unix.Openat2(r.fd, name, &unix.OpenHow{Flags: openFlags, Resolve: unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS})
+	if errors.Is(err, unix.ENOSYS) {
+		fd, err = r.openByStep(name)
+	}
 	if err != nil {
 		return nil, &os.PathError{Op: "open", Path: name, Err: err}
 	}
 	return os.NewFile(uintptr(fd), name), nil
+}
+
+// openByStep is openat2 with RESOLVE_IN_ROOT: it opens each directory of the path by itself, reads links as the text that they are, and goes up by the
+// way that it came down.
+func (r *root) openByStep(name string) (int, error) {
+	var way []int // directories, from the root's to the one that it is in
+	up := func() {
+		unix.Close(way[len(way)-1])
+		way = way[:len(way)-1]
+	}
+	defer func() {
+		for len(way) > 0 {
+			up()
+		}
+	}()
+	links := 0
+	for left := name; ; {
+		here := r.fd
+		if len(way) > 0 {
+			here = way[len(way)-1]
+		}
+		var next string
+		var more bool // a slash, at least
+		next, left, more = strings.Cut(strings.TrimLeft(left, "/"), "/")
+		switch next {
+		case "":
+			return unix.Openat(here, ".", openFlags, 0)
+		case ".":
+			continue
+		case "..":
+			if len(way) > 0 {
+				up()
+			}
+			continue
+		}
+		fd, err := unix.Openat(here, next, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+		if err != nil {
+			return -1, err
+		}
+		var st unix.Stat_t
+		if err := unix.Fstat(fd, &st); err != nil {
+			unix.Close(fd)
+			return -1, err
+		}
+		switch st.Mode & unix.S_IFMT {
+		case unix.S_IFDIR:
+			way = append(way, fd)
+		case unix.S_IFLNK:
+			text := make([]byte, unix.PathMax)
+			n, err := unix.Readlinkat(fd, "", text)
+			unix.Close(fd)
+			if err != nil {
+				return -1, err
+			}
+			if links++; links > maxLinks {
+				return -1, unix.ELOOP
+			}
+			if text[0] == '/' {
+				for len(way) > 0 {
+					up()
+				}
+			}
+			if more {
+				left = "/" + left
+			}
+			left = string(text[:n]) + left
+		default:
+			unix.Close(fd)
+			if more {
+				return -1, unix.ENOTDIR
+			}
+			return unix.Openat(here, next, openFlags|unix.O_NOFOLLOW, 0)
+		}
+	}
 }
 
 // libraryDirectories are where packages put libraries.

@@ -1,0 +1,77 @@
+package library
+
+import (
+	"errors"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// TestPathsAreFollowedWithoutTheKernelAsWithIt compares the steps with openat2.
+func TestPathsAreFollowedWithoutTheKernelAsWithIt(t *testing.T) {
+	dir := t.TempDir()
+	rooted := filepath.Join(dir, "root")
+	for path, text := range map[string]string{
+		"secret": "outside", "root/usr/lib/x.so": "x", "root/secret": "inside", "root/deep/a/b/c": "c",
+	} {
+		path = filepath.Join(dir, path)
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for name, text := range map[string]string{
+		"lib": "usr/lib", "absolute": "/usr/lib", "file": "lib/x.so", "file2": "/absolute//x.so", "up": "../../secret", "up2": "/../../secret", "round": "round",
+		"round2": "/round3", "round3": "round2/x", "nowhere": "nothing/at/all", "deep/back": "a/b/../../../secret", "deep/a/top": "/", "dots": "././usr/./lib/../lib/x.so",
+		"behind": "file/", "usr/lib/y.so": "x.so", "long": strings.Repeat("./", 2000) + "secret",
+	} {
+		if err := os.Symlink(text, filepath.Join(rooted, name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	fd, err := unix.Open(rooted, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := &root{fd: fd}
+	defer r.close()
+	read := func(fd int, err error) (string, error) {
+		if err != nil {
+			return "", err
+		}
+		f := os.NewFile(uintptr(fd), "")
+		defer f.Close()
+		if names, err := f.Readdirnames(-1); err == nil {
+			return strings.Join(names, " "), nil
+		}
+		b, err := io.ReadAll(f)
+		return string(b), err
+	}
+	opened := 0
+	for _, name := range []string{
+		"/usr/lib/x.so", "usr/lib/x.so", "/lib/x.so", "/absolute/x.so", "file", "file2", "file/", "behind", "up", "up2", "round", "round2", "nowhere", "deep/back",
+		"deep/a/top/secret", "deep/a/top", "dots", "/", "lib", "lib/", "lib/.", "lib/..", "../secret", "/../../secret", "deep/a/../../secret", "file/more", "none",
+		"lib/y.so", "long", "deep/a/b/c/..",
+	} {
+		want, wrong := read(unix.Openat2(r.fd, name, &unix.OpenHow{Flags: openFlags, Resolve: unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS}))
+		if errors.Is(wrong, unix.ENOSYS) {
+			t.Fatal("no openat2 to compare with")
+		}
+		got, err := read(r.openByStep(name))
+		if got != want || !errors.Is(err, wrong) {
+			t.Errorf("%s: %q, %v; openat2 gives %q, %v", name, got, err, want, wrong)
+		}
+		if err == nil {
+			opened++
+		}
+	}
+	if opened < 15 {
+		t.Errorf("%d paths could be opened", opened)
+	}
+}
