@@ -111,6 +111,9 @@ func TestLibrary(t *testing.T) {
 		})
 	}
 	t.Logf("%d of %d handshakes were joined with what the library told; %d more are by libraries without probes", joined, handshakes, unprobed)
+	if t.Failed() {
+		t.Logf("loss: %v", o.summary.Loss)
+	}
 	if n := o.summary.Loss["library.not_captured"]; n == 0 {
 		t.Error("library.not_captured does not count the sessions that no library told of")
 	}

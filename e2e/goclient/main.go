@@ -55,11 +55,13 @@ func work(argument string) error {
 		if o.FIPS {
 			d.EndpointOptions.UseFIPSEndpoint = aws.FIPSEndpointStateEnabled
 		}
-		if o.Insecure {
-			d.HTTPClient = awshttp.NewBuildableClient().WithTransportOptions(func(t *http.Transport) {
+		d.HTTPClient = awshttp.NewBuildableClient().WithTransportOptions(func(t *http.Transport) {
+			// A request that comes before the connection of the one before is free again would open another, which is then not used.
+			t.MaxConnsPerHost = 1
+			if o.Insecure {
 				t.TLSClientConfig = &tls.Config{InsecureSkipVerify: true}
-			})
-		}
+			}
+		})
 	})
 	id := &types.AttributeValueMemberS{Value: "customer-of-the-tests"}
 	item := map[string]types.AttributeValue{"id": id, "note": &types.AttributeValueMemberS{Value: os.Getenv("E2E_NOTE")}}
