@@ -205,6 +205,9 @@ func (hs *handshakes) begin(e *bpf.LibraryEvent) *handshake {
 		}
 		hs.pending.delete(k)
 	}
+	if old, ok := hs.byRandom.get(e.Random); ok && h.Chain == nil && old.PID == h.PID { // told twice: the chain came with the first
+		h.Chain = old.Chain
+	}
 	h.modeKnown, h.mode = e.Flags&bpf.LibraryValueKnown != 0, e.Value
 	h.callback = e.Flags&bpf.LibraryCallback != 0
 	if h.golang = e.Flags&bpf.LibraryGo != 0; h.golang {

@@ -59,6 +59,13 @@ func later(kind bpf.LibraryKind, value int64) bpf.LibraryEvent {
 	return bpf.LibraryEvent{PID: 7, TID: 8, Strand: 8, Kind: kind, Random: ours, Flags: known, Value: value}
 }
 
+func TestAChainOutlivesASecondTelling(t *testing.T) {
+	l := told(t, false, certificate(true, "leaf"), certificate(false, "issuer"), begins(1, 0), begins(1, 0))
+	if l == nil || len(l.Chain) != 2 || string(l.Chain[0]) != "leaf" {
+		t.Errorf("%+v", l)
+	}
+}
+
 func TestVerificationIsKnownOrLeftOpen(t *testing.T) {
 	verified := later(bpf.LibraryVerified, 1)
 	inspected := later(bpf.LibraryInspected, 0)

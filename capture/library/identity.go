@@ -2,6 +2,8 @@ package library
 
 import (
 	"bufio"
+	"errors"
+	"io/fs"
 	"os"
 	"path"
 	"strconv"
@@ -24,27 +26,29 @@ type fileID struct {
 
 // identify gives a file's id. Each container's overlay shows a file of the image under a device of its own; the kernel probes the image's, so that
 // one is looked for, in the overlay's layers. Where they cannot be reached from here, files of overlays count as one if number, size
-// and time of change are the same.
+// and time of change are the same. It fails if the process is gone before its mounts could be read: what the file is then is not known.
 func identify(f *os.File, name string, pid int) (fileID, error) {
 	var st unix.Stat_t
 	if err := unix.Fstat(int(f.Fd()), &st); err != nil {
 		return fileID{}, err
 	}
 	id := fileID{dev: st.Dev, ino: st.Ino, size: st.Size, mtime: st.Mtim.Nano()}
-	var fs unix.Statfs_t
-	if unix.Fstatfs(int(f.Fd()), &fs) != nil || fs.Type != unix.OVERLAYFS_SUPER_MAGIC {
+	var in unix.Statfs_t
+	if unix.Fstatfs(int(f.Fd()), &in) != nil || in.Type != unix.OVERLAYFS_SUPER_MAGIC {
 		return id, nil
 	}
-	if layers, below := overlayLayers(pid, f, name); len(layers) > 0 {
-		for _, l := range layers {
-			var real unix.Stat_t
-			if unix.Stat(path.Join(l, below), &real) != nil {
-				continue
-			}
-			if real.Size == st.Size && real.Mtim == st.Mtim && real.Ctim == st.Ctim {
-				id.dev, id.ino = real.Dev, real.Ino
-				return id, nil
-			}
+	layers, below, err := overlayLayers(pid, f, name)
+	if err != nil {
+		return fileID{}, err
+	}
+	for _, l := range layers {
+		var real unix.Stat_t
+		if unix.Stat(path.Join(l, below), &real) != nil {
+			continue
+		}
+		if real.Size == st.Size && real.Mtim == st.Mtim && real.Ctim == st.Ctim {
+			id.dev, id.ino = real.Dev, real.Ino
+			return id, nil
 		}
 	}
 	id.dev, id.loose, id.ctime = 0, true, st.Ctim.Nano()
@@ -52,18 +56,23 @@ func identify(f *os.File, name string, pid int) (fileID, error) {
 }
 
 // overlayLayers gives the directories that an overlay is made of, the upper one first, and where in it the file is.
-func overlayLayers(pid int, f *os.File, name string) (layers []string, below string) {
+func overlayLayers(pid int, f *os.File, name string) (layers []string, below string, err error) {
 	// The file's own name has no links in it any more. It begins at the root of the process's mount namespace, mountinfo's names at the process's
 	// own root, which is below that after chroot.
 	real, err := os.Readlink("/proc/self/fd/" + strconv.Itoa(int(f.Fd())))
-	if root, rootErr := os.Readlink(procPath(pid, "root")); err == nil && rootErr == nil {
-		if below, ok := strings.CutPrefix(real, strings.TrimSuffix(root, "/")); ok && strings.HasPrefix(below, "/") {
-			name = below
-		}
+	if err != nil {
+		return nil, "", err
+	}
+	root, err := os.Readlink(procPath(pid, "root"))
+	if err != nil {
+		return nil, "", err
+	}
+	if below, ok := strings.CutPrefix(real, strings.TrimSuffix(root, "/")); ok && strings.HasPrefix(below, "/") {
+		name = below
 	}
 	m, err := os.Open(procPath(pid, "mountinfo"))
 	if err != nil {
-		return nil, ""
+		return nil, "", err
 	}
 	defer m.Close()
 	longest := -1
@@ -86,7 +95,10 @@ func overlayLayers(pid int, f *os.File, name string) (layers []string, below str
 			layers, below = layersOf(kind[2]), path.Join(bpf.UnescapeMount(fields[3]), rest)
 		}
 	}
-	return layers, below
+	if longest < 0 { // it is about to end, and has no mounts any more
+		return nil, "", errors.Join(fs.ErrNotExist, lines.Err())
+	}
+	return layers, below, nil
 }
 
 // layersOf reads the options of an overlay's mount.

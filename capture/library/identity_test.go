@@ -2,6 +2,7 @@ package library
 
 import (
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"testing"
@@ -72,5 +73,23 @@ func TestOneFileOfAnImageIsOneInEveryContainer(t *testing.T) {
 	}
 	if id["m3"] == id["image"] {
 		t.Errorf("a changed file is the image's: %+v", id["m3"])
+	}
+	// Without the mounts of its process nobody knows what a file of an overlay is: taken for another, it would be probed twice.
+	gone := exec.Command("/proc/self/exe", "-test.run=^$")
+	if err := gone.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer gone.Wait()
+	if err := unix.Waitid(unix.P_PID, gone.Process.Pid, nil, unix.WEXITED|unix.WNOWAIT, nil); err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(dir, "m1/usr/lib/libssl.so.3")
+	f, err := os.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if id, err := identify(f, path, gone.Process.Pid); err == nil {
+		t.Errorf("of a process that has ended: %+v", id)
 	}
 }
