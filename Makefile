@@ -43,8 +43,8 @@ setup: ## install the Debian packages that tests use (scripts/packages.txt)
 
 .PHONY: test
 test: setup lint check-generated build-all ## do all set-up, then run every test with the race detector
-	CGO_ENABLED=1 $(GO) test -race -timeout 20m ./...
-	CGO_ENABLED=0 $(GO) test ./internal/privilege
+	CGO_ENABLED=1 $(GO) test -race -count=1 -timeout 20m ./...
+	CGO_ENABLED=0 $(GO) test -count=1 ./internal/privilege
 	cd deploy/charttest && $(GO) test -count=1 ./...
 
 .PHONY: test-kernels
