@@ -428,6 +428,16 @@ receivers:
 		t.Error(err)
 	}
 	out.add("Alertmanager", alerts)
+	// The agent writes its history a moment after what it tells of.
+	for command, word := range map[string]string{"inventory": "python3", "findings": "unexpected-issuer"} {
+		await(t, command+" tells of "+word, func() error {
+			said, err := exec.Command(program, command, "--state-dir", state).CombinedOutput()
+			if err == nil && !bytes.Contains(said, []byte(word)) {
+				err = fmt.Errorf("it says %s", said)
+			}
+			return err
+		}, a.process)
+	}
 	for _, form := range []string{"table", "csv", "json"} {
 		run(t, out, "inventory", nil, "inventory", "--state-dir", state, "-o", form)
 		run(t, out, "findings", nil, "findings", "--state-dir", state, "-o", form)
