@@ -471,7 +471,7 @@ func (r *rig) agentTellsWhoDoesNotVerify(t *testing.T, user string, caps []strin
 	if err != nil {
 		t.Fatal(err)
 	}
-	if secret := secrets.FindString(page + list + string(log) + h.raw.String()); secret != "" {
+	if secret := leaked([]byte(page + list + string(log) + h.raw.String())); secret != "" {
 		t.Errorf("%q came out", secret)
 	}
 }

@@ -25,8 +25,22 @@ const (
 	secretProxy = "password-of-the-tests"
 )
 
-// secrets are all that, and what goes with it: a signature that is not masked, whoever of this host made it.
-var secrets = regexp.MustCompile(strings.Join([]string{secretKey, secretNote, secretToken, secretProxy, "customer-of-the-tests", `Signature=[^*].{0,40}`}, "|"))
+var (
+	// secrets are all that, and what goes with it.
+	secrets = []string{secretKey, secretNote, secretToken, secretProxy, "customer-of-the-tests"}
+	// signature is one that is not masked, whoever of this host made it.
+	signature = regexp.MustCompile(`Signature=[^*].{0,40}`)
+)
+
+// leaked is a secret that came out, "" if none did.
+func leaked(out []byte) string {
+	for _, secret := range secrets {
+		if bytes.Contains(out, []byte(secret)) {
+			return secret
+		}
+	}
+	return string(signature.Find(out))
+}
 
 // outcome is how a client fared, and who it was.
 type outcome struct {
