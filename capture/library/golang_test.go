@@ -73,7 +73,9 @@ func TestGoProgramsAreProbedHoweverTheyAreBuilt(t *testing.T) {
 	}
 }
 
-func TestAGoProgramWithoutTLSGetsNoProbes(t *testing.T) {
+// emptyGoProgram is one that does nothing and is not stripped.
+func emptyGoProgram(t *testing.T) *os.File {
+	t.Helper()
 	dir := t.TempDir()
 	for name, text := range map[string]string{"main.go": "package main\n\nfunc main() {}\n", "go.mod": "module x\n"} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
@@ -89,8 +91,12 @@ func TestAGoProgramWithoutTLSGetsNoProbes(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer f.Close()
-	if c, err := examine(f); err != errNothing {
+	t.Cleanup(func() { f.Close() })
+	return f
+}
+
+func TestAGoProgramWithoutTLSGetsNoProbes(t *testing.T) {
+	if c, err := examine(emptyGoProgram(t)); err != errNothing {
 		t.Errorf("%+v, %v", c, err)
 	}
 }

@@ -8,8 +8,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/exec"
-	"path/filepath"
 	"testing"
 )
 
@@ -72,30 +70,11 @@ func TestGoTableIsReadAsTheStandardLibraryReadsIt(t *testing.T) {
 	}
 }
 
-// withSymbols is a program that is not stripped, as go test strips the test's own.
-func withSymbols(t *testing.T) *elf.File {
-	t.Helper()
-	dir := t.TempDir()
-	for name, text := range map[string]string{"main.go": "package main\n\nfunc main() {}\n", "go.mod": "module x\n"} {
-		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	cmd := exec.Command("go", "build", "-o", "program", ".")
-	cmd.Dir = dir
-	if text, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("%v: %s", err, text)
-	}
-	file, err := elf.Open(filepath.Join(dir, "program"))
+func TestSymbolsAreReadAsTheStandardLibraryReadsThem(t *testing.T) {
+	file, err := elf.NewFile(emptyGoProgram(t)) // the test's own is stripped, as go test does
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { file.Close() })
-	return file
-}
-
-func TestSymbolsAreReadAsTheStandardLibraryReadsThem(t *testing.T) {
-	file := withSymbols(t)
 	list, err := file.Symbols()
 	if err != nil {
 		t.Fatal(err)
@@ -225,5 +204,23 @@ func BenchmarkExamine(b *testing.B) {
 		if _, err := examine(f); err != nil {
 			b.Fatal(err)
 		}
+	}
+}
+
+// TestOtherTablesMatterOnlyWithTLS: what an old Go built is missing from the probes only if it has a client.
+func TestOtherTablesMatterOnlyWithTLS(t *testing.T) {
+	for name, want := range map[string]bool{"crypto/tls.(*Conn).verifyServerCertificate": true, "main.main": false} {
+		b := goTableOf("go:buildid", name)
+		b[0] = 0xfa // Go 1.16's
+		table := &elf.Section{SectionHeader: elf.SectionHeader{Size: uint64(len(b))}, ReaderAt: bytes.NewReader(b)}
+		if _, err := newGoTable(table, table.Size, binary.LittleEndian); err != errGoTable {
+			t.Errorf("%s: %v", name, err)
+		}
+		if got := speaksTLS(table); got != want {
+			t.Errorf("%s: %t", name, got)
+		}
+	}
+	if speaksTLS(&elf.Section{}) {
+		t.Error("a table that cannot be read")
 	}
 }
