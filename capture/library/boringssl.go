@@ -22,13 +22,7 @@ var wantedBoringCrypto = append([]wanted{{"CRYPTO_BUFFER_new_from_CBS", bpf.Bori
 // boringSSL looks for BoringSSL's halves.
 func (c *contents) boringSSL(file *elf.File, s symbols) error {
 	c.boring = true
-	var incomplete bool
-	if c.crypto, incomplete = s.places(file, wantedBoringCrypto); incomplete {
-		c.crypto = nil
-	}
-	if c.ssl, incomplete = s.places(file, wantedSSL); incomplete {
-		c.ssl = nil
-	}
+	c.crypto, c.ssl = s.places(file, wantedBoringCrypto), s.places(file, wantedSSL)
 	if len(c.ssl) > 0 {
 		o := &c.offsets
 		mode, in := pointedField(machine, s.code(file, "SSL_get_verify_mode"))

@@ -114,8 +114,8 @@ func offsetOf(file *elf.File, address uint64) (uint64, bool) {
 	return 0, false
 }
 
-// places finds functions that are there; missing are those that are not.
-func (s symbols) places(file *elf.File, wanted []wanted) (list []place, missing bool) {
+// places finds functions; none if one is missing that must be there.
+func (s symbols) places(file *elf.File, wanted []wanted) (list []place) {
 	for _, w := range wanted {
 		x, ok := s[w.function]
 		if ok {
@@ -128,9 +128,11 @@ func (s symbols) places(file *elf.File, wanted []wanted) (list []place, missing 
 				list = append(list, place{w.probe, at + landingOf(w.probe, code)})
 			}
 		}
-		missing = missing || !ok && w.must
+		if !ok && w.must {
+			return nil
+		}
 	}
-	return list, missing
+	return list
 }
 
 // code is a function's machine code.
@@ -168,13 +170,7 @@ func (c *contents) openSSL(file *elf.File, s symbols) error {
 	if s.boring() {
 		return c.boringSSL(file, s)
 	}
-	var incomplete bool
-	if c.crypto, incomplete = s.places(file, wantedCrypto); incomplete {
-		c.crypto = nil
-	}
-	if c.ssl, incomplete = s.places(file, wantedSSL); incomplete {
-		c.ssl = nil
-	}
+	c.crypto, c.ssl = s.places(file, wantedCrypto), s.places(file, wantedSSL)
 	if len(c.ssl) > 0 {
 		o := &c.offsets
 		o.VerifyMode = field(machine, s.code(file, "SSL_get_verify_mode"))

@@ -37,8 +37,8 @@ var gnuTLSVersion = regexp.MustCompile(`GnuTLS [0-9]+\.[0-9]+\.[0-9]+`)
 
 // gnutls looks for GnuTLS.
 func (c *contents) gnutls(file *elf.File, s symbols) error {
-	list, incomplete := s.places(file, wantedGnuTLS)
-	if incomplete {
+	list := s.places(file, wantedGnuTLS)
+	if len(list) == 0 {
 		return nil
 	}
 	random, in := randomField(machine, s.code(file, "gnutls_session_get_random"))
