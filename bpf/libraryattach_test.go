@@ -42,6 +42,20 @@ func fileOffset(t testing.TB, f func()) uint64 {
 	return 0
 }
 
+// probesOf loads the library probes, for links of many uprobes or of one each.
+func probesOf(t *testing.T, multi bool) *Library {
+	t.Helper()
+	l, err := loadLibraryWith(multi)
+	skipWithoutRights(t, err)
+	if err != nil && confidential() {
+		testenv.Lacks(t, "under this lockdown there are no library probes")
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return l
+}
+
 // TestAttachmentsEndWhenClosed attaches both ways, and counts by what the program counts of processes that are passed over.
 func TestAttachmentsEndWhenClosed(t *testing.T) {
 	places := []uint64{fileOffset(t, underProbe), fileOffset(t, underProbeToo)}
@@ -55,14 +69,7 @@ func TestAttachmentsEndWhenClosed(t *testing.T) {
 			if multi && !haveMulti() {
 				testenv.Lacks(t, "before Linux 6.6 there are no such links")
 			}
-			l, err := loadLibraryWith(multi)
-			skipWithoutRights(t, err)
-			if err != nil && confidential() {
-				testenv.Lacks(t, "under this lockdown there are no library probes")
-			}
-			if err != nil {
-				t.Fatal(err)
-			}
+			l := probesOf(t, multi)
 			defer l.Close()
 			if err := l.Ignore(os.Getpid(), true); err != nil {
 				t.Fatal(err)

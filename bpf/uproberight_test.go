@@ -52,14 +52,7 @@ func TestWhoMayProbeIsTold(t *testing.T) {
 			continue
 		}
 		needs := !multi && perfNeedsAdmin()
-		l, err := loadLibraryWith(multi)
-		skipWithoutRights(t, err)
-		if err != nil && confidential() {
-			testenv.Lacks(t, "under this lockdown there are no library probes")
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
+		l := probesOf(t, multi)
 		var at io.Closer
 		err = withoutAdmin(func() error {
 			at, err = l.Attach(self, OpenSSLHandshake, places, SSLOffsets{ClientRandom: 64})

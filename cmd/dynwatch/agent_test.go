@@ -114,12 +114,7 @@ func TestTheAgentTellsOfAFinding(t *testing.T) {
 				// Nothing else on this host is to be found: other tests run beside this one.
 				text := fmt.Sprintf("source: %s\nstate_dir: %s\nweb: {listen: '127.0.0.1:0'}\npolicy: {endpoint: ['%s/32']}\nreceivers: [{webhook: {url: '%s'}}]\n%s",
 					set, state, address, h.URL, more)
-				if err := os.WriteFile(name+".new", []byte(text), 0o600); err != nil {
-					t.Fatal(err)
-				}
-				if err := os.Rename(name+".new", name); err != nil {
-					t.Fatal(err)
-				}
+				replaceFile(t, name, text)
 			}
 			write("")
 			a := startAgent(t, name)
@@ -200,12 +195,7 @@ func TestReceiversChangeWithoutANewStart(t *testing.T) {
 		t.Helper()
 		text := fmt.Sprintf("source: {kind: packet, interfaces: [lo]}\nstate_dir: %s\nweb: {listen: '127.0.0.1:0'}\npolicy: {endpoint: ['%s/32']}\n%s\n",
 			filepath.Join(dir, "state"), address, receivers)
-		if err := os.WriteFile(name+".new", []byte(text), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.Rename(name+".new", name); err != nil {
-			t.Fatal(err)
-		}
+		replaceFile(t, name, text)
 	}
 	write("")
 	a := startAgent(t, name)
@@ -313,5 +303,16 @@ func TestConfigCheck(t *testing.T) {
 	out, _, status := call(nil, "config", "schema")
 	if status != 0 || !json.Valid([]byte(out)) {
 		t.Errorf("schema: %d %s", status, out)
+	}
+}
+
+// replaceFile puts a file in the place of another at once, as those do whose files are watched.
+func replaceFile(t *testing.T, name, text string) {
+	t.Helper()
+	if err := os.WriteFile(name+".new", []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(name+".new", name); err != nil {
+		t.Fatal(err)
 	}
 }

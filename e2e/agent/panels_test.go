@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/dynwatch/dynwatch/internal/testenv"
+	"github.com/dynwatch/dynwatch/internal/testnet"
 )
 
 // dashboard is what Grafana reads of a dashboard to ask its questions.
@@ -236,7 +237,7 @@ func TestEveryPanelShowsData(t *testing.T) {
 			"policy: {allow_ca: [%s], ranges: %s}\n%s", source, t.TempDir(), amazon, file(t, "ip-ranges.json", rangesJSON), more)
 	}
 	// One receiver takes alerts and one is away; more alerts come than may be told at once.
-	receivers := fmt.Sprintf("alerts: {per_minute: 1, burst: 4}\nreceivers: [{alertmanager: {urls: ['%s']}}, {webhook: {url: 'http://%s/'}}]\n", startAlertmanager(t), free(t))
+	receivers := fmt.Sprintf("alerts: {per_minute: 1, burst: 4}\nreceivers: [{alertmanager: {urls: ['%s']}}, {webhook: {url: 'http://%s/'}}]\n", startAlertmanager(t), testnet.Free(t))
 	sockets := startAgent(t, config("{kind: ebpf}", receivers))
 	packets := startAgent(t, config("{kind: packet, interfaces: ["+cable+"]}", ""))
 

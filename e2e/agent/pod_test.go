@@ -1,7 +1,6 @@
 package agent
 
 import (
-	"bufio"
 	"errors"
 	"os"
 	"os/exec"
@@ -10,6 +9,7 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/dynwatch/dynwatch/bpf"
 	"github.com/dynwatch/dynwatch/internal/testenv"
 )
 
@@ -57,23 +57,19 @@ func inPod(t *testing.T, commands ...[]string) {
 // ownCgroup is this process's in the hierarchy of version 2.
 func ownCgroup(t *testing.T) string {
 	t.Helper()
-	field := func(file string, of func(string) (string, bool)) string {
-		f, err := os.Open(file)
+	read := func(name string) string {
+		b, err := os.ReadFile(name)
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer f.Close()
-		for lines := bufio.NewScanner(f); lines.Scan(); {
-			if found, ok := of(lines.Text()); ok {
-				return found
-			}
-		}
-		testenv.Lacks(t, "no cgroup2 in %s", file)
-		return ""
+		return string(b)
 	}
-	mount := field("/proc/self/mounts", func(line string) (string, bool) {
-		f := strings.Fields(line)
-		return f[1], f[2] == "cgroup2"
-	})
-	return filepath.Join(mount, field("/proc/self/cgroup", func(line string) (string, bool) { return strings.CutPrefix(line, "0::") }))
+	for line := range strings.Lines(read("/proc/self/cgroup")) {
+		dir, ok := strings.CutPrefix(strings.TrimSuffix(line, "\n"), "0::")
+		if mounts := bpf.Cgroup2Mounts(read("/proc/self/mounts")); ok && len(mounts) > 0 {
+			return filepath.Join(mounts[0], dir)
+		}
+	}
+	testenv.Lacks(t, "no cgroup2")
+	return ""
 }

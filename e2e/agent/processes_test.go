@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -17,6 +16,7 @@ import (
 	"time"
 
 	"github.com/dynwatch/dynwatch/internal/testenv"
+	"github.com/dynwatch/dynwatch/internal/testnet"
 )
 
 // output of a process can be read while it is written.
@@ -165,21 +165,10 @@ func file(t *testing.T, name, text string) string {
 	return name
 }
 
-// free is an address of loopback that nobody listens at: this namespace has no other users.
-func free(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
-}
-
 // startPrometheus starts a Prometheus, and gives the address of its API when it answers.
 func startPrometheus(t *testing.T, config string) string {
 	t.Helper()
-	api := free(t)
+	api := testnet.Free(t)
 	p := start(t, testenv.Tool(t, "prometheus"), "--config.file="+file(t, "prometheus.yml", config), "--storage.tsdb.path="+t.TempDir(), "--web.listen-address="+api)
 	await(t, "Prometheus", func() error { _, err := get("http://" + api + "/-/ready"); return err }, p)
 	return "http://" + api
@@ -188,7 +177,7 @@ func startPrometheus(t *testing.T, config string) string {
 // startAlertmanager starts an Alertmanager that tells nobody, and gives its address.
 func startAlertmanager(t *testing.T) string {
 	t.Helper()
-	api := free(t)
+	api := testnet.Free(t)
 	p := start(t, testenv.Tool(t, "prometheus-alertmanager"), "--config.file="+file(t, "alertmanager.yml", "route: {receiver: nobody}\nreceivers: [{name: nobody}]\n"),
 		"--storage.path="+t.TempDir(), "--web.listen-address="+api, "--cluster.listen-address=")
 	await(t, "Alertmanager", func() error { _, err := get("http://" + api + "/-/ready"); return err }, p)

@@ -27,6 +27,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/dynwatch/dynwatch/internal/testenv"
+	"github.com/dynwatch/dynwatch/internal/testnet"
 )
 
 // sample is an alert with every field.
@@ -230,17 +231,6 @@ func startAlertmanager(t *testing.T, addr, hook string) (stop func()) {
 	return nil
 }
 
-// freeAddr is an address of loopback that nobody listens at.
-func freeAddr(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
-}
-
 // amAlert is an alert as Alertmanager gives it out.
 type amAlert struct {
 	Labels, Annotations map[string]string
@@ -277,7 +267,7 @@ func TestRealAlertmanager(t *testing.T) {
 		}
 	}))
 	defer hook.Close()
-	one, two, dead := freeAddr(t), freeAddr(t), freeAddr(t)
+	one, two, dead := testnet.Free(t), testnet.Free(t), testnet.Free(t)
 	stopOne := startAlertmanager(t, one, hook.URL)
 	startAlertmanager(t, two, hook.URL)
 	am, err := NewAlertmanager(AlertmanagerOptions{
@@ -471,7 +461,7 @@ func TestJournaldsNativeProtocol(t *testing.T) {
 
 func TestRealRsyslog(t *testing.T) {
 	dir := t.TempDir()
-	_, port, _ := net.SplitHostPort(freeAddr(t))
+	_, port, _ := net.SplitHostPort(testnet.Free(t))
 	out, sock, conf := filepath.Join(dir, "out"), filepath.Join(dir, "log"), filepath.Join(dir, "rsyslog.conf")
 	text := fmt.Sprintf(`global(workDirectory=%q)
 module(load="imuxsock" SysSock.Use="off")

@@ -55,3 +55,14 @@ func Handshakes(config *tls.Config) func(net.Conn) {
 		}
 	}
 }
+
+// Free is an address of loopback that nobody listens at.
+func Free(t testing.TB) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().String()
+}
