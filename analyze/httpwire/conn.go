@@ -265,7 +265,7 @@ func (c *Conn) pass(from session.Side, n int64) {
 func (c *Conn) lose(from session.Side) {
 	s := &c.side[from]
 	switch s.state {
-	case stateDone, stateTunnel, stateToClose, stateLost:
+	case stateDone, stateFailing, stateTunnel, stateToClose, stateLost:
 		return
 	case stateH2, statePreface:
 		c.fail(from, ErrGap)

@@ -138,6 +138,31 @@ func TestWhatCannotBeRead(t *testing.T) {
 	}
 }
 
+func TestASideThatCannotBeReadStaysSo(t *testing.T) {
+	bad := "POST /w HTTP/1.1\r\nHost: w\r\nContent-Length: +2\r\n\r\n"
+	for _, tt := range []struct {
+		name  string
+		units []unit
+	}{
+		{"over a gap", []unit{client(bad), {from: session.Client, gap: 10}, client(plainGet)}},
+		{"over a gap of unknown length", []unit{client(bad), {from: session.Client, gap: -1}, client(plainGet)}},
+		{"though the server opens a tunnel", []unit{client("CONNECT h:443 HTTP/1.1\r\n\r\n"), client("COPY" + bad[4:]), server("HTTP/1.1 200 OK\r\n\r\n"), client(tlsBytes)}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			v := drive(Options{}, tt.units, 0, false)
+			if err := v.conn.Err(session.Client); !errors.Is(err, ErrFraming) || !v.conn.Done(session.Client) {
+				t.Errorf("error %v, %v", err, v.conn)
+			}
+			if n := len(v.tunnel[session.Client]); n > 0 {
+				t.Errorf("%d bytes read as a tunnel's", n)
+			}
+			if last := v.events[len(v.events)-1]; !strings.HasPrefix(last, "client: request: ") {
+				t.Errorf("last event %q does not tell", last)
+			}
+		})
+	}
+}
+
 func TestHeadOfExactlyTheLimitIsRead(t *testing.T) {
 	head := "GET / HTTP/1.1\r\nHost: h\r\nX: "
 	head += strings.Repeat("a", maxHead-len(head)-4) + "\r\n\r\n"

@@ -108,11 +108,11 @@ func (c *Conn) tunnelBegins(from session.Side, b byte) bool {
 	return false
 }
 
-// openTunnel hands both sides over to the tunnel.
+// openTunnel hands both sides over to the tunnel, but for one that cannot be read.
 func (c *Conn) openTunnel() {
 	for i := range c.side {
 		s := &c.side[i]
-		if s.state == stateDone {
+		if s.state == stateDone || s.state == stateFailing {
 			continue
 		}
 		s.dropBuffer()
