@@ -36,8 +36,9 @@ func alertUntilKilled(path, to, round string) error {
 	if err != nil {
 		return err
 	}
-	// Findings come faster than a receiver that flaps takes them: the queue must hold those of all rounds.
-	m, err := Open(Options{Path: path, Sinks: sink(hook), Window: 2 * time.Second, Burst: 1 << 30, MaxQueued: 1 << 20, MaxBytes: 1 << 30})
+	// Findings come faster than a receiver that flaps takes them: the queue must hold those of all rounds, and none
+	// may be folded away.
+	m, err := Open(Options{Path: path, Sinks: sink(hook), Window: 2 * time.Second, Burst: 1 << 30, MaxQueued: 1 << 20, MaxBytes: 1 << 30, MaxKinds: 1 << 20})
 	if err != nil {
 		return err
 	}

@@ -7,9 +7,6 @@ import (
 	"time"
 )
 
-// maxKinds bounds the kinds of finding that are folded at a time; beyond it findings count as limited.
-const maxKinds = 2048
-
 // limitedEvery is how often what the rate limit held back is told.
 const limitedEvery = time.Minute
 
@@ -30,6 +27,7 @@ type fold struct {
 // folder decides which findings become alerts. It has no clock.
 type folder struct {
 	window, hold time.Duration
+	maxKinds     int
 	folds        map[string]*fold
 	// The rate limit: a bucket of tokens, full at the start.
 	perSecond, burst, tokens float64
@@ -68,7 +66,7 @@ func (f *folder) add(a *Alert, now time.Time) *Alert {
 			return due
 		}
 	}
-	if len(f.folds) >= maxKinds || !f.token(now) {
+	if len(f.folds) >= f.maxKinds || !f.token(now) {
 		f.limit(a, now)
 		return nil
 	}

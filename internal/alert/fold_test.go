@@ -10,7 +10,7 @@ import (
 var t0 = time.Date(2026, 11, 21, 10, 0, 0, 0, time.UTC)
 
 func newFolder() *folder {
-	return &folder{window: time.Hour, hold: 15 * time.Minute, folds: make(map[string]*fold), perSecond: 1, burst: 10}
+	return &folder{window: time.Hour, hold: 15 * time.Minute, maxKinds: DefaultMaxKinds, folds: make(map[string]*fold), perSecond: 1, burst: 10}
 }
 
 // a is one finding of a kind at a time.
@@ -137,10 +137,10 @@ func TestAClockThatIsSetBackHoldsNothingBackForLong(t *testing.T) {
 func TestKindsAreBounded(t *testing.T) {
 	f := newFolder()
 	f.burst, f.perSecond = 1e9, 1e9
-	for i := range maxKinds + 500 {
+	for i := range DefaultMaxKinds + 500 {
 		f.add(finding(fmt.Sprint(i), 0), t0)
 	}
-	if len(f.folds) > maxKinds+1 || f.limited != 500 {
+	if len(f.folds) > DefaultMaxKinds+1 || f.limited != 500 {
 		t.Errorf("%d kinds, %d limited", len(f.folds), f.limited)
 	}
 }

@@ -42,7 +42,9 @@ type Options struct {
 	// MaxQueued and MaxBytes bound the alerts that wait (10,000 and 16 MiB); the oldest give way.
 	MaxQueued int
 	MaxBytes  int64
-	Sinks     []SinkOptions
+	// MaxKinds bounds the kinds of finding that are folded at a time (2,048); those beyond it count as limited.
+	MaxKinds int
+	Sinks    []SinkOptions
 	// Drain is how long, once Run's context ends, what waits is still sent to receivers that take it (5 s).
 	Drain time.Duration
 	// Log takes what an operator should know; nil is silent.
@@ -68,6 +70,7 @@ const (
 	DefaultBurst     = 120
 	DefaultMaxQueued = 10_000
 	DefaultMaxBytes  = 16 << 20
+	DefaultMaxKinds  = 2048
 	DefaultDrain     = 5 * time.Second
 )
 
@@ -183,11 +186,12 @@ func Open(o Options) (*Manager, error) {
 	o.Burst = cmp.Or(o.Burst, DefaultBurst)
 	o.MaxQueued = cmp.Or(o.MaxQueued, DefaultMaxQueued)
 	o.MaxBytes = cmp.Or(o.MaxBytes, DefaultMaxBytes)
+	o.MaxKinds = cmp.Or(o.MaxKinds, DefaultMaxKinds)
 	o.Drain = cmp.Or(o.Drain, DefaultDrain)
 	m := &Manager{
 		o: o, log: o.Log, wake: make(chan struct{}, 1), turn: make(chan struct{}, 1), items: make(map[uint64]*item), now: time.Now,
 		nobody: &worker{}, retired: make(map[string]*SinkStats),
-		fold: folder{window: o.Window, hold: o.Hold, folds: make(map[string]*fold), perSecond: float64(o.PerMinute) / 60, burst: float64(o.Burst)},
+		fold: folder{window: o.Window, hold: o.Hold, maxKinds: o.MaxKinds, folds: make(map[string]*fold), perSecond: float64(o.PerMinute) / 60, burst: float64(o.Burst)},
 	}
 	if m.log == nil {
 		m.log = slog.New(slog.DiscardHandler)
