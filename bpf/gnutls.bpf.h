@@ -324,14 +324,11 @@ SEC("uprobe/gnutls_peers")
 int dynwatch_gnutls_peers(struct regs *ctx)
 {
 	struct note o = { .kind = LIBRARY_INSPECTED, .strand = (__u32)bpf_get_current_pid_tgid(), .flags = LIBRARY_RANDOM | LIBRARY_GNUTLS };
-	__u64 caller;
 
 	if (!gnutls_random(C_ARG1(ctx), o.random))
 		return 0;
-	if (!C_CALLER(ctx, &caller)) {
-		o.value = caller;
-		o.flags |= LIBRARY_VALUE;
-	}
+	if (C_CALLER(ctx, &o.code))
+		o.code = 0;
 	send(&o, 0);
 	return 0;
 }

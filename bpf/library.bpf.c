@@ -101,6 +101,7 @@ static __always_inline int is_ignored(void)
 struct note {
 	__u64 strand;
 	__s64 value;
+	__u64 code;
 	__u64 data;        /* user address */
 	const char *known; /* or the data itself, MAX_HOST bytes with length among them; NULL: it is not here */
 	__u32 length;
@@ -125,6 +126,7 @@ static __always_inline void send(const struct note *o, const __u32 max)
 	e->ts_ns = bpf_ktime_get_ns();
 	e->strand = o->strand;
 	e->value = o->value;
+	e->code = o->code;
 	e->tgid = id >> 32;
 	e->tid = id;
 	e->length = o->length;
@@ -260,7 +262,7 @@ static __always_inline struct handshake *handshake_of(__u64 strand)
 SEC("uprobe/openssl_handshake")
 int dynwatch_openssl_handshake(struct regs *ctx)
 {
-	__u64 object = C_ARG3(ctx), config = object, callback = 0;
+	__u64 object = C_ARG3(ctx), config = object;
 	struct note o = { .kind = LIBRARY_HANDSHAKE, .strand = (__u32)bpf_get_current_pid_tgid() };
 	__u32 mode = 0;
 
@@ -277,7 +279,7 @@ int dynwatch_openssl_handshake(struct regs *ctx)
 			o.value = mode;
 			o.flags |= LIBRARY_VALUE;
 		}
-		if (!ssl_verify_callback || read(&callback, sizeof(callback), config + ssl_verify_callback) || callback)
+		if (!ssl_verify_callback || read(&o.code, sizeof(o.code), config + ssl_verify_callback) || o.code)
 			o.flags |= LIBRARY_CALLBACK;
 	}
 	note_handshake(o.strand, object, &o);

@@ -36,7 +36,7 @@ const (
 	LibraryServer                               // this end is the server
 	LibraryFirst                                // the first certificate of a message
 	LibraryGo                                   // of a handshake: crypto/tls; Value is InsecureSkipVerify, Data the name that it was told
-	LibraryGnuTLS                               // GnuTLS; of a handshake: Value is 1 if it verifies by itself, Data the name; of an inspection: Value is the caller
+	LibraryGnuTLS                               // GnuTLS; of a handshake: Value is 1 if it verifies by itself, Data the name
 )
 
 // LibraryEvent is what a probe saw.
@@ -49,6 +49,8 @@ type LibraryEvent struct {
 	Kind     LibraryKind
 	Flags    LibraryFlags
 	Value    int64
+	// Code is an address of the program's own code: of a handshake its function that judges, of an inspection who asks. 0 is none, or not known.
+	Code uint64
 	// Random is the ClientHello's.
 	Random [32]byte
 	// Length is that of the data in the process; Data what was copied of it, valid until the next Read.
@@ -241,7 +243,7 @@ func (e *LibraryEvent) decode(b []byte) error {
 		return fmt.Errorf("%w: %d captured bytes in %d", ErrMalformed, r.Captured, len(b)-libraryEventSize)
 	}
 	*e = LibraryEvent{
-		Time: r.TsNs, Strand: r.Strand, PID: r.Tgid, TID: r.Tid, Kind: LibraryKind(r.Kind), Flags: LibraryFlags(r.Flags), Value: r.Value,
+		Time: r.TsNs, Strand: r.Strand, PID: r.Tgid, TID: r.Tid, Kind: LibraryKind(r.Kind), Flags: LibraryFlags(r.Flags), Value: r.Value, Code: r.Code,
 		Random: r.Random, Length: int(r.Length), Data: b[libraryEventSize : libraryEventSize+int(r.Captured)],
 	}
 	return nil

@@ -26,7 +26,7 @@ enum {
 	LIBRARY_FIRST = 1 << 4,    /* the first certificate of a message */
 	LIBRARY_GO = 1 << 5,       /* of a handshake: crypto/tls; value is InsecureSkipVerify, data the name that it was told */
 	LIBRARY_GNUTLS =
-		1 << 6, /* GnuTLS; of a handshake: value is 1 if it verifies by itself, data the name; of an inspection: value is the caller */
+		1 << 6, /* GnuTLS; of a handshake: value is 1 if it verifies by itself, data the name */
 };
 
 /* Counters of what did not reach user space, indexes of the map library_counters. They only rise. */
@@ -44,6 +44,7 @@ struct library_event {
 	__u64 ts_ns;  /* CLOCK_MONOTONIC */
 	__u64 strand; /* what runs the handshake: the thread, or the goroutine's address */
 	__s64 value;
+	__u64 code; /* address of the program's own: of a handshake its function that judges, of an inspection who asks; 0: none, or not known */
 	__u32 tgid;
 	__u32 tid;
 	__u32 length; /* of the data where it was found */
@@ -53,6 +54,6 @@ struct library_event {
 	__u8 flags;
 	__u8 pad[3];
 };
-_Static_assert(sizeof(struct library_event) == 80, "library_event has holes");
+_Static_assert(sizeof(struct library_event) == 88, "library_event has holes");
 
 #endif

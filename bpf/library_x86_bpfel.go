@@ -62,6 +62,7 @@ type libraryLibraryEvent struct {
 	TsNs     uint64
 	Strand   uint64
 	Value    int64
+	Code     uint64
 	Tgid     uint32
 	Tid      uint32
 	Length   uint32

@@ -3,10 +3,8 @@ package library
 import (
 	"debug/elf"
 	"errors"
-	"path"
 	"regexp"
 	"strconv"
-	"strings"
 
 	"github.com/dynwatch/dynwatch/bpf"
 	"github.com/dynwatch/dynwatch/internal/flow"
@@ -62,30 +60,6 @@ func codeAround(file *elf.File, address uint64) (before, behind uint64, ok bool)
 		}
 	}
 	return 0, 0, false
-}
-
-// caller is who asks GnuTLS for a peer's certificates.
-type caller uint8
-
-const (
-	// callerUnknown may verify them by itself, or compare them with some that it knows.
-	callerUnknown caller = iota
-	// callerCurl is libcurl, which has GnuTLS verify them exactly if CURLOPT_SSL_VERIFYPEER says so, and else compares name and dates; its pinning
-	// is seen.
-	callerCurl
-	// callerWget is Wget, which always has GnuTLS verify them, and goes on over a bad judgement with --no-check-certificate; its pinning is seen.
-	callerWget
-)
-
-// callerOf tells by the name of the file whose code calls.
-func callerOf(file string) caller {
-	switch base := path.Base(file); {
-	case strings.HasPrefix(base, "libcurl-gnutls.so."):
-		return callerCurl
-	case base == "wget":
-		return callerWget
-	}
-	return callerUnknown
 }
 
 // certificateStatus are GnuTLS's words for what is wrong with a chain (gnutls_certificate_status_t), without GNUTLS_CERT_, by the bit. The first of

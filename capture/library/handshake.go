@@ -163,14 +163,11 @@ func (hs *handshakes) add(e *bpf.LibraryEvent, yield func(*handshake)) {
 			h.answer = e.Value
 		}
 	case bpf.LibraryInspected:
-		if !h.gnuTLS || e.Flags&bpf.LibraryGnuTLS == 0 {
+		if e.Code == 0 {
 			hs.inspected(e, yield)
 			return
 		}
-		by := callerUnknown // of the certificates of this very session
-		if e.Flags&bpf.LibraryValueKnown != 0 {
-			by = hs.caller(h.PID, uint64(e.Value))
-		}
+		by := hs.caller(h.PID, e.Code) // of the certificates of this very session
 		if by != callerUnknown && (h.by == callerUnknown || h.by == by) {
 			h.by = by
 		} else {
@@ -221,6 +218,9 @@ func (hs *handshakes) begin(e *bpf.LibraryEvent) *handshake {
 		h.ServerName = string(e.Data)
 	}
 	hs.describe(h)
+	if h.callback && e.Code != 0 && hs.caller(h.PID, e.Code) == callerPython {
+		h.callback = false
+	}
 	hs.byRandom.put(e.Random, h)
 	return h
 }

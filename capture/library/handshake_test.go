@@ -13,7 +13,7 @@ func newTestHandshakes(nodeOff bool) *handshakes {
 	return &handshakes{
 		pending: newGenerations[strand, *pendingChain](8), byRandom: newGenerations[[32]byte, *handshake](8),
 		describe: func(h *handshake) { h.nodeOff = nodeOff }, wall: func(mono uint64) int64 { return int64(mono) },
-		caller: func(_ int, address uint64) caller { return caller(address) },
+		caller: func(_ int, address uint64) caller { return caller(address - codeOf(callerUnknown)) },
 	}
 }
 
@@ -38,6 +38,9 @@ func told(t *testing.T, nodeOff bool, events ...bpf.LibraryEvent) *flow.Library 
 	}
 	return last
 }
+
+// codeOf is an address in somebody's code, as newTestHandshakes knows it.
+func codeOf(c caller) uint64 { return 0x1000 + uint64(c) }
 
 var ours, other = [32]byte{1}, [32]byte{2}
 
@@ -77,6 +80,15 @@ func TestVerificationIsKnownOrLeftOpen(t *testing.T) {
 	muchLater.Time = uint64(time.Minute)
 	noAnswer := later(bpf.LibraryAsked, 0)
 	noAnswer.Flags &^= bpf.LibraryValueKnown
+	python := func(mode int64) bpf.LibraryEvent {
+		e := begins(mode, bpf.LibraryCallback)
+		e.Code = codeOf(callerPython)
+		return e
+	}
+	foreign := begins(0, bpf.LibraryCallback)
+	foreign.Code = codeOf(callerUnknown)
+	curls := foreign
+	curls.Code = codeOf(callerCurl)
 	noMode := begins(0, 0)
 	noMode.Flags &^= bpf.LibraryValueKnown
 	for _, c := range []struct {
@@ -101,6 +113,11 @@ func TestVerificationIsKnownOrLeftOpen(t *testing.T) {
 		{"mode 0 where the program verifies instead of the library", false, []bpf.LibraryEvent{begins(0, 0)}, flow.VerificationUnknown},
 		{"mode 1 where the program verifies instead of the library", false, []bpf.LibraryEvent{begins(1, 0)}, flow.VerificationUnknown},
 		{"mode 1 where the program verifies instead of the library, and asks", false, []bpf.LibraryEvent{begins(1, 0), later(bpf.LibraryAsked, 20)}, flow.VerificationUnknown},
+		{"mode 0 with Python's own callback", false, []bpf.LibraryEvent{python(0), verified}, flow.VerificationOff},
+		{"mode 0 with Python's own callback, of somebody who pins", false, []bpf.LibraryEvent{python(0), verified, inspected}, flow.VerificationUnknown},
+		{"mode 1 with Python's own callback", false, []bpf.LibraryEvent{python(1), verified}, flow.VerificationOn},
+		{"mode 0 with a callback that is nobody's who is known", false, []bpf.LibraryEvent{foreign, verified}, flow.VerificationUnknown},
+		{"mode 0 with a callback of libcurl, which has none", false, []bpf.LibraryEvent{curls, verified}, flow.VerificationUnknown},
 		{"mode not readable", false, []bpf.LibraryEvent{noMode, verified}, flow.VerificationUnknown},
 		{"an inspection told for another handshake of the process", false, []bpf.LibraryEvent{
 			begins(0, 0), verified, {PID: 7, Strand: 9, Kind: bpf.LibraryHandshake, Random: other, Flags: known}, elsewhere,

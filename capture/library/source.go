@@ -74,6 +74,7 @@ type process struct {
 	library, path string
 	gnuTLS        struct{ library, path string } // beside another
 	callers       []codeRange
+	stranger      uint64 // the last address that none of callers is at
 	named         bool
 	nodeOff       bool
 	handshakes    int
@@ -184,7 +185,7 @@ func (s *Source) keepAttached() {
 				w := waiting[i][0]
 				waiting[i] = waiting[i][1:]
 				err := s.attach.process(w.pid)
-				if i < 2 {
+				if i < 3 {
 					s.attach.looked(w.pid)
 				}
 				if err != nil || i+1 == len(looks) {
@@ -298,13 +299,17 @@ func (s *Source) caller(pid int, address uint64) caller {
 		}
 		return callerUnknown
 	}
-	if c := find(); c != callerUnknown {
+	c := find()
+	if c != callerUnknown || address == p.stranger {
 		return c
 	}
 	if has, err := s.attach.programs(pid); err == nil { // mapped since
 		p.callers = has.callers
 	}
-	return find()
+	if c = find(); c == callerUnknown {
+		p.stranger = address
+	}
+	return c
 }
 
 // describe completes a new handshake, and counts it as its process's.
