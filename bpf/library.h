@@ -25,8 +25,7 @@ enum {
 	LIBRARY_SERVER = 1 << 3,   /* this end is the server */
 	LIBRARY_FIRST = 1 << 4,    /* the first certificate of a message */
 	LIBRARY_GO = 1 << 5,       /* of a handshake: crypto/tls; value is InsecureSkipVerify, data the name that it was told */
-	LIBRARY_GNUTLS =
-		1 << 6, /* GnuTLS; of a handshake: value is 1 if it verifies by itself, data the name */
+	LIBRARY_GNUTLS = 1 << 6,   /* GnuTLS; of a handshake: value is 1 if it verifies by itself, data the name */
 };
 
 /* Counters of what did not reach user space, indexes of the map library_counters. They only rise. */
