@@ -142,7 +142,7 @@ const maxProblems = 8
 func newAttacher(kernel *bpf.Library) *attacher {
 	return &attacher{
 		kernel: kernel, max: maxFiles, files: make(map[fileID]*probed), namespaces: make(map[uint64]*namespace), names: make(map[string]*probed),
-		started: newGenerations[int, started](maxProcesses), stats: attachStats{Kinds: make(map[string]int)},
+		started: newGenerations[int, started](maxProcesses, startedFor), stats: attachStats{Kinds: make(map[string]int)},
 	}
 }
 

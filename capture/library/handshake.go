@@ -1,7 +1,8 @@
 package library
 
 import (
-	"slices"
+	"bytes"
+	"hash/maphash"
 	"time"
 
 	"github.com/dynwatch/dynwatch/bpf"
@@ -10,9 +11,12 @@ import (
 
 // Bounds of what is remembered, each of two generations: when the newer is full, the older is forgotten.
 const (
-	maxPending    = 4096
-	maxHandshakes = 4096
-	maxChain      = 16 // certificates of one
+	maxPending      = 4096
+	maxHandshakes   = 4096
+	maxChain        = 16 // certificates of one
+	maxCertificates = 256
+	// maxChainBytes bounds the certificates that are no other's copies, in bytes: a server may show each client a chain of its own.
+	maxChainBytes = 4 << 20
 )
 
 const (
@@ -20,6 +24,8 @@ const (
 	chainAge = 10 * time.Second
 	// inspectedFor is how long before it a handshake may have been made that an inspection is about.
 	inspectedFor = 10 * time.Second
+	// handshakeFor is how long a handshake may take, from the server's chain to what the program asks after it.
+	handshakeFor = time.Minute
 )
 
 // strand is a thread or goroutine.
@@ -87,14 +93,17 @@ func (h *handshake) judge() (flow.Verification, string) {
 	return flow.VerificationOff, "SSL_VERIFY_NONE"
 }
 
-// generations is a map that forgets.
+// generations is a map that forgets: when the newer generation is full or has grown old, the older one goes. What was put in stays for age at least,
+// if there is room.
 type generations[K comparable, V any] struct {
 	newer, older map[K]V
 	max          int
+	age          time.Duration // 0 is without end
+	begun        time.Time     // the newer one, unless age is 0
 }
 
-func newGenerations[K comparable, V any](n int) generations[K, V] {
-	return generations[K, V]{make(map[K]V), make(map[K]V), n}
+func newGenerations[K comparable, V any](n int, age time.Duration) generations[K, V] {
+	return generations[K, V]{newer: make(map[K]V), older: make(map[K]V), max: n, age: age, begun: time.Now()}
 }
 
 func (g *generations[K, V]) get(k K) (V, bool) {
@@ -108,11 +117,19 @@ func (g *generations[K, V]) get(k K) (V, bool) {
 }
 
 func (g *generations[K, V]) put(k K, v V) {
-	if len(g.newer) >= g.max {
-		g.newer, g.older = g.older, g.newer
-		clear(g.newer)
+	if len(g.newer) >= g.max || g.age > 0 && time.Since(g.begun) >= g.age {
+		g.next()
 	}
 	g.newer[k] = v
+}
+
+// next begins a generation.
+func (g *generations[K, V]) next() {
+	g.newer, g.older = g.older, g.newer
+	clear(g.newer)
+	if g.age > 0 {
+		g.begun = time.Now()
+	}
 }
 
 func (g *generations[K, V]) delete(k K) {
@@ -124,11 +141,23 @@ func (g *generations[K, V]) delete(k K) {
 type handshakes struct {
 	pending  generations[strand, *pendingChain]
 	byRandom generations[[32]byte, *handshake]
+	// certificates has one copy of each, by its hash, for all who were shown it; those of pending and byRandom that are in no other chain are of ownBytes.
+	certificates generations[uint64, []byte]
+	seed         maphash.Seed
+	ownBytes     int
 	// describe completes a new handshake with what is known of its process.
 	describe func(*handshake)
 	wall     func(mono uint64) int64
 	// caller tells whose code of a process is at an address.
 	caller func(pid int, address uint64) caller
+}
+
+// newHandshakes knows no handshake; the caller sets the functions.
+func newHandshakes() handshakes {
+	return handshakes{
+		pending: newGenerations[strand, *pendingChain](maxPending, chainAge), byRandom: newGenerations[[32]byte, *handshake](maxHandshakes, handshakeFor),
+		certificates: newGenerations[uint64, []byte](maxCertificates, 0), seed: maphash.MakeSeed(),
+	}
 }
 
 // add takes an event, and yields the handshakes that it is about, if they are known.
@@ -189,7 +218,23 @@ func (hs *handshakes) certificate(e *bpf.LibraryEvent) {
 		p.broken = true
 		return
 	}
-	p.certificates = append(p.certificates, slices.Clone(e.Data))
+	p.certificates = append(p.certificates, hs.kept(e.Data))
+}
+
+// kept is a copy of a certificate, which clients of one server share.
+func (hs *handshakes) kept(der []byte) []byte {
+	hash := maphash.Bytes(hs.seed, der)
+	if c, ok := hs.certificates.get(hash); ok && bytes.Equal(c, der) {
+		return c
+	}
+	if hs.ownBytes += len(der); hs.ownBytes > maxChainBytes {
+		hs.ownBytes = 0
+		hs.pending.next()
+		hs.byRandom.next()
+	}
+	c := bytes.Clone(der)
+	hs.certificates.put(hash, c)
+	return c
 }
 
 func (hs *handshakes) begin(e *bpf.LibraryEvent) *handshake {

@@ -2,6 +2,7 @@ package library
 
 import (
 	"bytes"
+	"encoding/binary"
 	"testing"
 	"time"
 
@@ -10,11 +11,12 @@ import (
 )
 
 func newTestHandshakes(nodeOff bool) *handshakes {
-	return &handshakes{
-		pending: newGenerations[strand, *pendingChain](8), byRandom: newGenerations[[32]byte, *handshake](8),
-		describe: func(h *handshake) { h.nodeOff = nodeOff }, wall: func(mono uint64) int64 { return int64(mono) },
-		caller: func(_ int, address uint64) caller { return caller(address - codeOf(callerUnknown)) },
-	}
+	hs := newHandshakes()
+	hs.pending.max, hs.byRandom.max = 8, 8
+	hs.describe = func(h *handshake) { h.nodeOff = nodeOff }
+	hs.wall = func(mono uint64) int64 { return int64(mono) }
+	hs.caller = func(_ int, address uint64) caller { return caller(address - codeOf(callerUnknown)) }
+	return &hs
 }
 
 // told plays events and returns the last of what was given out of the handshake with a random.
@@ -184,7 +186,7 @@ func TestHostIsTold(t *testing.T) {
 }
 
 func TestGenerationsForgetTheOldest(t *testing.T) {
-	g := newGenerations[int, string](2)
+	g := newGenerations[int, string](2, 0)
 	for i, s := range []string{"a", "b", "c", "d"} {
 		g.put(i, s)
 	}
@@ -198,5 +200,60 @@ func TestGenerationsForgetTheOldest(t *testing.T) {
 	g.delete(4)
 	if _, ok := g.get(4); ok {
 		t.Error("4 is still there")
+	}
+}
+
+func TestGenerationsForgetTheOld(t *testing.T) {
+	g := newGenerations[int, string](100, time.Hour)
+	g.put(1, "a")
+	g.begun = g.begun.Add(-time.Hour)
+	g.put(2, "b")
+	if _, ok := g.newer[1]; ok || len(g.older) != 1 {
+		t.Errorf("%v before %v", g.older, g.newer)
+	}
+	g.begun = g.begun.Add(-time.Hour)
+	g.put(3, "c")
+	if _, ok := g.get(1); ok {
+		t.Error("two hours old, and still there")
+	}
+	if _, ok := g.get(2); !ok {
+		t.Error("one hour old, and gone")
+	}
+}
+
+// Clients of one server share one copy of its chain, and a server that shows each its own cannot make us remember them all.
+func TestCertificatesAreKeptOnce(t *testing.T) {
+	hs := newTestHandshakes(false)
+	hs.byRandom.max = maxHandshakes
+	shown := func(n int, der []byte) *handshake {
+		hs.add(&bpf.LibraryEvent{Kind: bpf.LibraryCertificate, PID: 7, Strand: uint64(n), Time: uint64(n), Flags: bpf.LibraryFirst, Data: der, Length: len(der)}, nil)
+		e := &bpf.LibraryEvent{Kind: bpf.LibraryHandshake, PID: 7, Strand: uint64(n), Time: uint64(n)}
+		binary.LittleEndian.PutUint64(e.Random[:], uint64(n)+1)
+		var h *handshake
+		hs.add(e, func(x *handshake) { h = x })
+		return h
+	}
+	one := bytes.Repeat([]byte{1}, 1000)
+	a, b := shown(0, one), shown(1, bytes.Clone(one))
+	if !bytes.Equal(a.Chain[0], one) || &a.Chain[0][0] != &b.Chain[0][0] || &a.Chain[0][0] == &one[0] {
+		t.Error("two copies of one certificate, or none")
+	}
+	if hs.ownBytes != len(one) {
+		t.Errorf("%d bytes for one certificate of %d", hs.ownBytes, len(one))
+	}
+	const large = 16 << 10
+	for n := range 2000 {
+		der := bytes.Repeat([]byte{2}, large)
+		binary.LittleEndian.PutUint64(der, uint64(n))
+		shown(n+2, der)
+	}
+	held := make(map[*byte]bool)
+	for _, generation := range [...]map[[32]byte]*handshake{hs.byRandom.newer, hs.byRandom.older} {
+		for _, h := range generation {
+			held[&h.Chain[0][0]] = true
+		}
+	}
+	if n := len(held) * large; n > 2*maxChainBytes+large || n < maxChainBytes {
+		t.Errorf("%d bytes of chains are held", n)
 	}
 }

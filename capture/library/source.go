@@ -91,13 +91,11 @@ func Open(o Options) (*Source, error) {
 		return nil, err
 	}
 	s := &Source{
-		kernel: kernel, attach: newAttacher(kernel), all: o.All, processes: newGenerations[int, *process](maxProcesses),
+		kernel: kernel, attach: newAttacher(kernel), all: o.All, processes: newGenerations[int, *process](maxProcesses, 0),
 		nudges: make(chan int, queue), closing: make(chan struct{}),
 	}
-	s.handshakes = handshakes{
-		pending: newGenerations[strand, *pendingChain](maxPending), byRandom: newGenerations[[32]byte, *handshake](maxHandshakes),
-		describe: s.describe, wall: s.clock.wall, caller: s.caller,
-	}
+	s.handshakes = newHandshakes()
+	s.handshakes.describe, s.handshakes.wall, s.handshakes.caller = s.describe, s.clock.wall, s.caller
 	s.clock.sync()
 	if err := kernel.WatchExec(); err != nil {
 		return nil, errors.Join(err, kernel.Close())
