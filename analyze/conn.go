@@ -178,6 +178,9 @@ func (c *conn) release(a *Analyzer) {
 	}
 	for _, l := range [...]*layer{&c.outer, &c.inner} {
 		if l.tls != nil {
+			if f := l.tls.Facts(); c.opening != nil && f.ClientHello.RandomKnown {
+				a.libraries.forget(f.ClientHello.Random, c.opening.Process.PID)
+			}
 			a.putTLS(l.tls)
 		}
 		if l.http != nil {

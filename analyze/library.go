@@ -10,19 +10,44 @@ import (
 	"github.com/dynwatch/dynwatch/analyze/tlswire"
 )
 
-// maxLibraries is how many handshakes that libraries told of each of two generations holds. One is needed until its session is put out.
-const maxLibraries = 4096
+// Bounds of what libraries told, each of two generations: handshakes, and bytes of their chains. One is needed until its session is put out.
+const (
+	maxLibraries     = 4096
+	maxLibraryChains = 8 << 20
+)
 
 // libraries remembers what TLS libraries told, by the random of the ClientHello.
 type libraries struct {
 	newer, older map[[32]byte]*flow.Library
+	chains       int // bytes of those in newer
 }
 
 func (l *libraries) put(x *flow.Library) {
-	if len(l.newer) >= maxLibraries || l.newer == nil {
-		l.older, l.newer = l.newer, make(map[[32]byte]*flow.Library)
+	if len(l.newer) >= maxLibraries || l.chains >= maxLibraryChains || l.newer == nil {
+		l.older, l.newer, l.chains = l.newer, make(map[[32]byte]*flow.Library), 0
+	}
+	if l.newer[x.Random] == nil {
+		for _, der := range x.Chain {
+			l.chains += len(der)
+		}
 	}
 	l.newer[x.Random] = x
+}
+
+// forget drops what was told of a handshake that pid made, when its flow is no longer read. Others may carry the same ClientHello, such as
+// those of a proxy on the way.
+func (l *libraries) forget(random [32]byte, pid int) {
+	x := l.find(random)
+	if x == nil || x.PID != pid {
+		return
+	}
+	if l.newer[random] == x {
+		for _, der := range x.Chain {
+			l.chains -= len(der)
+		}
+	}
+	delete(l.newer, random)
+	delete(l.older, random)
 }
 
 func (l *libraries) find(random [32]byte) *flow.Library {

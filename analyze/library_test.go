@@ -100,6 +100,27 @@ func TestAClientThatLeavesHasNotAccepted(t *testing.T) {
 	}
 }
 
+func TestWhatALibraryToldIsForgottenWithItsFlow(t *testing.T) {
+	d := handshake{}.dialogue(t)
+	l := &flow.Library{Random: randomOf(t, d), PID: 7, Chain: testPKI().server.Certificate}
+	for _, tt := range []struct {
+		name  string
+		owner int
+		kept  bool
+	}{{"its process's", 7, false}, {"a proxy's, which carries the same ClientHello", 8, true}} {
+		t.Run(tt.name, func(t *testing.T) {
+			w := newWire(clientAddr, dynamodbAddr).open().say(d, 0).close()
+			w.segs[0].Opening = &flow.Opening{Process: flow.Process{PID: tt.owner}}
+			r := newRun(t, nil)
+			r.Library(l)
+			r.feed(w.segs...).only(t)
+			if kept := r.libraries.find(l.Random) != nil; kept != tt.kept || kept != (r.libraries.chains > 0) {
+				t.Errorf("kept %t, %d bytes of chains", kept, r.libraries.chains)
+			}
+		})
+	}
+}
+
 func TestLibrariesAreForgotten(t *testing.T) {
 	var l libraries
 	for i := range 3 * maxLibraries {
@@ -111,5 +132,13 @@ func TestLibrariesAreForgotten(t *testing.T) {
 	last := 3*maxLibraries - 1
 	if l.find([32]byte{byte(last), byte(last >> 8), byte(last >> 16)}) == nil {
 		t.Error("the last is gone")
+	}
+	l = libraries{}
+	chain := [][]byte{make([]byte, 1<<16)}
+	for i := range 1000 {
+		l.put(&flow.Library{Random: [32]byte{byte(i), byte(i >> 8)}, Chain: chain})
+	}
+	if n := (len(l.newer) + len(l.older)) * len(chain[0]); n > 2*(maxLibraryChains+len(chain[0])) {
+		t.Errorf("chains of %d bytes are kept", n)
 	}
 }

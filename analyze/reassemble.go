@@ -12,8 +12,8 @@ func (a *Analyzer) deliverSegment(c *conn, dir uint8, seg *flow.Segment) {
 	st.seen = true
 	c.now = seg.Time
 	c.last = max(c.last, seg.Time)
-	if seg.Opening != nil {
-		c.opening = seg.Opening
+	if o := seg.Opening; o != nil && (c.opening == nil || o.RedirectedTo.IsValid()) { // a later look at the process may find less of it
+		c.opening = o
 	}
 	c.cookie = seg.Cookie
 	if seg.Flags&(flow.ACK|flow.RST) == flow.ACK {

@@ -58,7 +58,7 @@ func line(v any) ([]byte, error) {
 	enc := json.NewEncoder(&lineWriter{w: &b})
 	enc.SetEscapeHTML(false)
 	err := enc.Encode(v)
-	return bytes.TrimSuffix(b.Bytes(), []byte("\n")), err
+	return bytes.Clone(bytes.TrimSuffix(b.Bytes(), []byte("\n"))), err // findings are kept for long, and a buffer has room for as much again
 }
 
 // DNS writes one DNS answer.
