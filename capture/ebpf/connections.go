@@ -13,7 +13,9 @@ const maxConnections = 1 << 14
 
 // connection is what is kept between the events of one.
 type connection struct {
-	opening  *flow.Opening  // nil once the connection is over: it is most of what a connection takes
+	// opening is most of what a connection takes: it is nil once the connection is over, and while it is laid aside.
+	opening  *flow.Opening
+	aside    bool
 	tuple    flow.FiveTuple // from client to server, as the client asked
 	next     [2]uint32      // numbers of the next events, by direction
 	connect  uint64
@@ -21,10 +23,17 @@ type connection struct {
 	over     [2]bool
 }
 
+// maxOpenings is how many connections have their Opening at hand. That of others, most of which the kernel has nothing more to tell of, is made anew
+// from their next event.
+const maxOpenings = 2048
+
 // connections remembers connections by socket cookie, in two generations: when the newer is full the older is dropped.
 type connections struct {
 	newer, older map[uint64]*connection
 	describe     func(*flow.Process)
+	// opened are the connections whose Opening was made last, in a ring.
+	opened [maxOpenings]*connection
+	hand   int
 }
 
 func newConnections(describe func(*flow.Process)) connections {
@@ -42,10 +51,14 @@ func (cs *connections) find(e *bpf.Event, clock *clock) (c *connection, isNew bo
 		}
 	}
 	if c != nil && c.connect == o.Connected {
+		if c.aside {
+			cs.open(c, o, clock)
+		}
 		cs.update(c, e)
 		return c, false
 	}
-	c = &connection{connect: o.Connected, opening: cs.open(o, clock)}
+	c = &connection{connect: o.Connected}
+	cs.open(c, o, clock)
 	client, server := e.Tuple.SrcIP, e.Tuple.DstIP
 	clientPort, serverPort := e.Tuple.SrcPort, e.Tuple.DstPort
 	c.next[0], c.next[1] = 0, 0
@@ -69,8 +82,8 @@ func (cs *connections) add(cookie uint64, c *connection) {
 	cs.newer[cookie] = c
 }
 
-// open makes the Opening.
-func (cs *connections) open(o *bpf.Opener, clock *clock) *flow.Opening {
+// open makes the Opening, and lays another connection's aside. One that tells of a redirection is kept: not every event would.
+func (cs *connections) open(c *connection, o *bpf.Opener, clock *clock) {
 	op := &flow.Opening{
 		Process: flow.Process{
 			PID: int(o.PID), TID: int(o.TID), Comm: o.CommString(), UID: o.UID, UIDKnown: true,
@@ -84,7 +97,12 @@ func (cs *connections) open(o *bpf.Opener, clock *clock) *flow.Opening {
 	if cs.describe != nil {
 		cs.describe(&op.Process)
 	}
-	return op
+	c.opening, c.aside = op, false
+	if last := cs.opened[cs.hand]; last != nil && last != c && last.opening != nil && !last.opening.RedirectedTo.IsValid() {
+		last.opening, last.aside = nil, true
+	}
+	cs.opened[cs.hand] = c
+	cs.hand = (cs.hand + 1) % maxOpenings
 }
 
 // update notes a redirection that e is the first to show. An Opening that was given out does not change: a new one takes its place.
@@ -108,7 +126,7 @@ func (c *connection) end(e *bpf.Event) {
 	}
 	c.over[dir] = c.over[dir] || e.Final || e.Flags.Has(flow.FIN)
 	if e.Opener.Proto == flow.TCP && (c.over[0] && c.over[1] || e.Flags.Has(flow.RST)) {
-		c.opening = nil
+		c.opening, c.aside = nil, false
 	}
 }
 
