@@ -9,7 +9,13 @@ import (
 // selector limits a query to what the variables choose. Hosts that are not part of a cluster have neither cluster nor namespace.
 const selector = `cluster=~"$cluster", namespace=~"$namespace", job=~"$job", instance=~"$instance"`
 
-// expr is a query: sel stands for the selector alone, sel+ for the selector and more labels behind it.
+// ofAgents takes from a metric that every program exports what is the agents'. All jobs are chosen, unless somebody chooses.
+const ofAgents = ` and on (cluster, namespace, job, instance) dynwatch_build_info{sel}`
+
+// orZero is the answer where nothing is wrong, and none where there is no agent of which that could be said.
+const orZero = ` or 0 * count(dynwatch_build_info{sel})`
+
+// expr is a query: sel stands for the selector alone, "sel, " for the selector and more labels behind it.
 func expr(q string) string {
 	q = strings.ReplaceAll(q, "{sel, ", "{"+selector+", ")
 	return strings.ReplaceAll(q, "{sel}", "{"+selector+"}")
@@ -118,7 +124,7 @@ func decimals(unit string) *int {
 
 // series is a chart over time.
 func series(title, description, unit string, queries ...query) *panel {
-	return &panel{
+	p := &panel{
 		Type: "timeseries", Title: title, Description: description, Datasource: &prom, Targets: targets(false, queries),
 		FieldConfig: &fieldConfig{Defaults: fieldDefaults{
 			Unit: unit, Min: ptr(0.0), Color: &fieldColor{Mode: "palette-classic"}, NoValue: noAgents,
@@ -132,6 +138,10 @@ func series(title, description, unit string, queries ...query) *panel {
 			"tooltip": map[string]any{"mode": "multi", "sort": "desc"},
 		},
 	}
+	if slices.Contains([]string{"short", "percentunit", "cps", "ops", "pps"}, unit) {
+		p.FieldConfig.Defaults.Custom.(map[string]any)["axisSoftMax"] = 1 // where all is zero, Grafana would draw to a hundred
+	}
+	return p
 }
 
 // exemplars shows single cases beside a chart's lines, where Prometheus keeps them.

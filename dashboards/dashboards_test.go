@@ -76,7 +76,7 @@ func (d *dashboard) all() (list []*panel) {
 }
 
 // Units that Grafana knows, of those that these dashboards have a use for.
-var units = []string{"none", "locale", "short", "percentunit", "s", "bytes", "reqps", "ops", "pps"}
+var units = []string{"none", "locale", "short", "percentunit", "s", "bytes", "cps", "ops", "pps"}
 
 func TestPanelsAreComplete(t *testing.T) {
 	for name, d := range all() {

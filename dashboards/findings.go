@@ -12,7 +12,7 @@ func findings() *dashboard {
 	g.add(8, 5, stat("Last finding", "How long ago the latest finding of the chosen rules was made.", "s", limits("text"),
 		query{`time() - max(dynwatch_last_finding_timestamp_seconds{sel` + more + `})`, "ago"}).empty("never"))
 	g.add(8, 5, stat("Hosts with findings", "On how many hosts findings were made in the chosen time.", "locale", limits("green", 1.0, "red"),
-		query{`count(round(sum by (instance) (increase(dynwatch_findings_total{sel` + more + `}[$__range]))) > 0) or vector(0)`, "hosts"}))
+		query{`count(round(sum by (instance) (increase(dynwatch_findings_total{sel` + more + `}[$__range]))) > 0)` + orZero, "hosts"}))
 
 	g.add(24, 8, series("Findings by rule", "New findings, by rule. Which process, pod and endpoint each is about stands in the events and in dynwatch findings on the host.", "short",
 		query{`round(sum by (rule) (increase(dynwatch_findings_total{sel` + more + `}[$__rate_interval]))) > 0`, "{{rule}}"}).bars().
@@ -20,12 +20,13 @@ func findings() *dashboard {
 
 	g.add(12, 10, table("Findings by host and rule", "Each rule that fired on a host, the most first.",
 		`round(sum by (instance, rule, severity) (increase(dynwatch_findings_total{sel`+more+`}[$__range]))) > 0`,
-		column{field: "severity", title: "severity", width: 90, severity: true}, column{field: "rule", title: "rule"},
-		column{field: "instance", title: "host", link: "/d/dynwatch-findings?var-datasource=${datasource}&var-instance=${__value.text}&${__url_time_range}", linkTitle: "This host only"},
+		column{field: "severity", title: "severity", width: 90, severity: true}, column{field: "rule", title: "rule", link: findingsPage + keptHost + "&var-rule=" + cell, linkTitle: "This rule only"},
+		column{field: "instance", title: "host", link: findingsPage + kept + "&${rule:queryparam}&var-instance=" + cell, linkTitle: "This host only"},
 		column{field: "Value", title: "findings", unit: "locale", width: 100}).empty("no findings"))
 	g.add(12, 10, table("Firing alerts", "Alerts of dynwatch's rules that Prometheus holds to be firing now.",
 		`max by (alertname, severity, instance, rule) (ALERTS{alertname=~"Dynwatch.*", alertstate="firing", job=~"$job|", instance=~"$instance|"})`,
-		column{field: "severity", title: "severity", width: 90, severity: true}, column{field: "alertname", title: "alert", width: 230}, column{field: "instance", title: "host"},
+		column{field: "severity", title: "severity", width: 90, severity: true}, column{field: "alertname", title: "alert", width: 230, link: runbooks + cell + ".md", linkTitle: "What to do"},
+		column{field: "instance", title: "host", link: findingsPage + kept + "&var-instance=" + cell, linkTitle: "Findings of this host"},
 		column{field: "rule", title: "rule", width: 170}).empty("no alert is firing"))
 
 	g.add(12, 8, series("Findings by host", "The ten hosts with the most findings.", "short",

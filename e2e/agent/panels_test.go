@@ -128,6 +128,9 @@ func (p prometheus) get(path string, args url.Values, into any) error {
 	return nil
 }
 
+// stranger is what else Prometheus asks in the tests: itself, and somebody who does not answer.
+const stranger = "stranger:9090"
+
 // ask is the number of series with a number in them that a query gives.
 func (p prometheus) ask(q string, instant bool, every time.Duration) (series int, err error) {
 	now := time.Now()
@@ -140,6 +143,7 @@ func (p prometheus) ask(q string, instant bool, every time.Duration) (series int
 	}
 	var data struct {
 		Result []struct {
+			Metric map[string]string
 			Value  []any
 			Values [][]any
 		}
@@ -148,6 +152,9 @@ func (p prometheus) ask(q string, instant bool, every time.Duration) (series int
 		return 0, err
 	}
 	for _, s := range data.Result {
+		if s.Metric["instance"] == stranger {
+			return 0, fmt.Errorf("it tells of %s, which is no agent: %s", stranger, q)
+		}
 		if slices.ContainsFunc(append(s.Values, s.Value), func(point []any) bool {
 			if len(point) != 2 {
 				return false
@@ -231,26 +238,21 @@ func TestEveryPanelShowsData(t *testing.T) {
 	if out, err := testenv.Command(t, program, "dashboards", "export", dir).CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
-	amazon := file(t, "root.pem", string(mustCertificates(t).amazon.PEM()))
-	config := func(source, more string) string {
-		return fmt.Sprintf("source: %s\nstate_dir: %s\nweb: {listen: '127.0.0.1:0'}\nmetrics: {workloads: true}\nseverity: {client-obsolete: none}\n"+
-			"policy: {allow_ca: [%s], ranges: %s}\n%s", source, t.TempDir(), amazon, file(t, "ip-ranges.json", rangesJSON), more)
-	}
-	// One receiver takes alerts and one is away; more alerts come than may be told at once.
-	receivers := fmt.Sprintf("alerts: {per_minute: 1, burst: 4}\nreceivers: [{alertmanager: {urls: ['%s']}}, {webhook: {url: 'http://%s/'}}]\n", startAlertmanager(t), testnet.Free(t))
-	sockets := startAgent(t, config("{kind: ebpf}", receivers))
-	packets := startAgent(t, config("{kind: packet, interfaces: ["+cable+"]}", ""))
+	sockets, packets := startHosts(t)
 
 	hosts := []string{sockets.address, packets.address}
 	targets := fmt.Sprintf("['%s', '%s']", hosts[0], hosts[1])
+	own := testnet.Free(t)
 	api := prometheus(startPrometheus(t, fmt.Sprintf(`global: {scrape_interval: 1s, evaluation_interval: 1s}
 rule_files: ['%s/*.yml']
 scrape_configs:
 - job_name: dynwatch
   static_configs: [{targets: %s}]
+- job_name: prometheus
+  static_configs: [{targets: ['%s'], labels: {instance: '%s'}}, {targets: ['%s']}]
 - job_name: dynwatch-nodes
   static_configs: [{targets: %s, labels: {cluster: 'blue (eu)', namespace: observability, node: node-7}}]
-`, quickRules(t, filepath.Join(dir, "prometheus")), targets, targets)))
+`, quickRules(t, filepath.Join(dir, "prometheus")), targets, own, stranger, testnet.Free(t), targets), own))
 	await(t, "the first scrape", func() error {
 		if n, err := api.ask(`dynwatch_build_info{cluster!=""}`, true, 0); err != nil || n < 2 {
 			return fmt.Errorf("%d agents, %v", n, err)
@@ -278,6 +280,17 @@ scrape_configs:
 			t.Fatal(err)
 		}
 		open = append(open, b.questions(api, "all")...)
+		for _, p := range b.all() {
+			if p.Title == "Not answering" {
+				open = append(open, question{p.Title, func() error {
+					n, err := api.ask("("+b.fill(p.Targets[0].Expr)+") > 0", true, 0)
+					if err == nil && n > 0 {
+						err = fmt.Errorf("it counts who is no agent: %s", p.Targets[0].Expr)
+					}
+					return err
+				}})
+			}
+		}
 		chosen := *b
 		chosen.chosen = map[string][]string{"cluster": {"blue (eu)"}, "namespace": {"observability"}, "job": {"dynwatch-nodes"}, "instance": hosts}
 		open = append(open, chosen.questions(api, "chosen")...)
@@ -307,6 +320,20 @@ scrape_configs:
 	}
 }
 
+// startHosts are two agents: one by the kernel's hooks, with two receivers, of which one is away, and more alerts than may be told at once; and one on the cable.
+func startHosts(t *testing.T) (sockets, packets *agent) {
+	t.Helper()
+	amazon := file(t, "root.pem", string(mustCertificates(t).amazon.PEM()))
+	config := func(source, more string) string {
+		return fmt.Sprintf("source: %s\nstate_dir: %s\nweb: {listen: '127.0.0.1:0'}\nmetrics: {workloads: true}\nseverity: {client-obsolete: none}\n"+
+			"policy: {allow_ca: [%s], ranges: %s}\n%s", source, t.TempDir(), amazon, file(t, "ip-ranges.json", rangesJSON), more)
+	}
+	receivers := fmt.Sprintf("alerts: {per_minute: 1, burst: 4}\nreceivers: [{alertmanager: {urls: ['%s']}}, {webhook: {url: 'http://%s/'}}]\n", startAlertmanager(t), testnet.Free(t))
+	sockets = startAgent(t, config("{kind: ebpf}", receivers))
+	packets = startAgent(t, config("{kind: packet, interfaces: ["+cable+"]}", ""))
+	return sockets, packets
+}
+
 // makeTraffic has clients come until the test ends, and some frames.
 func makeTraffic(t *testing.T) {
 	t.Helper()
@@ -322,17 +349,8 @@ func makeTraffic(t *testing.T) {
 	})
 	for _, c := range list {
 		running.Go(func() {
-			for failed := 0; ctx.Err() == nil; {
-				if err := c.ask(); err != nil {
-					if failed++; failed > 3 {
-						t.Errorf("%s: %v", c.what, err)
-						return
-					}
-				}
-				select {
-				case <-ctx.Done():
-				case <-time.After(300 * time.Millisecond):
-				}
+			if err := c.keepAsking(ctx); err != nil {
+				t.Error(err)
 			}
 		})
 	}

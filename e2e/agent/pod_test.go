@@ -23,23 +23,8 @@ const (
 // inPod runs commands one after the other in the cgroup of a container of the pod, which it makes below its own.
 func inPod(t *testing.T, commands ...[]string) {
 	t.Helper()
-	cgroup := ownCgroup(t)
-	var made []string
-	for _, name := range []string{"kubepods", "burstable", "pod" + podUID, strings.Repeat("c0ffee00", 8)} {
-		cgroup = filepath.Join(cgroup, name)
-		if err := os.Mkdir(cgroup, 0o755); err == nil {
-			made = append(made, cgroup)
-		} else if !errors.Is(err, os.ErrExist) {
-			t.Fatal(err)
-		}
-	}
-	defer func() {
-		for i := len(made) - 1; i >= 0; i-- {
-			if err := os.Remove(made[i]); err != nil {
-				t.Error(err)
-			}
-		}
-	}()
+	cgroup, remove := makeCgroup(t, podCgroup(podUID))
+	defer remove()
 	dir, err := os.Open(cgroup)
 	if err != nil {
 		t.Fatal(err)
@@ -50,6 +35,33 @@ func inPod(t *testing.T, commands ...[]string) {
 		cmd.SysProcAttr = &syscall.SysProcAttr{UseCgroupFD: true, CgroupFD: int(dir.Fd())}
 		if out, err := cmd.CombinedOutput(); err != nil {
 			t.Errorf("%q in a pod: %v: %s", c, err, out)
+		}
+	}
+}
+
+// podCgroup is that of a container of a pod, below kubelet's root.
+func podCgroup(uid string) string {
+	return filepath.Join("kubepods", "burstable", "pod"+uid, strings.Repeat("c0ffee00", 8))
+}
+
+// makeCgroup makes a cgroup below its own; remove takes away again what it made of it.
+func makeCgroup(t *testing.T, path string) (dir string, remove func()) {
+	t.Helper()
+	dir = ownCgroup(t)
+	var made []string
+	for name := range strings.SplitSeq(path, "/") {
+		dir = filepath.Join(dir, name)
+		if err := os.Mkdir(dir, 0o755); err == nil {
+			made = append(made, dir)
+		} else if !errors.Is(err, os.ErrExist) {
+			t.Fatal(err)
+		}
+	}
+	return dir, func() {
+		for i := len(made) - 1; i >= 0; i-- {
+			if err := os.Remove(made[i]); err != nil {
+				t.Error(err)
+			}
 		}
 	}
 }

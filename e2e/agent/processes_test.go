@@ -53,7 +53,10 @@ func startCommand(t *testing.T, cmd *exec.Cmd) *process {
 	t.Helper()
 	p := &process{Cmd: cmd, done: make(chan struct{})}
 	p.Stdout, p.Stderr, p.WaitDelay = &p.stdout, &p.stderr, 2*time.Second
-	p.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	if p.SysProcAttr == nil {
+		p.SysProcAttr = new(syscall.SysProcAttr)
+	}
+	p.SysProcAttr.Pdeathsig = syscall.SIGKILL
 	if err := p.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -165,10 +168,9 @@ func file(t *testing.T, name, text string) string {
 	return name
 }
 
-// startPrometheus starts a Prometheus, and gives the address of its API when it answers.
-func startPrometheus(t *testing.T, config string) string {
+// startPrometheus starts a Prometheus at an address, and gives its API's URL when it answers.
+func startPrometheus(t *testing.T, config, api string) string {
 	t.Helper()
-	api := testnet.Free(t)
 	p := start(t, testenv.Tool(t, "prometheus"), "--config.file="+file(t, "prometheus.yml", config), "--storage.tsdb.path="+t.TempDir(), "--web.listen-address="+api)
 	await(t, "Prometheus", func() error { _, err := get("http://" + api + "/-/ready"); return err }, p)
 	return "http://" + api

@@ -2,10 +2,12 @@ package agent
 
 import (
 	"bufio"
+	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/tls"
+	"crypto/x509"
 	"crypto/x509/pkix"
 	"fmt"
 	"io"
@@ -62,6 +64,8 @@ type client struct {
 	unknown, wrongName bool
 	versions           [2]uint16 // 0: in clear
 	region             string
+	roots              *x509.CertPool // by which it verifies; without, it does not
+	pause              time.Duration  // between two requests
 }
 
 // serve has the client's server answer every request with {}.
@@ -97,7 +101,7 @@ func answer(c net.Conn) {
 	}
 }
 
-// ask sends a request and reads the answer. It verifies nothing.
+// ask sends a request and reads the answer.
 func (c client) ask() error {
 	conn, err := net.DialTimeout("tcp", c.server, 10*time.Second)
 	if err != nil {
@@ -106,13 +110,29 @@ func (c client) ask() error {
 	defer conn.Close()
 	conn.SetDeadline(time.Now().Add(20 * time.Second))
 	if c.versions[0] != 0 {
-		conn = tls.Client(conn, &tls.Config{ServerName: regional(c.region), InsecureSkipVerify: true, MinVersion: c.versions[0], MaxVersion: c.versions[1]})
+		conn = tls.Client(conn, &tls.Config{ServerName: regional(c.region), RootCAs: c.roots, InsecureSkipVerify: c.roots == nil, MinVersion: c.versions[0], MaxVersion: c.versions[1]})
 	}
 	if _, err := fmt.Fprintf(conn, "POST / HTTP/1.1\r\nHost: %s\r\nX-Amz-Target: DynamoDB_20120810.GetItem\r\nContent-Length: 2\r\n\r\n{}", regional(c.region)); err != nil {
 		return err
 	}
 	_, err = bufio.NewReader(conn).ReadString('}')
 	return err
+}
+
+// keepAsking asks until the context ends; it gives up after the fourth request that fails.
+func (c client) keepAsking(ctx context.Context) error {
+	for failed := 0; ctx.Err() == nil; {
+		if err := c.ask(); err != nil {
+			if failed++; failed > 3 {
+				return fmt.Errorf("%s: %w", c.what, err)
+			}
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(c.pause):
+		}
+	}
+	return nil
 }
 
 // clients do right and wrong.
@@ -129,6 +149,9 @@ func clients() []client {
 	}
 	for i := range 10 { // more regions than there are series
 		list = append(list, client{what: "many regions", server: fmt.Sprintf("203.0.113.%d:443", 100+i), versions: v(tls.VersionTLS12), region: fmt.Sprintf("eu-test-%d", i)})
+	}
+	for i := range list {
+		list[i].pause = 300 * time.Millisecond
 	}
 	return list
 }
