@@ -55,6 +55,10 @@ test-kernels: ## try dynwatch on other kernels, in an emulator (docs/kernels.md)
 test-libraries: ## try the library probes with other versions of the libraries (docs/libraries.md); not part of test
 	scripts/test-libraries $(LIBRARIES)
 
+.PHONY: pictures
+pictures: ## redraw docs/images (VIEW=folder of a page that draws dashboards, see scripts/pictures); not part of test
+	VERSION='$(VERSION)' scripts/pictures '$(VIEW)'
+
 .PHONY: lint
 lint: ## gofmt, clang-format, go vet, staticcheck, and the project's own rules on words
 	scripts/lint '$(STATICCHECK)'

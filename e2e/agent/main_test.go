@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"cmp"
 	"flag"
 	"fmt"
 	"os"
@@ -26,6 +27,12 @@ const cable, cableEnd = "cable", "cable-end"
 // TestMain builds the program and starts this test binary again in a network namespace, where every goroutine is then at home, and in
 // a mount namespace.
 func TestMain(m *testing.M) {
+	if which := os.Getenv(clientEnv); which != "" {
+		if err := runClient(which); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+		}
+		os.Exit(1)
+	}
 	if dir := os.Getenv(insideEnv); dir != "" {
 		os.Unsetenv(insideEnv)
 		program = filepath.Join(dir, "dynwatch")
@@ -53,7 +60,7 @@ func runInside() (status int, err error) {
 		return 1, err
 	}
 	defer os.RemoveAll(dir)
-	build := exec.Command("go", "build", "-trimpath", "-o", filepath.Join(dir, "dynwatch"), "./cmd/dynwatch")
+	build := exec.Command("go", "build", "-trimpath", "-ldflags=-X main.version="+cmp.Or(os.Getenv("VERSION"), "unknown"), "-o", filepath.Join(dir, "dynwatch"), "./cmd/dynwatch")
 	build.Dir, build.Env = filepath.Join("..", ".."), append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := build.CombinedOutput(); err != nil {
 		return 1, fmt.Errorf("go build: %w\n%s", err, out)

@@ -22,7 +22,7 @@ import (
 	"github.com/dynwatch/dynwatch/internal/flow"
 	"github.com/dynwatch/dynwatch/internal/history"
 	"github.com/dynwatch/dynwatch/internal/metrics"
-	"github.com/dynwatch/dynwatch/internal/testenv"
+	"github.com/dynwatch/dynwatch/internal/testbrowser"
 )
 
 // hostile is a name that a client may have sent.
@@ -157,42 +157,10 @@ func TestThePageLoadsNothingFromElsewhere(t *testing.T) {
 	}
 }
 
-// browser is a page of a real Chromium.
-func browser(t *testing.T) context.Context {
-	t.Helper()
-	path := testenv.Tool(t, "chromium")
-	options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath(path), chromedp.NoSandbox, chromedp.DisableGPU, chromedp.WindowSize(1280, 1400),
-		chromedp.Flag("disable-quic", true), chromedp.Flag("disable-component-update", true))
-	ctx, cancel := chromedp.NewExecAllocator(context.Background(), options...)
-	t.Cleanup(cancel)
-	ctx, cancel = chromedp.NewContext(ctx)
-	t.Cleanup(cancel)
-	do(t, ctx) // the browser lives as long as this context
-	ctx, cancel = context.WithTimeout(ctx, 2*time.Minute)
-	t.Cleanup(cancel)
-	return ctx
-}
-
-func do(t *testing.T, ctx context.Context, actions ...chromedp.Action[chromedp.Void]) {
-	t.Helper()
-	if err := chromedp.Do(ctx, actions...); err != nil {
-		t.Fatal(err)
-	}
-}
-
-func ask[T any](t *testing.T, ctx context.Context, action chromedp.Action[T]) T {
-	t.Helper()
-	v, err := chromedp.Run(ctx, action)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return v
-}
-
 // eval is the value of an expression in the page.
 func eval[T any](t *testing.T, ctx context.Context, expression string) T {
 	t.Helper()
-	return ask(t, ctx, chromedp.Evaluate[T](expression))
+	return testbrowser.Ask(t, ctx, chromedp.Evaluate[T](expression))
 }
 
 // prefer has the page drawn for a theme.
@@ -209,15 +177,15 @@ func TestAPersonSeesItAllWithoutAMouse(t *testing.T) {
 	var reason atomic.Value
 	reason.Store("")
 	server := serve(t, &reason, content)
-	ctx := browser(t)
-	do(t, ctx, chromedp.Navigate(server.URL), chromedp.WaitVisible("details"))
-	text := ask(t, ctx, chromedp.Text("body"))
+	ctx := testbrowser.New(t, 2*time.Minute)
+	testbrowser.Do(t, ctx, chromedp.Navigate(server.URL), chromedp.WaitVisible("details"))
+	text := testbrowser.Ask(t, ctx, chromedp.Text("body"))
 	for _, want := range []string{"Watching by ebpf", "legacy-report", "TLS 1.0 was negotiated", "1,234", "CN=Amazon RSA 2048 M01", "not seen: encrypted", "50.0 %", hostile, "Nothing."} {
 		if !strings.Contains(text, want) {
 			t.Errorf("%q is not on the page:\n%s", want, text)
 		}
 	}
-	if title := ask(t, ctx, chromedp.Title()); title != "dynwatch host-1" {
+	if title := testbrowser.Ask(t, ctx, chromedp.Title()); title != "dynwatch host-1" {
 		t.Errorf("the title is %q: something from the wire ran", title)
 	}
 
@@ -225,7 +193,7 @@ func TestAPersonSeesItAllWithoutAMouse(t *testing.T) {
 	const focused = `document.activeElement.tagName`
 	reached := false
 	for range 12 {
-		do(t, ctx, chromedp.KeyEvent(kb.Tab))
+		testbrowser.Do(t, ctx, chromedp.KeyEvent(kb.Tab))
 		if reached = eval[string](t, ctx, focused) == "SUMMARY"; reached {
 			break
 		}
@@ -233,23 +201,23 @@ func TestAPersonSeesItAllWithoutAMouse(t *testing.T) {
 	if !reached {
 		t.Fatal("Tab does not lead to the findings")
 	}
-	do(t, ctx, chromedp.KeyEvent(kb.Enter))
+	testbrowser.Do(t, ctx, chromedp.KeyEvent(kb.Enter))
 	asked(t, ctx)
 	if !eval[bool](t, ctx, `document.querySelector("details").open`) || eval[string](t, ctx, focused) != "SUMMARY" {
 		t.Error("what was opened does not stay open, or loses the focus")
 	}
-	if text := ask(t, ctx, chromedp.Text("details")); !strings.Contains(text, "What to do") || !strings.Contains(text, "boto3") {
+	if text := testbrowser.Ask(t, ctx, chromedp.Text("details")); !strings.Contains(text, "What to do") || !strings.Contains(text, "boto3") {
 		t.Error(text)
 	}
 
 	// Filters.
 	const shown = `document.querySelectorAll("details").length`
-	do(t, ctx, chromedp.SendKeys("#search", "shop tls"))
+	testbrowser.Do(t, ctx, chromedp.SendKeys("#search", "shop tls"))
 	if n := eval[int](t, ctx, shown); n != 1 {
 		t.Errorf("%d findings match", n)
 	}
 	eval[bool](t, ctx, `(document.querySelector("#search").value = "") === ""`)
-	do(t, ctx, chromedp.Focus("#severity"), chromedp.KeyEvent("critical")) // as typed into the list
+	testbrowser.Do(t, ctx, chromedp.Focus("#severity"), chromedp.KeyEvent("critical")) // as typed into the list
 	if n := eval[int](t, ctx, shown); n != 1 {
 		t.Errorf("%d findings are critical", n)
 	}
@@ -257,12 +225,12 @@ func TestAPersonSeesItAllWithoutAMouse(t *testing.T) {
 	// What changes shows by itself.
 	reason.Store("no source is attached: no rights")
 	asked(t, ctx)
-	if text := ask(t, ctx, chromedp.Text("#status")); text != "Not watching: no source is attached: no rights" {
+	if text := testbrowser.Ask(t, ctx, chromedp.Text("#status")); text != "Not watching: no source is attached: no rights" {
 		t.Error(text)
 	}
 	server.Close()
 	asked(t, ctx)
-	if text := ask(t, ctx, chromedp.Text("#status")); !strings.Contains(text, "does not answer") || !strings.Contains(text, "old") {
+	if text := testbrowser.Ask(t, ctx, chromedp.Text("#status")); !strings.Contains(text, "does not answer") || !strings.Contains(text, "old") {
 		t.Error(text)
 	}
 }
@@ -270,30 +238,30 @@ func TestAPersonSeesItAllWithoutAMouse(t *testing.T) {
 // asked waits until the page has asked the agent once more, and has shown the answer.
 func asked(t *testing.T, ctx context.Context) {
 	t.Helper()
-	ask(t, ctx, chromedp.Evaluate[bool](`ask().then(() => true)`, chromedp.EvalAwaitPromise))
+	testbrowser.Ask(t, ctx, chromedp.Evaluate[bool](`ask().then(() => true)`, chromedp.EvalAwaitPromise))
 }
 
 func TestThePageAsksByItself(t *testing.T) {
 	var reason atomic.Value
 	reason.Store("")
 	server := serve(t, &reason, content)
-	ctx := browser(t)
-	do(t, ctx, chromedp.Navigate(server.URL), chromedp.WaitVisible("#status.ok"))
+	ctx := testbrowser.New(t, 2*time.Minute)
+	testbrowser.Do(t, ctx, chromedp.Navigate(server.URL), chromedp.WaitVisible("#status.ok"))
 	reason.Store("no source is attached: no rights")
-	do(t, ctx, chromedp.WaitVisible("#status.bad"))
+	testbrowser.Do(t, ctx, chromedp.WaitVisible("#status.bad"))
 }
 
 func TestAnEmptyPageExplainsItself(t *testing.T) {
 	var reason atomic.Value
 	reason.Store("")
-	ctx := browser(t)
-	do(t, ctx, chromedp.Navigate(serve(t, &reason, func(history.Query) *history.Content { return &history.Content{} }).URL), chromedp.WaitVisible(".card"))
-	if text := ask(t, ctx, chromedp.Text("body")); !strings.Contains(text, "No finding. Every session that could be seen was right") ||
+	ctx := testbrowser.New(t, 2*time.Minute)
+	testbrowser.Do(t, ctx, chromedp.Navigate(serve(t, &reason, func(history.Query) *history.Content { return &history.Content{} }).URL), chromedp.WaitVisible(".card"))
+	if text := testbrowser.Ask(t, ctx, chromedp.Text("body")); !strings.Contains(text, "No finding. Every session that could be seen was right") ||
 		!strings.Contains(text, "No session was seen so far.") {
 		t.Error(text)
 	}
-	do(t, ctx, chromedp.Navigate(serve(t, &reason, nil).URL), chromedp.WaitVisible(".card"))
-	if text := ask(t, ctx, chromedp.Text("body")); !strings.Contains(text, "No history is kept") {
+	testbrowser.Do(t, ctx, chromedp.Navigate(serve(t, &reason, nil).URL), chromedp.WaitVisible(".card"))
+	if text := testbrowser.Ask(t, ctx, chromedp.Text("body")); !strings.Contains(text, "No history is kept") {
 		t.Error(text)
 	}
 }
@@ -304,13 +272,13 @@ func TestThePageCanBeReadInBothThemes(t *testing.T) {
 	var ready atomic.Value
 	ready.Store("")
 	server := serve(t, &ready, content)
-	ctx := browser(t)
+	ctx := testbrowser.New(t, 2*time.Minute)
 	for _, theme := range []string{"light", "dark"} {
 		for _, width := range []int64{1280, 400} {
-			do(t, ctx, prefer(theme), chromedp.EmulateViewport(width, 1400), chromedp.Navigate(server.URL), chromedp.WaitVisible("details"))
+			testbrowser.Do(t, ctx, prefer(theme), chromedp.EmulateViewport(width, 1400), chromedp.Navigate(server.URL), chromedp.WaitVisible("details"))
 			eval[bool](t, ctx, `document.querySelector("details").open = true`)
 			low, wide := eval[[]string](t, ctx, contrast), eval[bool](t, ctx, `document.documentElement.scrollWidth > innerWidth`)
-			picture := ask(t, ctx, chromedp.FullScreenshot(100))
+			picture := testbrowser.Ask(t, ctx, chromedp.FullScreenshot(100))
 			if len(low) > 0 {
 				t.Errorf("%s: too little contrast: %q", theme, low)
 			}
