@@ -17,7 +17,7 @@ func workload() *dashboard {
 	g.add(12, 10, table("Findings by workload", "Which workload made which finding, the most first.",
 		`round(sum by (workload_namespace, workload, rule) (increase(dynwatch_workload_findings_total{sel`+more+`}[$__range]))) > 0`,
 		column{field: "workload_namespace", title: "namespace", width: 130}, column{field: "workload", title: "workload", link: page, linkTitle: "This workload only"},
-		column{field: "rule", title: "rule", width: 190}, column{field: "Value", title: "findings", unit: "locale", width: 100}).empty("no findings"))
+		column{field: "rule", title: "rule", width: 190}, column{field: "Value", title: "findings", unit: "locale", width: 100}).empty("no findings, or no workload series"))
 	g.add(12, 10, table("Sessions by workload", "How many sessions each workload had, by the TLS version agreed on; none is cleartext.",
 		`round(sum by (workload_namespace, workload, tls_version) (increase(dynwatch_workload_sessions_total{sel`+more+`}[$__range]))) > 0`,
 		column{field: "workload_namespace", title: "namespace", width: 130}, column{field: "workload", title: "workload", link: page, linkTitle: "This workload only"},
