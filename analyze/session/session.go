@@ -90,6 +90,15 @@ type Endpoint struct {
 	AddrAWS, AddrDynamoDB, AddrAllowed Tri
 }
 
+// OwnCertificate is the certificate that the session's server showed, as far as anybody saw it: one that a probe was shown, on a connection of its
+// own, is not. nil if there is none.
+func (s *Session) OwnCertificate() *Certificate {
+	if s.Certificate == nil || s.Certificate.SeenBy == SeenByProbe {
+		return nil
+	}
+	return s.Certificate
+}
+
 // EndpointName names the endpoint that a session is with, for lists and counts: the name that was asked for, else what is known of the
 // address. DynamoDB's own addresses are many and change: without a name, all of a Region are one.
 func (s *Session) EndpointName() string {

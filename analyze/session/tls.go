@@ -120,6 +120,9 @@ type Alert struct {
 	Decrypted   bool   // read with secrets
 }
 
+// SeenByProbe is Certificate.SeenBy where a probe saw it, on a connection of its own.
+const SeenByProbe = "probe"
+
 // Certificate is one certificate as shown in output.
 type Certificate struct {
 	SeenBy     string // wire, library, keylog, probe, resumption

@@ -141,7 +141,9 @@ func inventoryCommand() *cobra.Command {
 		Short: "list who talks to DynamoDB on this host, and how",
 		Long: `Lists what the agent of this host has seen: each workload, endpoint, TLS
 version, cipher, issuer and verdict, with the first and latest session and their
-number, the latest first. It works while the agent runs, and while it does not.`,
+number, the latest first. It works while the agent runs, and while it does not.
+Under probe is what a connection of the agent's own was shown, if it makes any
+(probe.enabled): a hint, and no proof of what those sessions were shown.`,
 		Example: `  dynwatch inventory
   dynwatch inventory --since 7d --verdict finding
   dynwatch inventory --workload shop/ -o csv > shop.csv`,
@@ -171,12 +173,12 @@ number, the latest first. It works while the agent runs, and while it does not.`
 		for _, e := range c.Entries {
 			rows = append(rows, []string{
 				clock(e.Last), clock(e.First), strconv.FormatUint(e.Sessions, 10), e.Verdict, slashed(e.Namespace, e.Workload), e.Endpoint,
-				e.Transport, e.Version, e.Cipher, e.Issuer,
+				e.Transport, e.Version, e.Cipher, e.Issuer, e.Shown.String(),
 			})
 			objects = append(objects, inventoryLine{"inventory", e})
 		}
 		return f.print(cmd.OutOrStdout(), []string{"last_seen", "first_seen", "sessions", "verdict", "workload", "endpoint", "transport", "version",
-			"cipher", "issuer"}, rows, objects)
+			"cipher", "issuer", "probe"}, rows, objects)
 	}
 	return cmd
 }

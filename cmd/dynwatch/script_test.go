@@ -261,6 +261,7 @@ func writeHistories(t *testing.T, dir string) {
 		Start: start, Source: "ebpf", Client: client, Server: netip.MustParseAddrPort("52.94.5.7:443"), Process: pod, Endpoint: endpoint,
 		Transport: session.TransportTLS, TLS: &session.TLS{Version: session.TLS13, Cipher: "TLS_AES_128_GCM_SHA256"},
 		Visibility: session.VisibilityEncrypted, Trust: session.TrustUnseen, Verdict: session.VerdictUnverified,
+		Certificate: &session.Certificate{SeenBy: session.SeenByProbe, Issuer: "CN=Probed", SeenAt: start.Add(-20 * time.Minute), ProbeTrust: session.TrustPrivate},
 	})
 	hostile := endpoint
 	hostile.Name = "=dynamodb\x1b[31m.evil"

@@ -93,7 +93,7 @@ func ofSession(s *session.Session, f session.Finding) (*Alert, error) {
 	}
 	a := newAlert(f, s.Process.Workload(), s.EndpointName(), s.Start, event)
 	a.Region = printable(s.Endpoint.Region, maxText)
-	if c := s.Certificate; c != nil && !c.Partial {
+	if c := s.OwnCertificate(); c != nil && !c.Partial {
 		a.Issuer = printable(c.Issuer, maxText)
 	}
 	a.Fingerprint = a.kind()

@@ -2,6 +2,7 @@ package history
 
 import (
 	"encoding/json"
+	"fmt"
 	"time"
 
 	"github.com/dynwatch/dynwatch/analyze/session"
@@ -36,6 +37,39 @@ type Entry struct {
 	First    time.Time `json:"first_seen"`
 	Last     time.Time `json:"last_seen"`
 	Sessions uint64    `json:"sessions"`
+	// Shown is what a probe of the endpoint was shown, as it stood with the latest session that had such an answer; nil if none had. It is another
+	// connection's: nothing else here rests on it.
+	Shown *Shown `json:"certificate,omitempty"`
+}
+
+// Shown is a certificate that a probe was shown, in the words of a session's.
+type Shown struct {
+	SeenBy     string    `json:"seen_by"`
+	Issuer     string    `json:"issuer,omitempty"` // of the leaf
+	SeenAt     time.Time `json:"seen_at"`
+	AgeSeconds int64     `json:"age_seconds"` // when the session began
+	ProbeTrust string    `json:"probe_trust"`
+}
+
+// shownOf is what a session says of a probe's certificate.
+func shownOf(s *session.Session) *Shown {
+	c := s.Certificate
+	if c == nil || c.SeenBy != session.SeenByProbe {
+		return nil
+	}
+	return &Shown{c.SeenBy, clip(c.Issuer), c.SeenAt.UTC(), int64(s.Start.Sub(c.SeenAt) / time.Second), string(c.ProbeTrust)}
+}
+
+// String is the certificate in one line for people, "" for none.
+func (x *Shown) String() string {
+	if x == nil {
+		return ""
+	}
+	age, when := time.Duration(x.AgeSeconds)*time.Second, "before"
+	if age < 0 {
+		age, when = -age, "later"
+	}
+	return fmt.Sprintf("%v %s: %s issuer=%s", age, when, x.ProbeTrust, x.Issuer)
 }
 
 // Finding is one finding as it was told, with what it is about.
@@ -73,10 +107,11 @@ func keyOf(s *session.Session) Key {
 }
 
 func issuerOf(s *session.Session) string {
-	if s.Certificate == nil || s.Certificate.Partial {
+	c := s.OwnCertificate()
+	if c == nil || c.Partial {
 		return ""
 	}
-	return s.Certificate.Issuer
+	return c.Issuer
 }
 
 // findingOf puts a finding of a session into its stored form.

@@ -152,6 +152,14 @@ func (st *state) insert(r entryRecord) *held {
 	return h
 }
 
+// show notes what a probe was shown.
+func (st *state) show(h *held, x *Shown) {
+	h.Shown = x
+	st.bytes -= int64(h.size)
+	h.size = entrySize(&h.Entry)
+	st.bytes += int64(h.size)
+}
+
 func (st *state) removeEntry(e *list.Element) *held {
 	h := st.order.Remove(e).(*held)
 	delete(st.byKey, h.Key)
@@ -179,7 +187,11 @@ func (st *state) dropFinding() {
 
 // What an entry and a finding take in memory and in the journal, in bytes, whichever is more: the texts, and the rest of the record.
 func entrySize(e *Entry) int {
-	return 600 + len(e.Namespace) + len(e.Workload) + len(e.Endpoint) + len(e.Cipher) + len(e.Issuer)
+	n := 600 + len(e.Namespace) + len(e.Workload) + len(e.Endpoint) + len(e.Cipher) + len(e.Issuer)
+	if e.Shown != nil {
+		n += 200 + len(e.Shown.Issuer)
+	}
+	return n
 }
 
 func findingSize(f *Finding) int {

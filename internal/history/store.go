@@ -174,6 +174,9 @@ func (h *Store) count(s *session.Session) {
 		e.Last = start
 		e.Service, e.Region, e.EndpointKind = s.Endpoint.Service, s.Endpoint.Region, s.Endpoint.Kind
 		e.Visibility, e.Trust = string(s.Visibility), string(s.Trust)
+		if x := shownOf(s); x != nil {
+			h.st.show(e, x)
+		}
 	}
 	if !e.dirty {
 		e.dirty = true

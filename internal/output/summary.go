@@ -39,7 +39,7 @@ func (s *Summary) Add(x *session.Session) {
 	s.AddFindings(x.Findings)
 	if x.TLS != nil {
 		s.TLSSessions++
-		if x.Certificate != nil && !x.Certificate.Partial {
+		if c := x.OwnCertificate(); c != nil && !c.Partial {
 			s.CertificatesSeen++
 		}
 	}

@@ -11,6 +11,7 @@ import (
 	dto "github.com/prometheus/client_model/go"
 
 	"github.com/dynwatch/dynwatch/analyze/rules"
+	"github.com/dynwatch/dynwatch/analyze/session"
 	"github.com/dynwatch/dynwatch/internal/history"
 )
 
@@ -183,7 +184,7 @@ func (s *State) count(families []*dto.MetricFamily) {
 			case "dynwatch_certificate_observations_total":
 				s.Visibility[label["visibility"]] += n
 				s.Certificates.Of += n
-				if label["seen_by"] != "nobody" {
+				if by := label["seen_by"]; by != "nobody" && by != session.SeenByProbe {
 					s.Certificates.Seen += n
 				}
 			case "dynwatch_certificate_trust_total":

@@ -53,7 +53,8 @@ func counted() *metrics.Set {
 	m.SourceOpened("ebpf", 0)
 	at := flow.Process{PID: 1, Comm: "python3"}
 	m.Session(&session.Session{Transport: session.TransportTLS, TLS: &session.TLS{Version: 0x304}, Visibility: session.VisibilityEncrypted,
-		Trust: session.TrustUnseen, Verdict: session.VerdictUnverified, Process: &at, Endpoint: session.Endpoint{Service: "dynamodb"}})
+		Certificate: &session.Certificate{SeenBy: session.SeenByProbe}, // of another connection
+		Trust:       session.TrustUnseen, Verdict: session.VerdictUnverified, Process: &at, Endpoint: session.Endpoint{Service: "dynamodb"}})
 	m.Session(&session.Session{Transport: session.TransportTLS, TLS: &session.TLS{Version: 0x303}, Visibility: session.VisibilityVisible,
 		Certificate: &session.Certificate{SeenBy: "wire"}, Trust: session.TrustAmazon, Verdict: session.VerdictOK, Endpoint: session.Endpoint{Service: "dynamodb"}})
 	m.Session(&session.Session{Transport: session.TransportHTTP, Verdict: session.VerdictFinding, Endpoint: session.Endpoint{Service: "dynamodb"}})

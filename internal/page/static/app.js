@@ -87,11 +87,18 @@ function drawFindings(s) {
   }
 }
 
+// issuer of the certificate, or why it is unknown; what a probe was shown is another connection's.
+function issuer(e) {
+  if (e.issuer || !e.certificate_visibility) return e.issuer || "";
+  const c = e.certificate;
+  return "not seen: " + e.certificate_visibility + (c ? "; a probe at " + at(c.seen_at) + " was shown " + [c.probe_trust, c.issuer].filter(Boolean).join(", ") : "");
+}
+
 function drawInventory(s) {
   $("inventory-count").textContent = s.has_history ? number(s.inventory.length) + " of " + number(s.inventory_of) : "";
   $("inventory").replaceChildren(...s.inventory.map(e => el("tr", {},
     el("td", {}, el("span", {class: e.verdict === "ok" ? "verdict-ok" : e.verdict}, e.verdict)), el("td", {class: "break"}, who(e)), el("td", {class: "break"}, e.endpoint),
-    el("td", {}, e.version || e.transport), el("td", {class: "break"}, e.issuer || (e.certificate_visibility ? "not seen: " + e.certificate_visibility : "")),
+    el("td", {}, e.version || e.transport), el("td", {class: "break"}, issuer(e)),
     el("td", {class: "number"}, number(e.sessions)), el("td", {}, at(e.first_seen)), el("td", {}, at(e.last_seen)))));
   if (!s.inventory.length) $("inventory").append(el("tr", {}, el("td", {colspan: "8", class: "empty"}, s.has_history ? "No session was seen so far." : "No history is kept.")));
 }
