@@ -75,7 +75,7 @@ func seenByProbe(out *session.Probe, s *session.Session) {
 	if s.Certificate == nil {
 		return
 	}
-	s.Certificate.SeenBy, s.Certificate.SeenAt, s.Certificate.ProbeTrust = "probe", out.Start, s.Trust
+	s.Certificate.SeenBy, s.Certificate.SeenAt, s.Certificate.ProbeTrust = session.SeenByProbe, out.Start, s.Trust
 	if s.Visibility == session.VisibilityDecrypted {
 		s.Visibility = session.VisibilityVisible
 	}

@@ -44,11 +44,15 @@ func (p *Prober) connect(ctx context.Context, r *route) (*taped, error) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, p.o.Timeout)
 	defer cancel()
-	c, err := p.o.Namespace.dial(ctx, "tcp", address)
+	var d net.Dialer
+	closed := p.o.Own.watch(&d)
+	c, err := p.o.Namespace.dial(ctx, &d, "tcp", address)
 	if err != nil {
+		closed()
 		return nil, err
 	}
 	t := newTaped(c, start)
+	t.closed = closed
 	// The context may end before the deadline.
 	deadline := start.Add(p.o.Timeout)
 	if err := c.SetDeadline(deadline); err != nil {
@@ -135,10 +139,12 @@ func (p *Prober) handshake(ctx context.Context, r *route, set *endpoint.Set) att
 	c := tls.Client(t, &tls.Config{
 		ServerName:         r.host,
 		InsecureSkipVerify: true, // judged by package analyze, and nothing is sent over it
-		MinVersion:         tls.VersionTLS10,
-		CipherSuites:       everySuite(),
-		NextProtos:         protocols,
-		KeyLogWriter:       keys,
+		// Who watches this program sees by it that the check is elsewhere.
+		VerifyConnection: func(tls.ConnectionState) error { return nil },
+		MinVersion:       tls.VersionTLS10,
+		CipherSuites:     everySuite(),
+		NextProtos:       protocols,
+		KeyLogWriter:     keys,
 		// The answer is wanted whatever it asks of a client: none of ours has a certificate.
 		GetClientCertificate: func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return new(tls.Certificate), nil },
 	})

@@ -10,6 +10,7 @@
 //
 // Certificates are judged, and decide nothing about the connection: over a bad one the handshake goes on, since nothing is sent
 // afterwards, no request, no credential. Keeper is the form for a long-running program: rarely, jittered, bounded, remembered.
+// Own tells such a program's connections from those that it watches.
 //
 // What a probe saw is true of the probe's own connection. Whoever stands in the path of one process need not stand in that of another, and
 // an interceptor may well tell us from a client. So it is never a proof about another connection.

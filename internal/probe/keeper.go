@@ -5,10 +5,10 @@ import (
 	"context"
 	"math/rand/v2"
 	"net/netip"
+	"slices"
+	"strings"
 	"sync"
 	"time"
-
-	"golang.org/x/sys/unix"
 
 	"github.com/dynwatch/dynwatch/analyze/session"
 )
@@ -21,9 +21,10 @@ type KeeperOptions struct {
 	Jitter time.Duration
 	// MaxAge is how old an answer may be to be shown (2 h), at least Every.
 	MaxAge time.Duration
-	// MaxQueue bounds the endpoints that wait to be probed (64), MaxKept those that are remembered (1024).
+	// MaxQueue bounds the endpoints that wait to be probed (64), MaxKept those that are remembered (512: more than are probed until the first is
+	// too old).
 	MaxQueue, MaxKept int
-	// Result, if set, gets every probe. It is called by Run's goroutine.
+	// Result, if set, gets every probe once its answer is kept. It is called by Run's goroutine.
 	Result func(*session.Probe)
 }
 
@@ -41,18 +42,16 @@ type KeeperStats struct {
 //
 // It is for a program that runs for long: Fill is asked about every session as it is put out, Run works beside. What is filled in tells which
 // certificate a connection of our own was shown, and when. It changes no verdict, no trust and no finding: an interceptor in the path of the
-// session's process need not be in ours. Fill does not wait and may be called from any goroutine.
+// session's process need not be in ours. Fill does not wait and may be called from any goroutine, as may Use and Stats.
 type Keeper struct {
-	p *Prober
-	o KeeperOptions
-
 	mu      sync.Mutex // guards what follows
+	p       *Prober
+	o       KeeperOptions
 	entries map[keptKey]*list.Element
 	order   *list.List // of *kept; the last used is in front
-	queue   chan keptKey
 	stats   KeeperStats
 
-	home uint64 // the inode of our network namespace, 0 if unknown
+	queue chan keptKey
 }
 
 type keptKey struct {
@@ -69,6 +68,12 @@ type kept struct {
 
 // NewKeeper returns a Keeper that probes as o says, in brief: one handshake each.
 func NewKeeper(o Options, k KeeperOptions) *Keeper {
+	k = k.complete()
+	return &Keeper{p: briefly(o), o: k, entries: make(map[keptKey]*list.Element), order: list.New(), queue: make(chan keptKey, k.MaxQueue)}
+}
+
+// complete puts defaults in the place of zeros.
+func (k KeeperOptions) complete() KeeperOptions {
 	or := func(d *time.Duration, v time.Duration) {
 		if *d <= 0 {
 			*d = v
@@ -83,30 +88,54 @@ func NewKeeper(o Options, k KeeperOptions) *Keeper {
 		k.MaxQueue = 64
 	}
 	if k.MaxKept <= 0 {
-		k.MaxKept = 1024
+		k.MaxKept = 512
 	}
+	return k
+}
+
+func briefly(o Options) *Prober {
 	o.Brief, o.Ciphers, o.Plaintext, o.Proxy = true, false, 0, ""
-	home := uint64(0)
-	var st unix.Stat_t
-	if unix.Stat("/proc/self/ns/net", &st) == nil {
-		home = st.Ino
-	}
-	return &Keeper{
-		home: home, p: New(o), o: k, entries: make(map[keptKey]*list.Element), order: list.New(), queue: make(chan keptKey, k.MaxQueue),
+	return New(o)
+}
+
+// Use has the Keeper probe and judge otherwise from now on, but for the length of its queue. What it saw is forgotten, for it was judged by
+// what was allowed then.
+func (k *Keeper) Use(o Options, with KeeperOptions) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.p, k.o = briefly(o), with.complete()
+	for _, el := range k.entries {
+		e := el.Value.(*kept)
+		e.cert, e.next = nil, time.Time{}
 	}
 }
 
+// maxName is the longest name that DNS has (RFC 1035, Section 2.3.4).
+const maxName = 255
+
+// sharedSpace is private, too (RFC 6598).
+var sharedSpace = netip.MustParsePrefix("100.64.0.0/10")
+
 // wanted reports whether a session's certificate is one that a probe may tell something about: TLS straight to the endpoint, not seen, at an
-// address that is the same one for us.
+// address that is the same one for us. The caller holds mu.
 func (k *Keeper) wanted(s *session.Session) bool {
 	switch {
 	case !s.Endpoint.Known() || s.Transport != session.TransportTLS || s.Proxy != nil || s.RedirectedTo.IsValid():
 		return false
-	case s.Certificate != nil || s.Trust != session.TrustUnseen:
+	case s.Certificate != nil || s.Trust != session.TrustUnseen || len(s.TLS.SNI) > maxName:
 		return false
 	}
-	if a := s.Server.Addr(); (a.IsLoopback() || a.IsLinkLocalUnicast()) && (s.Process == nil || s.Process.NetNS == 0 || s.Process.NetNS != k.home) {
-		return false // of another network namespace, or nobody knows of which
+	a := s.Server.Addr().Unmap()
+	home := s.Process != nil && s.Process.NetNS != 0 && s.Process.NetNS == homeNamespace() // else of another network namespace, or nobody knows of which
+	switch {
+	case home:
+	case a.IsLoopback(), a.IsLinkLocalUnicast():
+		return false
+	case a.IsPrivate() || sharedSpace.Contains(a):
+		// Somebody else may have it here, unless its packets pass here, or the operator says whose it is.
+		if s.Source != "packet" && !k.p.o.Endpoints.AddrAllowed(netip.AddrPortFrom(a, s.Server.Port())) {
+			return false
+		}
 	}
 	return s.Visibility == session.VisibilityEncrypted || s.Visibility == session.VisibilityResumed
 }
@@ -116,12 +145,12 @@ func (k *Keeper) wanted(s *session.Session) bool {
 //
 // Call it after the session was judged; only Certificate is set.
 func (k *Keeper) Fill(s *session.Session, now time.Time) bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
 	if !k.wanted(s) {
 		return false
 	}
 	key := keptKey{netip.AddrPortFrom(s.Server.Addr().Unmap(), s.Server.Port()), s.TLS.SNI}
-	k.mu.Lock()
-	defer k.mu.Unlock()
 	e := k.entry(key)
 	if !e.queued && !now.Before(e.next) {
 		select {
@@ -152,6 +181,7 @@ func (k *Keeper) entry(key keptKey) *kept {
 		k.order.Remove(last)
 		k.stats.Evicted++
 	}
+	key.name = strings.Clone(key.name)
 	e := &kept{key: key}
 	k.entries[key] = k.order.PushFront(e)
 	return e
@@ -164,7 +194,10 @@ func (k *Keeper) Run(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case key := <-k.queue:
-			if !sleep(ctx, k.o.Pause+rand.N(k.o.Jitter)) {
+			k.mu.Lock()
+			pause := k.o.Pause + rand.N(k.o.Jitter)
+			k.mu.Unlock()
+			if !sleep(ctx, pause) {
 				return
 			}
 			k.probe(ctx, key)
@@ -184,26 +217,62 @@ func sleep(ctx context.Context, d time.Duration) bool {
 }
 
 func (k *Keeper) probe(ctx context.Context, key keptKey) {
-	results := k.p.Probe(ctx, Target{Host: key.name, Addr: key.server.Addr(), Port: key.server.Port()})
+	k.mu.Lock()
+	p, result := k.p, k.o.Result
+	k.mu.Unlock()
+	results := p.Probe(ctx, Target{Host: key.name, Addr: key.server.Addr(), Port: key.server.Port()})
 	if ctx.Err() != nil {
 		return
 	}
-	r := results[0]
-	if k.o.Result != nil {
-		k.o.Result(r)
+	k.keep(p, key, results[0])
+	if result != nil {
+		result(results[0])
 	}
+}
+
+// keep takes what a probe by p came to.
+func (k *Keeper) keep(p *Prober, key keptKey, r *session.Probe) {
+	shown := r.Session != nil && r.Session.Certificate != nil
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.stats.Probes++
+	if !shown {
+		k.stats.Failed++ // an earlier answer stays until it is too old
+	}
 	e := k.entry(key)
 	e.queued = false
+	if p != k.p {
+		return // it was judged by what was allowed before
+	}
 	// Jittered too, so that endpoints that were met at the same time do not come due at the same time for ever.
 	e.next = r.End.Add(k.o.Every + rand.N(k.o.Every/8+1))
-	if r.Session == nil || r.Session.Certificate == nil {
-		k.stats.Failed++ // an earlier answer stays until it is too old
-		return
+	if shown {
+		e.cert = compact(r.Session.Certificate)
 	}
-	e.cert = r.Session.Certificate
+}
+
+// What is kept of a certificate's texts, in bytes: a server can fill a quarter of a mebibyte with them.
+const (
+	maxDN    = 512
+	maxNames = 4096 // of all names together
+)
+
+// compact copies what is worth keeping of a certificate, and nothing that it points into.
+func compact(c *session.Certificate) *session.Certificate {
+	x := *c
+	for _, text := range []*string{&x.Subject, &x.Issuer, &x.Serial, &x.SHA256, &x.SPKISHA256, &x.Key, &x.Signature} {
+		*text = strings.Clone(strings.ToValidUTF8((*text)[:min(len(*text), maxDN)], ""))
+	}
+	x.Names = nil
+	room := maxNames
+	for _, name := range c.Names {
+		if room -= len(name); room < 0 {
+			break
+		}
+		x.Names = append(x.Names, strings.Clone(name))
+	}
+	x.Names = slices.Clip(x.Names)
+	return &x
 }
 
 // Stats returns the counters so far.

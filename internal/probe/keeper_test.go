@@ -5,12 +5,15 @@ import (
 	"net"
 	"net/netip"
 	"reflect"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"golang.org/x/sys/unix"
 
+	"github.com/dynwatch/dynwatch/analyze/endpoint"
 	"github.com/dynwatch/dynwatch/analyze/session"
 	"github.com/dynwatch/dynwatch/internal/flow"
 )
@@ -121,6 +124,82 @@ func TestKeeperLeavesOthersAlone(t *testing.T) {
 	}
 	if k.Fill(unseen(t, at), time.Now()); k.Stats().Waiting != 1 {
 		t.Error("what is wanted does not wait")
+	}
+}
+
+// TestKeeperProbesWhatAnAddressMeansHere: an address may be another host's in another network namespace.
+func TestKeeperProbesWhatAnAddressMeansHere(t *testing.T) {
+	o := options(t)
+	set, err := endpoint.NewSet(endpoint.Embedded(), []string{"10.9.0.0/16"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	o.Endpoints = set
+	elsewhere := func(s *session.Session) { s.Process.NetNS++ }
+	unknown := func(s *session.Session) { s.Process = nil }
+	passing := func(s *session.Session) { s.Process, s.Source = nil, "packet" }
+	for _, tt := range []struct {
+		what, address string
+		change        func(*session.Session)
+		want          bool
+	}{
+		{"public, of another namespace", "192.0.2.1", elsewhere, true},
+		{"private, of this namespace", "10.1.2.3", func(*session.Session) {}, true},
+		{"private, of another namespace", "10.1.2.3", elsewhere, false},
+		{"private in IPv6, of another namespace", "fd00::1", elsewhere, false},
+		{"shared, of another namespace", "100.64.0.1", elsewhere, false},
+		{"private, of nobody knows whose", "172.16.0.1", unknown, false},
+		{"private, its packets pass here", "172.16.0.1", passing, true},
+		{"private, and the operator's", "10.9.0.1", elsewhere, true},
+		{"loopback, its packets pass here", "127.0.0.1", passing, false},
+	} {
+		k := NewKeeper(o, hasty)
+		s := unseen(t, netip.AddrPortFrom(netip.MustParseAddr(tt.address), 443))
+		tt.change(s)
+		if k.Fill(s, time.Now()); (k.Stats().Waiting == 1) != tt.want {
+			t.Errorf("%s: wanted %t", tt.what, !tt.want)
+		}
+	}
+}
+
+// TestKeeperForgetsWhatWasJudgedOtherwise: with another policy nothing is shown that the old one judged.
+func TestKeeperForgetsWhatWasJudgedOtherwise(t *testing.T) {
+	at := serveTLS(t, config("forged"))
+	probed := make(chan *session.Probe, 9)
+	o := hasty
+	o.Result = func(p *session.Probe) { probed <- p }
+	k := keep(t, o)
+	now := time.Now()
+	k.Fill(unseen(t, at), now)
+	<-probed
+	if !k.Fill(unseen(t, at), now) {
+		t.Fatal("not filled")
+	}
+	k.Use(options(t), o)
+	if k.Fill(unseen(t, at), now) {
+		t.Error("filled with what the old policy judged")
+	}
+	<-probed
+	if !k.Fill(unseen(t, at), now) {
+		t.Error("not filled by the new policy")
+	}
+}
+
+// TestKeeperIsLight: what hostile servers put into certificates does not fill the memory.
+func TestKeeperIsLight(t *testing.T) {
+	long := strings.Repeat("x", 60<<10)
+	c := &session.Certificate{SeenBy: "probe", Subject: "CN=" + long, Issuer: "CN=" + strings.Repeat("\u017e", 1000), SHA256: "00", SeenAt: time.Now(), Names: []string{"a.example", long, "b.example"}}
+	got := compact(c)
+	size := len(got.Subject) + len(got.Issuer)
+	for _, name := range got.Names {
+		size += len(name)
+	}
+	if size > 2*maxDN+maxNames || !reflect.DeepEqual(got.Names, []string{"a.example"}) || !utf8.ValidString(got.Issuer) || got.SHA256 != "00" || got.SeenAt != c.SeenAt {
+		t.Errorf("%d bytes: %+v", size, got)
+	}
+	small := &session.Certificate{SeenBy: "probe", Subject: "CN=a", Issuer: "CN=b", Names: []string{"a", "b"}}
+	if got := compact(small); !reflect.DeepEqual(got, small) {
+		t.Errorf("%+v", got)
 	}
 }
 

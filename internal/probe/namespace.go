@@ -74,8 +74,7 @@ func (n *Namespace) String() string {
 }
 
 // dial connects to a literal address from within the namespace: a socket stays in the one that it was made in.
-func (n *Namespace) dial(ctx context.Context, network, address string) (net.Conn, error) {
-	var d net.Dialer
+func (n *Namespace) dial(ctx context.Context, d *net.Dialer, network, address string) (net.Conn, error) {
 	if n == nil {
 		return d.DialContext(ctx, network, address)
 	}

@@ -25,7 +25,7 @@ func (p *Prober) plaintext(ctx context.Context, r *route) *session.PlaintextAnsw
 	ctx, cancel := context.WithTimeout(ctx, p.o.Timeout)
 	defer cancel()
 	address := netip.AddrPortFrom(r.server.Addr(), p.o.Plaintext)
-	c, err := p.o.Namespace.dial(ctx, "tcp", address.String())
+	c, err := p.o.Namespace.dial(ctx, &net.Dialer{}, "tcp", address.String())
 	if err != nil {
 		if errors.Is(err, syscall.ECONNREFUSED) {
 			out.Answer = "refused"

@@ -35,6 +35,8 @@ type Options struct {
 	// if not 0, is a port to ask in cleartext HTTP.
 	Brief, Ciphers bool
 	Plaintext      uint16
+	// Own is told of the connections, for who watches this host; nil for nobody. It goes without Namespace.
+	Own *Own
 	// ExpiryWarning is how long before its end a certificate is warned about; 0 is never.
 	ExpiryWarning time.Duration
 }

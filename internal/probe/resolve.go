@@ -235,7 +235,7 @@ func (r *resolver) query(ctx context.Context, network string, server netip.AddrP
 	if err != nil {
 		return nil, err
 	}
-	c, err := r.ns.dial(ctx, network, server.String())
+	c, err := r.ns.dial(ctx, &net.Dialer{}, network, server.String())
 	if err != nil {
 		return nil, err
 	}

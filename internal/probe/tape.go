@@ -35,6 +35,8 @@ type taped struct {
 	endRST         bool
 	sent           [2]int
 	endAt, readyAt time.Time
+	// closed is called when the connection is; nil for nobody.
+	closed func()
 }
 
 type piece struct {
@@ -77,7 +79,11 @@ func (t *taped) Write(b []byte) (int, error) {
 
 func (t *taped) Close() error {
 	t.end(session.Client, false)
-	return t.Conn.Close()
+	err := t.Conn.Close()
+	if t.closed != nil {
+		t.closed()
+	}
+	return err
 }
 
 func (t *taped) note(from session.Side, b []byte) {
