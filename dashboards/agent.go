@@ -62,6 +62,10 @@ func agent() *dashboard {
 	g.add(8, 8, series("Without probes, by reason", "Files and processes that should have probes and have not, on all hosts; unsupported, no_rights and broken count hosts that have none at all.", "short",
 		query{`sum by (reason) (dynwatch_library_failures{sel})`, "{{reason}}"}).stacked())
 
+	g.add(8, 8, series("Probes of endpoints", "Connections of the agents' own to endpoints whose certificate nobody saw, if the configuration asks for them: answered, failed, dropped because too many waited; "+
+		"evicted are answers that made room for others.", "short",
+		query{`sum by (result) (increase(dynwatch_endpoint_probes_total{sel}[$__rate_interval]))`, "{{result}}"}).bars())
+
 	g.row("Inside the agents", true)
 	g.add(8, 8, series("Delivered by the sources", "Packets, or events of the kernel, that the source handed over.", "pps",
 		query{`sum by (instance, source) (rate(dynwatch_capture_packets_total{sel}[$__rate_interval])) > 0`, "{{instance}} {{source}}"}).empty("nothing came"))

@@ -38,8 +38,8 @@ func overview() *dashboard {
 	g.add(4, 4, stat("Sessions", "DynamoDB sessions that were judged in the chosen time. None at all on a host that has clients means that something is not seen.",
 		"locale", limits("text"), query{`round(sum(increase(dynwatch_verdicts_total{sel}[$__range])))`, "sessions"}))
 	g.add(4, 4, stat("Certificates seen", "In how many of the TLS sessions somebody saw the certificate. TLS 1.3 encrypts it on the wire: without library probes, "+
-		"a low share is to be expected, and those sessions are unverified, not ok.", "percentunit", limits("orange", 0.5, "green"),
-		query{`sum(increase(dynwatch_certificate_observations_total{sel, seen_by!="nobody"}[$__range])) / (sum(increase(dynwatch_certificate_observations_total{sel}[$__range])) > 0)`, "seen"}).empty("no TLS sessions"))
+		"a low share is to be expected, and those sessions are unverified, not ok. What only a probe saw was another connection's and is not counted.", "percentunit", limits("orange", 0.5, "green"),
+		query{`sum(increase(dynwatch_certificate_observations_total{sel, seen_by!~"nobody|probe"}[$__range])) / (sum(increase(dynwatch_certificate_observations_total{sel}[$__range])) > 0)`, "seen"}).empty("no TLS sessions"))
 	g.add(4, 4, stat("Hosts not watching", "Hosts whose agent can be asked but has no source attached: they see nothing. Hosts that cannot be asked at all are on the agent dashboard.",
 		"locale", none, query{`count(max by (instance) (dynwatch_source_up{sel}) == 0) or vector(0)`, "hosts"}).
 		link("Show agents", "/d/dynwatch-agent?var-datasource=${datasource}&${__url_time_range}"))
@@ -70,9 +70,9 @@ func overview() *dashboard {
 	g.add(8, 8, series("TLS handshakes, 95 % within", "From a connection's first packet to the end of its handshake, so with TCP's own round trip.", "s",
 		query{`histogram_quantile(0.95, sum by (le, tls_version) (rate(dynwatch_tls_handshake_duration_seconds_bucket{sel}[$__rate_interval])))`, "{{tls_version}}"}).exemplars().empty("no TLS handshakes"))
 	g.add(12, 8, series("Who saw the certificate", "By whom the certificate of each TLS session was seen: on the wire, by the client's TLS library, in the full handshake that "+
-		"a resumed session goes back to, or by nobody.", "cps",
+		"a resumed session goes back to, or by nobody. Where it says probe nobody saw it either: the agent was shown one on a connection of its own.", "cps",
 		query{`sum by (seen_by) (rate(dynwatch_certificate_observations_total{sel}[$__rate_interval])) > 0`, "{{seen_by}}"}).stacked().
-		colours("wire", "dark-green", "library", "light-green", "keylog", "super-light-green", "resumption", "light-blue", "nobody", "blue").empty("no TLS sessions"))
+		colours("wire", "dark-green", "library", "light-green", "keylog", "super-light-green", "resumption", "light-blue", "probe", "super-light-blue", "nobody", "blue").empty("no TLS sessions"))
 	g.add(12, 8, series("Clients that verify", "Whether the client of each TLS session verifies certificates, as its TLS library tells: open leaves it open, unseen told nothing.", "cps",
 		query{`sum by (verifies) (rate(dynwatch_client_verification_total{sel}[$__rate_interval])) > 0`, "{{verifies}}"}).stacked().
 		colours("yes", "green", "no", "purple", "open", "yellow", "unseen", "blue").empty("no TLS sessions"))

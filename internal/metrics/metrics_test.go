@@ -27,6 +27,7 @@ import (
 	"github.com/dynwatch/dynwatch/internal/flow"
 	"github.com/dynwatch/dynwatch/internal/history"
 	"github.com/dynwatch/dynwatch/internal/host"
+	"github.com/dynwatch/dynwatch/internal/probe"
 )
 
 var update = flag.Bool("update", false, "rewrite golden files")
@@ -138,6 +139,7 @@ func TestReceiversThatGoTakeNothingWithThem(t *testing.T) {
 	s := New(Options{Build: build})
 	first := alert.SinkStats{Name: "first", Kind: "webhook", Sent: 100, Dropped: 1, Queued: 3}
 	second := alert.SinkStats{Name: "second", Kind: "webhook", Sent: 50, Dropped: 2}
+	s.Probes(Probes{Run: 1, Stats: probe.KeeperStats{Probes: 2, Failed: 1, Dropped: 1, Evicted: 1}})
 	s.Alerts(alert.Stats{Sinks: []alert.SinkStats{first, second}})
 	s.Alerts(alert.Stats{Sinks: []alert.SinkStats{second}})
 	for result, want := range map[string]float64{"sent": 150, "dropped": 3} {

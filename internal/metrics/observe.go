@@ -40,7 +40,7 @@ func (s *Set) Session(x *session.Session) {
 	if x.Visibility != "" {
 		who := "nobody"
 		if x.Certificate != nil {
-			who = among(seenBy, x.Certificate.SeenBy, other)
+			who = among(seenBy, x.Certificate.SeenBy, other) // a probe saw another connection's
 		}
 		s.certificates.WithLabelValues(among(visibilities, string(x.Visibility), string(session.VisibilityUnparsable)), who).Inc()
 	}

@@ -85,12 +85,14 @@ type Set struct {
 	alertWriteErrors                                 *prometheus.CounterVec
 
 	libraryUp, libraryProbes, libraryFailures *prometheus.GaugeVec
+	endpointProbes                            *prometheus.CounterVec
 
 	mu      sync.Mutex
 	last    Progress      // guarded by mu: what Update added up to
 	library Library       // guarded by mu: what Library added up to
 	history history.Stats // guarded by mu: what History added up to
 	alerted alert.Stats   // guarded by mu: what Alerts added up to
+	probed  Probes        // guarded by mu: what Probes added up to
 }
 
 // New returns a Set whose counters are 0.
@@ -157,6 +159,8 @@ func New(o Options) *Set {
 	s.stages(source)
 	s.condition(source)
 	s.libraries()
+	s.endpointProbes = s.counter("endpoint_probes_total", "Connections of the agent's own to endpoints whose certificate nobody saw, if the configuration asks for them: answered, or failed to show a certificate; "+
+		"dropped, because too many waited, each time that one was wanted; evicted, answers that made room for others.", Label{"result", probeResults})
 	s.sinks()
 
 	s.reg.MustRegister(

@@ -40,6 +40,8 @@ var (
 	libraryKinds    = []string{"openssl", "gnutls", "go", other}
 	libraryFailures = []string{LibraryUnsupported, LibraryNoRights, LibraryBroken, "unreadable", "refused", "over_limit", "closed"}
 
+	probeResults = []string{"answered", "failed", "dropped", "evicted"}
+
 	trusts = []string{
 		string(session.TrustAmazon), string(session.TrustAllowed), string(session.TrustExpired), string(session.TrustNotYetValid),
 		string(session.TrustNameMismatch), string(session.TrustForged), string(session.TrustSelfSigned), string(session.TrustPublic),
