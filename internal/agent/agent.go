@@ -98,6 +98,7 @@ type agent struct {
 	watch    *live.Watch
 	analyzer *analyze.Analyzer
 	probes   *probing
+	asking   *asking
 	dropped  bool // rights
 
 	announced            bool // that the source is attached
@@ -132,6 +133,7 @@ func Run(ctx context.Context, o Options) error {
 	}
 	a.health = newHealth(a.now)
 	a.probes = newProbing(o.OpenLibrary, o.Log, a.now)
+	a.asking = &asking{log: o.Log}
 	a.use(o.Settings, true)
 
 	ctx, cancel := context.WithCancelCause(ctx)
@@ -153,6 +155,7 @@ func Run(ctx context.Context, o Options) error {
 	a.health.ending()
 	a.notify.tell("STOPPING=1")
 	a.probes.close()
+	a.asking.close()
 	cancel(nil)
 	others.Wait()
 	if err == nil {
@@ -180,6 +183,7 @@ func (a *agent) use(s *Settings, first bool) {
 	}
 	a.told = make(map[string]bool)
 	a.expire()
+	a.asking.want(s)
 	if !first {
 		if keys := config.NeedsRestart(old.Config, s.Config); len(keys) > 0 {
 			a.Log.Warn("these changes take effect when the agent is started anew", "keys", keys)
@@ -286,6 +290,7 @@ func (a *agent) tell() {
 	}
 	a.health.probing(a.probes.state())
 	a.Metrics.Library(a.probes.told())
+	a.Metrics.Probes(a.asking.told())
 	if a.watch == nil || a.analyzer == nil {
 		return
 	}
@@ -340,6 +345,7 @@ func (a *agent) session(s *session.Session) {
 	for i, f := range s.Findings {
 		s.Findings[i] = a.weigh(f)
 	}
+	s = a.asking.fill(s, a.now()) // the judgement is over
 	a.Metrics.Session(s)
 	for _, to := range a.Recorders {
 		to.Session(s)

@@ -162,6 +162,9 @@ func (a *agent) pump(w *live.Watch) error {
 	for {
 		switch err := w.Next(&seg); {
 		case err == nil:
+			if a.asking.isOwn(&seg, a.now) {
+				continue
+			}
 			a.probes.poll(&seg, a.libraryTold)
 			a.analyzer.Segment(&seg)
 			if step := seg.Time - last; 0 <= step && step <= int64(advanceEvery) {

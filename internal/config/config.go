@@ -4,6 +4,7 @@ package config
 type Config struct {
 	Observe    bool              `yaml:"observe" jsonschema:"default=false" jsonschema_description:"Record findings without alerting: nothing is sent, and findings count as suppressed. For the first week on a fleet."`
 	Source     Source            `yaml:"source" jsonschema_description:"Where traffic is seen."`
+	Probe      Probe             `yaml:"probe" jsonschema_description:"Connections of the agent's own to endpoints whose certificate nobody saw."`
 	Policy     Policy            `yaml:"policy" jsonschema_description:"What is demanded and allowed; each key is the flag of the same name."`
 	Severity   map[string]string `yaml:"severity" jsonschema_description:"Another severity for the findings of a rule: low, medium, high, critical, or none, which does not alert."`
 	Exceptions []Exception       `yaml:"exceptions" jsonschema_description:"Findings that are known and do not alert, each with a reason and an end."`
@@ -31,6 +32,13 @@ const (
 	ProbesAll  = "all"  // of every process, whatever the source
 	ProbesOff  = "off"
 )
+
+// Probe has the agent connect to endpoints itself.
+type Probe struct {
+	Enabled bool   `yaml:"enabled" jsonschema:"default=false" jsonschema_description:"Now and then make a handshake with an endpoint whose certificate nobody saw, from the agent's network namespace, and show beside the next sessions what it was shown: never as a judgement of them."`
+	Every   string `yaml:"every" jsonschema:"default=1h" jsonschema_description:"Least time between two probes of the same name at the same address. An answer is shown for twice as long."`
+	Pause   string `yaml:"pause" jsonschema:"default=10s" jsonschema_description:"Least time between any two probes; up to three times as long again is added at random."`
+}
 
 // Policy says what is demanded and allowed.
 type Policy struct {
@@ -155,6 +163,7 @@ type Limits struct {
 func Default() *Config {
 	return &Config{
 		Source:   Source{Kind: "auto", LibraryProbes: ProbesAuto},
+		Probe:    Probe{Every: "1h", Pause: "10s"},
 		Policy:   Policy{MinVersion: "1.2"},
 		Alerts:   Alerts{Window: "1h", Hold: "15m", PerMinute: 60, Burst: 120},
 		StateDir: "/var/lib/dynwatch", History: History{MaxEntries: 10_000, MaxFindings: 2_000, MaxMiB: 16},

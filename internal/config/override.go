@@ -21,6 +21,7 @@ var settings = []setting{
 	{"source", "", "source.kind", "live source `KIND`: ebpf, packet, auto", func(c *Config) any { return &c.Source.Kind }},
 	{"interface", "i", "source.interfaces", "watch packets of this `IFACE`, any for all; implies --source packet (may be repeated)", func(c *Config) any { return &c.Source.Interfaces }},
 	{"library-probes", "", "source.library_probes", "look inside TLS libraries, of `WHOM`: auto: processes that talk to DynamoDB; all; off", func(c *Config) any { return &c.Source.LibraryProbes }},
+	{"probe", "", "probe.enabled", "connect now and then to endpoints whose certificate nobody saw, and show what answered", func(c *Config) any { return &c.Probe.Enabled }},
 	{"min-version", "", "policy.min_version", "lowest TLS `VERSION` that is no finding", func(c *Config) any { return &c.Policy.MinVersion }},
 	{"allow-ca", "", "policy.allow_ca", "`FILE` of CA certificates that may sign for DynamoDB beside Amazon's (may be repeated)", func(c *Config) any { return &c.Policy.AllowCA }},
 	{"pin", "", "policy.pin", "`SHA256` of a public key (SPKI) that may sign for DynamoDB (may be repeated)", func(c *Config) any { return &c.Policy.Pin }},

@@ -78,6 +78,8 @@ func (f *File) Where(path string) string {
 func check(c *Config) Problems {
 	var v validation
 	v.source(&c.Source)
+	v.duration("probe.every", c.Probe.Every, time.Minute, 7*24*time.Hour)
+	v.duration("probe.pause", c.Probe.Pause, time.Second, time.Hour)
 	v.policy(&c.Policy)
 	for rule, word := range c.Severity {
 		v.severity(rule, word)
