@@ -107,6 +107,11 @@ func (c client) ask() error {
 	if err != nil {
 		return err
 	}
+	return c.askOver(conn)
+}
+
+// askOver does so over a connection that is there already.
+func (c client) askOver(conn net.Conn) error {
 	defer conn.Close()
 	conn.SetDeadline(time.Now().Add(20 * time.Second))
 	if c.versions[0] != 0 {
@@ -115,7 +120,7 @@ func (c client) ask() error {
 	if _, err := fmt.Fprintf(conn, "POST / HTTP/1.1\r\nHost: %s\r\nX-Amz-Target: DynamoDB_20120810.GetItem\r\nContent-Length: 2\r\n\r\n{}", regional(c.region)); err != nil {
 		return err
 	}
-	_, err = bufio.NewReader(conn).ReadString('}')
+	_, err := bufio.NewReader(conn).ReadString('}')
 	return err
 }
 
