@@ -323,7 +323,7 @@ int dynwatch_gnutls_host(struct regs *ctx)
 SEC("uprobe/gnutls_peers")
 int dynwatch_gnutls_peers(struct regs *ctx)
 {
-	struct note o = { .kind = LIBRARY_INSPECTED, .strand = (__u32)bpf_get_current_pid_tgid(), .flags = LIBRARY_RANDOM | LIBRARY_GNUTLS };
+	struct note o = { .kind = LIBRARY_INSPECTED, .strand = (__u32)bpf_get_current_pid_tgid(), .flags = LIBRARY_RANDOM | LIBRARY_SESSION };
 
 	if (!gnutls_random(C_ARG1(ctx), o.random))
 		return 0;

@@ -37,6 +37,7 @@ const (
 	LibraryFirst                                // the first certificate of a message
 	LibraryGo                                   // of a handshake: crypto/tls; Value is InsecureSkipVerify, Data the name that it was told
 	LibraryGnuTLS                               // GnuTLS; of a handshake: Value is 1 if it verifies by itself, Data the name
+	LibrarySession                              // of an inspection: at the certificates of this very session; Code is who asks for them
 )
 
 // LibraryEvent is what a probe saw.
@@ -94,6 +95,8 @@ var (
 	OpenSSLVerified    = Probe{Program: "dynwatch_openssl_verified", Return: true}
 	OpenSSLHost        = Probe{Program: "dynwatch_openssl_host"}
 	OpenSSLAsked       = Probe{Program: "dynwatch_openssl_asked", Offsets: true}
+	OpenSSLPeer        = Probe{Program: "dynwatch_openssl_peer", Offsets: true}
+	OpenSSLChain       = Probe{Program: "dynwatch_openssl_chain", Offsets: true}
 	OpenSSLInspected   = Probe{Program: "dynwatch_openssl_inspected"}
 	GoHandshake        = Probe{Program: "dynwatch_go_handshake"}
 	GoCertificates     = Probe{Program: "dynwatch_go_certificates"}
@@ -115,8 +118,8 @@ var (
 
 // probes are all of them.
 var probes = []Probe{
-	OpenSSLCertificate, OpenSSLHandshake, OpenSSLVerified, OpenSSLHost, OpenSSLAsked, OpenSSLInspected, GoHandshake, GoCertificates,
-	BoringSSLCertificate,
+	OpenSSLCertificate, OpenSSLHandshake, OpenSSLVerified, OpenSSLHost, OpenSSLAsked, OpenSSLPeer, OpenSSLChain, OpenSSLInspected,
+	GoHandshake, GoCertificates, BoringSSLCertificate,
 	GnuTLSName, GnuTLSVerifies, GnuTLSHook, GnuTLSEnd, GnuTLSHandshake, GnuTLSVerify, GnuTLSVerified, GnuTLSHost, GnuTLSPeers, GnuTLSCompared,
 	GnuTLSCertificates,
 }

@@ -26,6 +26,7 @@ enum {
 	LIBRARY_FIRST = 1 << 4,    /* the first certificate of a message */
 	LIBRARY_GO = 1 << 5,       /* of a handshake: crypto/tls; value is InsecureSkipVerify, data the name that it was told */
 	LIBRARY_GNUTLS = 1 << 6,   /* GnuTLS; of a handshake: value is 1 if it verifies by itself, data the name */
+	LIBRARY_SESSION = 1 << 7,  /* of an inspection: at the certificates of this very session; code is who asks for them */
 };
 
 /* Counters of what did not reach user space, indexes of the map library_counters. They only rise. */

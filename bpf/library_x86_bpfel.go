@@ -119,9 +119,11 @@ const (
 	libraryProgDynwatchGoHandshake          = "dynwatch_go_handshake"
 	libraryProgDynwatchOpensslAsked         = "dynwatch_openssl_asked"
 	libraryProgDynwatchOpensslCertificate   = "dynwatch_openssl_certificate"
+	libraryProgDynwatchOpensslChain         = "dynwatch_openssl_chain"
 	libraryProgDynwatchOpensslHandshake     = "dynwatch_openssl_handshake"
 	libraryProgDynwatchOpensslHost          = "dynwatch_openssl_host"
 	libraryProgDynwatchOpensslInspected     = "dynwatch_openssl_inspected"
+	libraryProgDynwatchOpensslPeer          = "dynwatch_openssl_peer"
 	libraryProgDynwatchOpensslVerified      = "dynwatch_openssl_verified"
 	libraryVarGnutlsClientRandom            = "gnutls_client_random"
 	libraryVarGnutlsCodeBefore              = "gnutls_code_before"
@@ -195,9 +197,11 @@ type libraryProgramSpecs struct {
 	DynwatchGoHandshake          *ebpf.ProgramSpec `ebpf:"dynwatch_go_handshake"`
 	DynwatchOpensslAsked         *ebpf.ProgramSpec `ebpf:"dynwatch_openssl_asked"`
 	DynwatchOpensslCertificate   *ebpf.ProgramSpec `ebpf:"dynwatch_openssl_certificate"`
+	DynwatchOpensslChain         *ebpf.ProgramSpec `ebpf:"dynwatch_openssl_chain"`
 	DynwatchOpensslHandshake     *ebpf.ProgramSpec `ebpf:"dynwatch_openssl_handshake"`
 	DynwatchOpensslHost          *ebpf.ProgramSpec `ebpf:"dynwatch_openssl_host"`
 	DynwatchOpensslInspected     *ebpf.ProgramSpec `ebpf:"dynwatch_openssl_inspected"`
+	DynwatchOpensslPeer          *ebpf.ProgramSpec `ebpf:"dynwatch_openssl_peer"`
 	DynwatchOpensslVerified      *ebpf.ProgramSpec `ebpf:"dynwatch_openssl_verified"`
 }
 
@@ -310,9 +314,11 @@ type libraryPrograms struct {
 	DynwatchGoHandshake          *ebpf.Program `ebpf:"dynwatch_go_handshake"`
 	DynwatchOpensslAsked         *ebpf.Program `ebpf:"dynwatch_openssl_asked"`
 	DynwatchOpensslCertificate   *ebpf.Program `ebpf:"dynwatch_openssl_certificate"`
+	DynwatchOpensslChain         *ebpf.Program `ebpf:"dynwatch_openssl_chain"`
 	DynwatchOpensslHandshake     *ebpf.Program `ebpf:"dynwatch_openssl_handshake"`
 	DynwatchOpensslHost          *ebpf.Program `ebpf:"dynwatch_openssl_host"`
 	DynwatchOpensslInspected     *ebpf.Program `ebpf:"dynwatch_openssl_inspected"`
+	DynwatchOpensslPeer          *ebpf.Program `ebpf:"dynwatch_openssl_peer"`
 	DynwatchOpensslVerified      *ebpf.Program `ebpf:"dynwatch_openssl_verified"`
 }
 
@@ -335,9 +341,11 @@ func (p *libraryPrograms) Close() error {
 		p.DynwatchGoHandshake,
 		p.DynwatchOpensslAsked,
 		p.DynwatchOpensslCertificate,
+		p.DynwatchOpensslChain,
 		p.DynwatchOpensslHandshake,
 		p.DynwatchOpensslHost,
 		p.DynwatchOpensslInspected,
+		p.DynwatchOpensslPeer,
 		p.DynwatchOpensslVerified,
 	)
 }

@@ -86,10 +86,10 @@ func programsOf(pid int) (programs, error) {
 	p := programs{exe: exe}
 	wanted := func(name string) bool { return isLibrary(path.Base(name)) || callerOf(name) != callerUnknown }
 	err = executable(pid, wanted, func(name, span string) {
-		switch from, to, ok := addresses(span); {
-		case callerOf(name) == callerUnknown:
+		if isLibrary(path.Base(name)) {
 			p.libraries = append(p.libraries, name)
-		case ok && len(p.callers) < maxNames:
+		}
+		if from, to, ok := addresses(span); ok && callerOf(name) != callerUnknown && len(p.callers) < maxNames {
 			p.callers = append(p.callers, codeRange{from, to, callerOf(name)})
 		}
 	})
@@ -385,20 +385,26 @@ func (a *attacher) attach(group []found) {
 		}
 	}
 	for _, f := range group {
-		p, c := f.probed, f.contents
-		offsets, version := families[c.boring].offsets, families[c.boring].version
-		a.set(f, &p.attached.others, c.others, offsets)
+		p, c, of := f.probed, f.contents, families[f.contents.boring]
+		a.set(f, &p.attached.others, c.others, of.offsets)
 		a.set(f, &p.attached.gnuTLS, c.gnuTLS, bpf.SSLOffsets{GnuTLS: c.gnuTLSOffsets})
-		if offsets.ClientRandom == 0 {
-			continue // libcrypto without libssl: no TLS, or not OpenSSL's
+		if len(c.ssl) == 0 {
+			continue
 		}
-		if !p.attached.ssl && len(c.crypto) == 0 && version != "" {
+		if !p.attached.ssl && len(c.crypto) == 0 && of.version != "" {
 			a.mu.Lock()
-			c.name = version // libssl does not bear its own
+			c.name = of.version // libssl does not bear its own
 			a.mu.Unlock()
 		}
-		a.set(f, &p.attached.ssl, c.ssl, offsets)
-		a.set(f, &p.attached.crypto, c.crypto, offsets)
+		// It goes before libcrypto, which tells of handshakes: without it, what a program does not do could not be known.
+		if a.set(f, &p.attached.ssl, c.ssl, of.offsets); f.err != nil || !p.attached.ssl {
+			of.offsets = bpf.SSLOffsets{}
+		}
+	}
+	for _, f := range group {
+		if of := families[f.contents.boring]; of.offsets.ClientRandom != 0 { // else libcrypto without libssl: no TLS, or not OpenSSL's
+			a.set(f, &f.attached.crypto, f.contents.crypto, of.offsets)
+		}
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"debug/elf"
 	"errors"
 	"regexp"
+	"slices"
 
 	"github.com/dynwatch/dynwatch/bpf"
 )
@@ -16,13 +17,21 @@ func (s symbols) boring() bool {
 	return crypto || ssl
 }
 
-// wantedBoringCrypto are OpenSSL's but for the first.
-var wantedBoringCrypto = append([]wanted{{"CRYPTO_BUFFER_new_from_CBS", bpf.BoringSSLCertificate, true}}, wantedCrypto[1:]...)
+// wantedBoringCrypto are OpenSSL's but for what tells the certificates.
+var wantedBoringCrypto = func() []wanted {
+	list := slices.Clone(wantedCrypto)
+	for i, w := range list {
+		if w.probe == bpf.OpenSSLCertificate {
+			list[i] = wanted{"CRYPTO_BUFFER_new_from_CBS", bpf.BoringSSLCertificate, true}
+		}
+	}
+	return list
+}()
 
 // boringSSL looks for BoringSSL's halves.
 func (c *contents) boringSSL(file *elf.File, s symbols) error {
 	c.boring = true
-	c.crypto, c.ssl = s.places(file, wantedBoringCrypto), s.places(file, wantedSSL)
+	c.halves(file, s, wantedBoringCrypto)
 	if len(c.ssl) > 0 {
 		o := &c.offsets
 		mode, in := pointedField(machine, s.code(file, "SSL_get_verify_mode"))

@@ -12,23 +12,32 @@ type caller uint8
 const (
 	// callerUnknown may verify them by itself, or compare them with some that it knows.
 	callerUnknown caller = iota
-	// callerCurl is libcurl over GnuTLS, which it has verify them exactly if CURLOPT_SSL_VERIFYPEER says so, and else compares name and dates; its
+	// callerItself is libssl: one of its functions calls another, for who called that.
+	callerItself
+	// callerCurl is libcurl, which has its library verify them exactly if CURLOPT_SSL_VERIFYPEER says so, and else compares name and dates; its
 	// pinning is seen.
 	callerCurl
-	// callerWget is Wget, which always has GnuTLS verify them, and goes on over a bad judgement with --no-check-certificate; its pinning is seen.
+	// callerWget is Wget, which always has its library verify them, and goes on over a bad judgement with --no-check-certificate; its pinning is seen.
 	callerWget
 	// callerPython is CPython's module ssl. Its own function that judges (3.14.10 and later) adds a short list of keys that are never
 	// accepted to what OpenSSL finds, and lets nothing pass that OpenSSL refuses; Python has no way to put another in its place.
+	// A program that wants to see a certificate gets it in DER, which is seen.
 	callerPython
+	// callerNode is Node.js, which gets the leaf to know if there is one; what a script does with it is seen.
+	callerNode
 )
 
 // callerOf tells by the name of the file that the code is in.
 func callerOf(file string) caller {
 	switch base := path.Base(file); {
-	case strings.HasPrefix(base, "libcurl-gnutls.so."):
+	case strings.HasPrefix(base, "libssl") && isLibrary(base):
+		return callerItself
+	case strings.HasPrefix(base, "libcurl-gnutls.so."), strings.HasPrefix(base, "libcurl.so."):
 		return callerCurl
 	case base == "wget":
 		return callerWget
+	case base == "node", base == "nodejs":
+		return callerNode
 	case isPythonSSL(base):
 		return callerPython
 	}

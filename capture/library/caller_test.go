@@ -9,6 +9,11 @@ func TestCallersAreKnownByTheirFiles(t *testing.T) {
 	for file, want := range map[string]caller{
 		"/usr/lib/x86_64-linux-gnu/libcurl-gnutls.so.4.8.0": callerCurl,
 		"/usr/bin/wget": callerWget,
+		"/usr/lib/x86_64-linux-gnu/libcurl.so.4.8.0": callerCurl,
+		"/opt/wheel.libs/libssl-8f3c0d1e.so.3":       callerItself,
+		"/usr/lib/x86_64-linux-gnu/libcrypto.so.3":   callerUnknown,
+		"/usr/bin/node":     callerNode,
+		"/usr/bin/node-gyp": callerUnknown,
 		"/usr/lib/x86_64-linux-gnu/libgnutls-dane.so.0.4.1":                             callerUnknown,
 		"/opt/app/libcurl-gnutls.soda":                                                  callerUnknown,
 		"/usr/bin/wget2":                                                                callerUnknown,

@@ -150,27 +150,52 @@ type wanted struct {
 	must     bool
 }
 
+// These are in the order in which they are attached: the handshake becomes known by the last, for what is not told of a known one counts as not done.
 var (
+	// wantedSSL are attached before wantedCrypto. Of the ways to a peer's certificate each version has some.
+	wantedSSL = []wanted{
+		{"SSL_get_verify_result", bpf.OpenSSLAsked, true},
+		{"SSL_get_peer_certificate", bpf.OpenSSLPeer, false},
+		{"SSL_get0_peer_certificate", bpf.OpenSSLPeer, false},
+		{"SSL_get1_peer_certificate", bpf.OpenSSLPeer, false},
+		{"SSL_get_peer_cert_chain", bpf.OpenSSLChain, true},
+		{"SSL_get0_verified_chain", bpf.OpenSSLChain, false},
+		{"SSL_get_peer_full_cert_chain", bpf.OpenSSLChain, false}, // BoringSSL's
+		{"SSL_get0_peer_certificates", bpf.OpenSSLChain, false},   // the same
+		{"SSL_SESSION_get0_peer", bpf.OpenSSLInspected, false},
+		{"SSL_SESSION_get0_peer_certificates", bpf.OpenSSLInspected, false}, // BoringSSL's
+	}
 	wantedCrypto = []wanted{
-		{"d2i_X509", bpf.OpenSSLCertificate, true},
-		{"X509_STORE_CTX_set_ex_data", bpf.OpenSSLHandshake, true},
 		{"X509_verify_cert", bpf.OpenSSLVerified, true},
 		{"X509_check_host", bpf.OpenSSLHost, false},
+		// What those do with a certificate that are known to get it for other ends, too.
 		{"i2d_X509", bpf.OpenSSLInspected, false},
 		{"i2d_X509_PUBKEY", bpf.OpenSSLInspected, false},
+		{"d2i_X509", bpf.OpenSSLCertificate, true},
+		{"X509_STORE_CTX_set_ex_data", bpf.OpenSSLHandshake, true},
+	}
+	// wantedInside are beside wantedCrypto where both halves are in a program, and it cannot be told whose code gets a certificate.
+	wantedInside = []wanted{
 		{"i2d_PUBKEY", bpf.OpenSSLInspected, false},
 		{"X509_digest", bpf.OpenSSLInspected, false},
 		{"X509_pubkey_digest", bpf.OpenSSLInspected, false},
 	}
-	wantedSSL = []wanted{{"SSL_get_verify_result", bpf.OpenSSLAsked, true}}
 )
+
+// halves finds OpenSSL's.
+func (c *contents) halves(file *elf.File, s symbols, crypto []wanted) {
+	c.ssl, c.crypto = s.places(file, wantedSSL), s.places(file, crypto)
+	if len(c.ssl) > 0 && len(c.crypto) > 0 {
+		c.crypto = append(s.places(file, wantedInside), c.crypto...)
+	}
+}
 
 // openSSL looks for OpenSSL's halves.
 func (c *contents) openSSL(file *elf.File, s symbols) error {
 	if s.boring() {
 		return c.boringSSL(file, s)
 	}
-	c.crypto, c.ssl = s.places(file, wantedCrypto), s.places(file, wantedSSL)
+	c.halves(file, s, wantedCrypto)
 	if len(c.ssl) > 0 {
 		o := &c.offsets
 		o.VerifyMode = field(machine, s.code(file, "SSL_get_verify_mode"))

@@ -79,16 +79,15 @@ func statusText(status int64) string {
 	return strconv.FormatInt(status, 10)
 }
 
-// judgeGnuTLS is judge for GnuTLS, where a chain is verified if the program asks for it, during the handshake or after it. absent: the answer is
-// that nothing was done, which hangs on nothing having been missed.
+// judgeGnuTLS is judgeTold for GnuTLS, where a chain is verified if the program asks for it, during the handshake or after it.
 func (h *handshake) judgeGnuTLS() (v flow.Verification, by string, absent bool) {
 	switch {
 	case h.mode != 0:
 		return flow.VerificationOn, "gnutls_session_set_verify_cert", false
-	case h.callback || h.inspected || h.doubtful:
+	case h.callback || h.inspected:
 		return flow.VerificationUnknown, "", false
 	case h.verified && h.answer != 0:
-		return flow.VerificationOff, "it went on over GNUTLS_CERT_" + statusText(h.answer), false
+		return flow.VerificationOff, "it went on over GNUTLS_CERT_" + statusText(h.answer), true
 	case h.verified && h.by == callerCurl:
 		return flow.VerificationOn, "libcurl has GnuTLS verify", false
 	case h.verified || h.by == callerWget:
@@ -97,19 +96,4 @@ func (h *handshake) judgeGnuTLS() (v flow.Verification, by string, absent bool) 
 		return flow.VerificationOff, "libcurl has GnuTLS verify nothing", true
 	}
 	return flow.VerificationOff, "nobody has GnuTLS verify, or looks at the certificate", true
-}
-
-// doubt takes back, of handshakes of the last seconds, what hangs on nothing having been missed, and gives those out again.
-func (hs *handshakes) doubt(now uint64, yield func(*flow.Library)) {
-	for _, generation := range [...]map[[32]byte]*handshake{hs.byRandom.newer, hs.byRandom.older} {
-		for _, h := range generation {
-			if !h.gnuTLS || h.doubtful || now > h.time && now-h.time > uint64(inspectedFor) {
-				continue
-			}
-			if _, _, absent := h.judgeGnuTLS(); absent {
-				h.doubtful = true
-				yield(h.told())
-			}
-		}
-	}
 }

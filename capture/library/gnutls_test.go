@@ -40,13 +40,7 @@ func TestGnuTLSIsKnownByWhatItExports(t *testing.T) {
 func TestGnuTLSIsJudgedByWhatTheProgramDoes(t *testing.T) {
 	const gnu = bpf.LibraryGnuTLS
 	of := func(verifies int64, flags bpf.LibraryFlags) bpf.LibraryEvent { return begins(verifies, gnu|flags) }
-	shown := func(to caller) bpf.LibraryEvent {
-		e := later(bpf.LibraryInspected, 0)
-		e.Flags |= gnu
-		e.Code = codeOf(to)
-		return e
-	}
-	nowhere := shown(callerCurl)
+	nowhere := got(callerCurl)
 	nowhere.Code = 0
 	judged := func(status int64) bpf.LibraryEvent { return later(bpf.LibraryVerified, status) }
 	failed := judged(0)
@@ -67,49 +61,21 @@ func TestGnuTLSIsJudgedByWhatTheProgramDoes(t *testing.T) {
 		{"asked, bad, and of another kind", []bpf.LibraryEvent{of(0, 0), judged(1 << 1)}, flow.VerificationOff, "it went on over GNUTLS_CERT_2"},
 		{"asked twice, good in the end", []bpf.LibraryEvent{of(0, 0), judged(bad), judged(0)}, flow.VerificationUnknown, ""},
 		{"asked, and it could not tell", []bpf.LibraryEvent{of(0, 0), failed}, flow.VerificationUnknown, ""},
-		{"the program looks", []bpf.LibraryEvent{of(0, 0), shown(callerUnknown)}, flow.VerificationUnknown, ""},
+		{"the program looks", []bpf.LibraryEvent{of(0, 0), got(callerUnknown)}, flow.VerificationUnknown, ""},
 		{"somebody looks", []bpf.LibraryEvent{of(0, 0), nowhere}, flow.VerificationUnknown, ""},
-		{"the program looks, at a bad one", []bpf.LibraryEvent{of(0, 0), judged(bad), shown(callerUnknown)}, flow.VerificationUnknown, ""},
-		{"curl", []bpf.LibraryEvent{of(0, 0), shown(callerCurl), judged(0)}, flow.VerificationOn, "libcurl has GnuTLS verify"},
-		{"curl -k", []bpf.LibraryEvent{of(0, 0), shown(callerCurl)}, flow.VerificationOff, "libcurl has GnuTLS verify nothing"},
-		{"curl -k that pins", []bpf.LibraryEvent{of(0, 0), shown(callerCurl), compared}, flow.VerificationUnknown, ""},
-		{"curl -k, and the program looks too", []bpf.LibraryEvent{of(0, 0), shown(callerCurl), shown(callerUnknown)}, flow.VerificationUnknown, ""},
-		{"Wget over a good chain", []bpf.LibraryEvent{of(0, 0), judged(0), shown(callerWget)}, flow.VerificationUnknown, ""},
-		{"Wget over a bad one", []bpf.LibraryEvent{of(0, 0), judged(bad), shown(callerWget)}, flow.VerificationOff, "it went on over GNUTLS_CERT_SIGNER_NOT_FOUND"},
-		{"Wget that pins", []bpf.LibraryEvent{of(0, 0), judged(bad), shown(callerWget), compared}, flow.VerificationUnknown, ""},
+		{"the program looks, at a bad one", []bpf.LibraryEvent{of(0, 0), judged(bad), got(callerUnknown)}, flow.VerificationUnknown, ""},
+		{"curl", []bpf.LibraryEvent{of(0, 0), got(callerCurl), judged(0)}, flow.VerificationOn, "libcurl has GnuTLS verify"},
+		{"curl -k", []bpf.LibraryEvent{of(0, 0), got(callerCurl)}, flow.VerificationOff, "libcurl has GnuTLS verify nothing"},
+		{"curl -k that pins", []bpf.LibraryEvent{of(0, 0), got(callerCurl), compared}, flow.VerificationUnknown, ""},
+		{"curl -k, and the program looks too", []bpf.LibraryEvent{of(0, 0), got(callerCurl), got(callerUnknown)}, flow.VerificationUnknown, ""},
+		{"Wget over a good chain", []bpf.LibraryEvent{of(0, 0), judged(0), got(callerWget)}, flow.VerificationUnknown, ""},
+		{"Wget over a bad one", []bpf.LibraryEvent{of(0, 0), judged(bad), got(callerWget)}, flow.VerificationOff, "it went on over GNUTLS_CERT_SIGNER_NOT_FOUND"},
+		{"Wget that pins", []bpf.LibraryEvent{of(0, 0), judged(bad), got(callerWget), compared}, flow.VerificationUnknown, ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			l := told(t, false, c.events...)
 			if l == nil || l.Verification != c.want || l.VerificationBy != c.by {
 				t.Errorf("%+v, want %v by %q", l, c.want, c.by)
-			}
-		})
-	}
-}
-
-// TestAbsenceIsNotConcludedFromWhereEventsWereMissed: what was told of a handshake is taken back where it hung on nothing having been done.
-func TestAbsenceIsNotConcludedFromWhereEventsWereMissed(t *testing.T) {
-	for _, c := range []struct {
-		name   string
-		events []bpf.LibraryEvent
-		want   flow.Verification
-		again  bool
-	}{
-		{"nothing was done", []bpf.LibraryEvent{begins(0, bpf.LibraryGnuTLS)}, flow.VerificationUnknown, true},
-		{"a bad judgement", []bpf.LibraryEvent{begins(0, bpf.LibraryGnuTLS), later(bpf.LibraryVerified, 2)}, flow.VerificationOff, false},
-		{"it verifies by itself", []bpf.LibraryEvent{begins(1, bpf.LibraryGnuTLS)}, flow.VerificationOn, false},
-		{"OpenSSL, where something must be told", []bpf.LibraryEvent{begins(0, 0), later(bpf.LibraryVerified, 1)}, flow.VerificationOff, false},
-	} {
-		t.Run(c.name, func(t *testing.T) {
-			hs := newTestHandshakes(false)
-			var last *flow.Library
-			for i := range c.events {
-				hs.add(&c.events[i], func(h *handshake) { last = h.told() })
-			}
-			again := false
-			hs.doubt(1, func(l *flow.Library) { again, last = true, l })
-			if again != c.again || last.Verification != c.want {
-				t.Errorf("told again: %t, %+v", again, last)
 			}
 		})
 	}

@@ -54,9 +54,11 @@ type handshake struct {
 	answer                     int64
 	// golang: the library is Go's crypto/tls, and mode is InsecureSkipVerify.
 	golang bool
-	// gnuTLS: the library is GnuTLS, and mode is 1 if it verifies by itself. by looked at the certificate; doubtful: something may have been missed.
-	gnuTLS, doubtful bool
-	by               caller
+	// by got the certificate, and what it does with it beyond what is told is known; doubtful: something may have been missed.
+	by       caller
+	doubtful bool
+	// gnuTLS: the library is GnuTLS, and mode is 1 if it verifies by itself.
+	gnuTLS bool
 	// nodeOff: the program is Node.js, whose environment switches verification off.
 	nodeOff bool
 }
@@ -65,32 +67,55 @@ type handshake struct {
 const verifyPeer = 1
 
 // judge says whether the client verifies. It is careful: a program that lets libssl pass everything may judge by itself, and whatever looks
-// like that makes the answer unknown.
-func (h *handshake) judge() (flow.Verification, string) {
+// like that makes the answer unknown. absent: the answer is that something was not done, which hangs on nothing having been missed.
+func (h *handshake) judge() (v flow.Verification, by string, absent bool) {
+	v, by, absent = h.judgeTold()
+	if absent && h.doubtful {
+		return flow.VerificationUnknown, "", false
+	}
+	return v, by, absent
+}
+
+// judgeTold is judge by what was told, as if that were all.
+func (h *handshake) judgeTold() (v flow.Verification, by string, absent bool) {
 	switch {
 	case h.gnuTLS:
-		v, by, _ := h.judgeGnuTLS()
-		return v, by
+		return h.judgeGnuTLS()
 	case h.golang && (!h.modeKnown || h.callback && h.mode != 0):
-		return flow.VerificationUnknown, ""
+		return flow.VerificationUnknown, "", false
 	case h.golang && h.mode != 0:
-		return flow.VerificationOff, "InsecureSkipVerify"
+		return flow.VerificationOff, "InsecureSkipVerify", false
 	case h.golang:
-		return flow.VerificationOn, "InsecureSkipVerify is false"
+		return flow.VerificationOn, "InsecureSkipVerify is false", false
 	case h.nodeOff:
-		return flow.VerificationOff, "NODE_TLS_REJECT_UNAUTHORIZED=0 in the environment"
+		return flow.VerificationOff, "NODE_TLS_REJECT_UNAUTHORIZED=0 in the environment", false
 	case h.modeKnown && !h.callback && h.mode&verifyPeer != 0 && !h.verified: // the program judges instead (SSL_CTX_set_cert_verify_callback)
-		return flow.VerificationUnknown, ""
+		return flow.VerificationUnknown, "", false
 	case h.modeKnown && !h.callback && h.mode&verifyPeer != 0:
-		return flow.VerificationOn, "SSL_VERIFY_PEER"
+		return flow.VerificationOn, "SSL_VERIFY_PEER", false
 	case h.asked && h.answer != 0 && !h.inspected:
-		return flow.VerificationOff, "it went on over X509_V_ERR_" + verifyError(h.answer)
+		return flow.VerificationOff, "it went on over X509_V_ERR_" + verifyError(h.answer), true
 	case !h.modeKnown || h.callback:
-		return flow.VerificationUnknown, ""
+		return flow.VerificationUnknown, "", false
 	case !h.verified || h.inspected || h.asked:
-		return flow.VerificationUnknown, ""
+		return flow.VerificationUnknown, "", false
 	}
-	return flow.VerificationOff, "SSL_VERIFY_NONE"
+	return flow.VerificationOff, "SSL_VERIFY_NONE", true
+}
+
+// doubt takes back, of handshakes of the last seconds, what hangs on nothing having been missed, and gives those out again.
+func (hs *handshakes) doubt(now uint64, yield func(*flow.Library)) {
+	for _, generation := range [...]map[[32]byte]*handshake{hs.byRandom.newer, hs.byRandom.older} {
+		for _, h := range generation {
+			if h.doubtful || now > h.time && now-h.time > uint64(inspectedFor) {
+				continue
+			}
+			_, _, absent := h.judge()
+			if h.doubtful = true; absent {
+				yield(h.told())
+			}
+		}
+	}
 }
 
 // generations is a map that forgets: when the newer generation is full or has grown old, the older one goes. What was put in stays for age at least,
@@ -192,14 +217,19 @@ func (hs *handshakes) add(e *bpf.LibraryEvent, yield func(*handshake)) {
 			h.answer = e.Value
 		}
 	case bpf.LibraryInspected:
-		if e.Code == 0 {
+		if e.Flags&bpf.LibrarySession == 0 {
 			hs.inspected(e, yield)
 			return
 		}
-		by := hs.caller(h.PID, e.Code) // of the certificates of this very session
-		if by != callerUnknown && (h.by == callerUnknown || h.by == by) {
+		by := callerUnknown
+		if e.Code != 0 {
+			by = hs.caller(h.PID, e.Code)
+		}
+		switch {
+		case by == callerItself:
+		case by != callerUnknown && (h.by == callerUnknown || h.by == by):
 			h.by = by
-		} else {
+		default:
 			h.inspected = true
 		}
 	}
@@ -285,6 +315,6 @@ func (hs *handshakes) inspected(e *bpf.LibraryEvent, yield func(*handshake)) {
 // told is what is given out of a handshake.
 func (h *handshake) told() *flow.Library {
 	l := h.Library
-	l.Verification, l.VerificationBy = h.judge()
+	l.Verification, l.VerificationBy, _ = h.judge()
 	return &l
 }

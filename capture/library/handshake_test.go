@@ -64,6 +64,14 @@ func later(kind bpf.LibraryKind, value int64) bpf.LibraryEvent {
 	return bpf.LibraryEvent{PID: 7, TID: 8, Strand: 8, Kind: kind, Random: ours, Flags: known, Value: value}
 }
 
+// got: somebody gets the certificate of the very session.
+func got(by caller) bpf.LibraryEvent {
+	e := later(bpf.LibraryInspected, 0)
+	e.Flags |= bpf.LibrarySession
+	e.Code = codeOf(by)
+	return e
+}
+
 func TestAChainOutlivesASecondTelling(t *testing.T) {
 	l := told(t, false, certificate(true, "leaf"), certificate(false, "issuer"), begins(1, 0), begins(1, 0))
 	if l == nil || len(l.Chain) != 2 || string(l.Chain[0]) != "leaf" {
@@ -91,6 +99,10 @@ func TestVerificationIsKnownOrLeftOpen(t *testing.T) {
 	foreign.Code = codeOf(callerUnknown)
 	curls := foreign
 	curls.Code = codeOf(callerCurl)
+	gotChain := got(callerUnknown)
+	gotChain.Code = 0
+	gotOthers := got(callerUnknown)
+	gotOthers.Random = other
 	noMode := begins(0, 0)
 	noMode.Flags &^= bpf.LibraryValueKnown
 	for _, c := range []struct {
@@ -121,6 +133,16 @@ func TestVerificationIsKnownOrLeftOpen(t *testing.T) {
 		{"mode 0 with a callback that is nobody's who is known", false, []bpf.LibraryEvent{foreign, verified}, flow.VerificationUnknown},
 		{"mode 0 with a callback of libcurl, which has none", false, []bpf.LibraryEvent{curls, verified}, flow.VerificationUnknown},
 		{"mode not readable", false, []bpf.LibraryEvent{noMode, verified}, flow.VerificationUnknown},
+		{"mode 0 of somebody who gets the certificate", false, []bpf.LibraryEvent{begins(0, 0), verified, got(callerUnknown)}, flow.VerificationUnknown},
+		{"an error, and somebody gets the certificate", false, []bpf.LibraryEvent{begins(0, 0), later(bpf.LibraryAsked, 20), got(callerUnknown)}, flow.VerificationUnknown},
+		{"mode 0 of somebody who gets the chain", false, []bpf.LibraryEvent{begins(0, 0), verified, gotChain}, flow.VerificationUnknown},
+		{"mode 0 of another, who gets the certificate of another", false, []bpf.LibraryEvent{
+			begins(0, 0), verified, {PID: 7, Strand: 9, Kind: bpf.LibraryHandshake, Random: other, Flags: known}, gotOthers,
+		}, flow.VerificationOff},
+		{"mode 0 of Python, whose asyncio gets the certificate", false, []bpf.LibraryEvent{python(0), verified, got(callerPython)}, flow.VerificationOff},
+		{"mode 0 of Python, and the program gets it too", false, []bpf.LibraryEvent{python(0), verified, got(callerPython), got(callerUnknown)}, flow.VerificationUnknown},
+		{"mode 0 of libcurl", false, []bpf.LibraryEvent{begins(0, 0), verified, got(callerCurl), got(callerItself)}, flow.VerificationOff},
+		{"mode 0 of libcurl that pins", false, []bpf.LibraryEvent{begins(0, 0), verified, got(callerCurl), inspected}, flow.VerificationUnknown},
 		{"an inspection told for another handshake of the process", false, []bpf.LibraryEvent{
 			begins(0, 0), verified, {PID: 7, Strand: 9, Kind: bpf.LibraryHandshake, Random: other, Flags: known}, elsewhere,
 		}, flow.VerificationUnknown},
@@ -255,5 +277,38 @@ func TestCertificatesAreKeptOnce(t *testing.T) {
 	}
 	if n := len(held) * large; n > 2*maxChainBytes+large || n < maxChainBytes {
 		t.Errorf("%d bytes of chains are held", n)
+	}
+}
+
+// TestAbsenceIsNotConcludedFromWhereEventsWereMissed: what was told of a handshake is taken back where it hung on nothing having been done.
+func TestAbsenceIsNotConcludedFromWhereEventsWereMissed(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		events []bpf.LibraryEvent
+		want   flow.Verification
+		again  bool
+	}{
+		{"nothing was done", []bpf.LibraryEvent{begins(0, bpf.LibraryGnuTLS)}, flow.VerificationUnknown, true},
+		{"a bad judgement, and no look", []bpf.LibraryEvent{begins(0, bpf.LibraryGnuTLS), later(bpf.LibraryVerified, 2)}, flow.VerificationUnknown, true},
+		{"it verifies by itself", []bpf.LibraryEvent{begins(1, bpf.LibraryGnuTLS)}, flow.VerificationOn, false},
+		{"OpenSSL's mode 0", []bpf.LibraryEvent{begins(0, 0), later(bpf.LibraryVerified, 1)}, flow.VerificationUnknown, true},
+		{"OpenSSL's mode 0, and somebody goes on over an error", []bpf.LibraryEvent{begins(0, 0), later(bpf.LibraryAsked, 20)}, flow.VerificationUnknown, true},
+		{"OpenSSL's mode 1", []bpf.LibraryEvent{begins(1, 0), later(bpf.LibraryVerified, 1)}, flow.VerificationOn, false},
+		{"OpenSSL's mode 0, of somebody who looks", []bpf.LibraryEvent{begins(0, 0), later(bpf.LibraryVerified, 1), got(callerUnknown)}, flow.VerificationUnknown, false},
+		{"Go's flag", []bpf.LibraryEvent{begins(1, bpf.LibraryGo)}, flow.VerificationOff, false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			hs := newTestHandshakes(false)
+			var last *flow.Library
+			for i := range c.events {
+				hs.add(&c.events[i], func(h *handshake) { last = h.told() })
+			}
+			again := false
+			hs.doubt(1, func(l *flow.Library) { again, last = true, l })
+			if again != c.again || last.Verification != c.want {
+				t.Errorf("told again: %t, %+v", again, last)
+			}
+			hs.doubt(1, func(l *flow.Library) { t.Errorf("taken back twice: %+v", l) })
+		})
 	}
 }

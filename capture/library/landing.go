@@ -37,13 +37,15 @@ const (
 // arguments are the registers that a C function has its arguments in.
 const arguments = rdi | rsi | rdx | rcx | r8 | r9
 
-// keeps are the registers that must be as they were at the function's beginning: what the program reads, and for a probe on the return the stack's, where
-// the address is that the function returns to. ok is false for programs that want to be at the beginning itself, as those do that look at
-// where they are and who calls.
+// keeps are the registers that must be as they were at the function's beginning: what the program reads, and for a probe on the return, and one that looks who
+// calls, the stack's, where the address is that the function returns to. ok is false for programs that want to be at the beginning itself, as those do that look
+// at where they are.
 func keeps(p bpf.Probe) (keep registers, ok bool) {
 	switch p {
-	case bpf.OpenSSLCertificate, bpf.BoringSSLCertificate, bpf.OpenSSLHost, bpf.OpenSSLAsked:
+	case bpf.OpenSSLCertificate, bpf.BoringSSLCertificate, bpf.OpenSSLHost, bpf.OpenSSLAsked, bpf.OpenSSLChain:
 		return arguments, true
+	case bpf.OpenSSLPeer:
+		return rdi | rsp, true
 	case bpf.OpenSSLVerified:
 		return rsp, true
 	case bpf.OpenSSLHandshake:

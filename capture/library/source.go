@@ -253,7 +253,7 @@ func (s *Source) Poll(yield func(*flow.Library)) error {
 			s.clock.sync()
 		}
 		s.handshakes.add(&s.event, func(h *handshake) {
-			if h.gnuTLS {
+			if _, _, absent := h.judge(); absent {
 				s.absentUntil = h.time + uint64(inspectedFor)
 			}
 			yield(h.told())
