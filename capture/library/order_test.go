@@ -140,7 +140,7 @@ func TestProgramsAreSeenWhicheverCameFirst(t *testing.T) {
 		t.Run(w.name, func(t *testing.T) {
 			handshakes := seen[w.cmd.Process.Pid]
 			if len(handshakes) != 1 {
-				t.Fatalf("told of %d handshakes of one; problems %q", len(handshakes), s.Stats().Problems)
+				t.Fatalf("told of %d handshakes of one; problems %q, loss %v", len(handshakes), s.Stats().Problems, s.Stats().Loss)
 			}
 			for _, l := range handshakes {
 				if len(l.Chain) != 1 || !bytes.Equal(l.Chain[0], leaf.Certificate[0]) {
