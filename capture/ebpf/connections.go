@@ -8,18 +8,18 @@ import (
 )
 
 // maxConnections is how many connections each of two generations holds. One that is forgotten is made again from its next event, which repeats
-// all that the kernel knows: only the count of skipped events loses its memory. Both together are as many as the analysis keeps flows by default.
-const maxConnections = 1 << 14
+// all that the kernel knows: only the count of skipped events loses its memory.
+const maxConnections = 1 << 13
 
 // connection is what is kept between the events of one.
 type connection struct {
 	// opening is most of what a connection takes: it is nil once the connection is over, and while it is laid aside.
 	opening  *flow.Opening
-	aside    bool
 	tuple    flow.FiveTuple // from client to server, as the client asked
 	next     [2]uint32      // numbers of the next events, by direction
 	connect  uint64
 	answered bool // its SYN+ACK was given out
+	aside    bool // opening is
 	over     [2]bool
 }
 

@@ -177,6 +177,9 @@ func (j *Journal) setAside() (string, error) {
 	return name, nil
 }
 
+// rewriteStep is how many bytes Rewrite gathers before it writes them.
+const rewriteStep = 64 << 10
+
 // Append adds records and returns once they are on the disk. After an error nothing was added; where the file may have been left in between,
 // every further Append is an error until a Rewrite was done.
 func (j *Journal) Append(records ...[]byte) error {
@@ -189,11 +192,15 @@ func (j *Journal) Append(records ...[]byte) error {
 	if j.broken {
 		return fmt.Errorf("append to %s: an earlier write failed, a rewrite is due", j.path)
 	}
-	var buf []byte
+	size := 0
 	for _, r := range records {
 		if len(r) > MaxRecord || bytes.IndexByte(r, '\n') >= 0 {
 			return fmt.Errorf("append to %s: a record of %d bytes is too long, or is not one line", j.path, len(r))
 		}
+		size += crcSize + len(r) + len("\n")
+	}
+	buf := make([]byte, 0, size)
+	for _, r := range records {
 		buf = appendLine(buf, r)
 	}
 	_, err := j.f.WriteAt(buf, j.size)
@@ -242,7 +249,7 @@ func (j *Journal) Rewrite(records iter.Seq[[]byte]) (err error) {
 	if err != nil {
 		return err
 	}
-	buf, size := appendLine(nil, head), int64(0)
+	buf, size := appendLine(make([]byte, 0, 2*rewriteStep), head), int64(0)
 	flush := func() error {
 		n, err := f.Write(buf)
 		size += int64(n)
@@ -250,7 +257,7 @@ func (j *Journal) Rewrite(records iter.Seq[[]byte]) (err error) {
 		return err
 	}
 	for r := range records {
-		if buf = appendLine(buf, r); len(buf) >= 1<<20 {
+		if buf = appendLine(buf, r); len(buf) >= rewriteStep {
 			if err := flush(); err != nil {
 				return err
 			}

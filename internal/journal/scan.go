@@ -30,7 +30,9 @@ func appendLine(b, record []byte) []byte {
 }
 
 func appendSum(b, record []byte) []byte {
-	return hex.AppendEncode(b, binary.BigEndian.AppendUint32(nil, crc32.Checksum(record, castagnoli)))
+	var sum [crc32.Size]byte
+	binary.BigEndian.PutUint32(sum[:], crc32.Checksum(record, castagnoli))
+	return hex.AppendEncode(b, sum[:])
 }
 
 // record takes a line apart; ok is false if its checksum does not hold.
