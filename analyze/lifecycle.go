@@ -141,6 +141,8 @@ func (a *Analyzer) opening(s *slot, dir uint8, seg *flow.Segment) {
 	if seg.Length > 0 {
 		c := a.activate(s)
 		a.deliverSegment(c, dir, seg)
+	} else if seg.Flags&(flow.FIN|flow.RST) != 0 {
+		delete(a.openings, s.key) // a segment with payload that comes late brings its own
 	} else if seg.Opening != nil {
 		a.keepOpening(s, seg.Opening)
 	}

@@ -25,7 +25,7 @@ type connection struct {
 
 // maxOpenings is how many connections have their Opening at hand. That of others, most of which the kernel has nothing more to tell of, is made anew
 // from their next event.
-const maxOpenings = 2048
+const maxOpenings = 1024
 
 // connections remembers connections by socket cookie, in two generations: when the newer is full the older is dropped.
 type connections struct {

@@ -131,7 +131,7 @@ type TLS struct {
 
 // History bounds what is kept in the state folder, in memory and about as much on disk.
 type History struct {
-	MaxEntries  int `yaml:"max_entries" jsonschema:"minimum=100,maximum=1000000,default=10000" jsonschema_description:"Entries of the inventory: a workload, endpoint, version, cipher, issuer and verdict each."`
+	MaxEntries  int `yaml:"max_entries" jsonschema:"minimum=100,maximum=1000000,default=5000" jsonschema_description:"Entries of the inventory: a workload, endpoint, version, cipher, issuer and verdict each."`
 	MaxFindings int `yaml:"max_findings" jsonschema:"minimum=10,maximum=100000,default=2000" jsonschema_description:"Latest findings."`
 	MaxMiB      int `yaml:"max_mib" jsonschema:"minimum=1,maximum=1024,default=16" jsonschema_description:"What both take together, in MiB."`
 }
@@ -166,7 +166,7 @@ func Default() *Config {
 		Probe:    Probe{Every: "1h", Pause: "10s"},
 		Policy:   Policy{MinVersion: "1.2"},
 		Alerts:   Alerts{Window: "1h", Hold: "15m", PerMinute: 60, Burst: 120},
-		StateDir: "/var/lib/dynwatch", History: History{MaxEntries: 10_000, MaxFindings: 2_000, MaxMiB: 16},
+		StateDir: "/var/lib/dynwatch", History: History{MaxEntries: 5_000, MaxFindings: 2_000, MaxMiB: 16},
 		Web:    Web{Listen: "127.0.0.1:9464"},
 		Log:    Log{Level: "info", Format: "json"},
 		Limits: Limits{Flows: 32768, MemoryMiB: 24},

@@ -18,7 +18,7 @@ import (
 // Options are what a Store works with. Path is required; the rest has defaults.
 type Options struct {
 	Path string
-	// MaxEntries and MaxFindings bound the number of inventory entries (default 10,000) and of findings (2,000), MaxBytes what both take
+	// MaxEntries and MaxFindings bound the number of inventory entries (default 5,000) and of findings (2,000), MaxBytes what both take
 	// together, in memory and about as much on disk, where the file may be twice that and a mebibyte (16 MiB).
 	MaxEntries, MaxFindings int
 	MaxBytes                int64
@@ -33,7 +33,7 @@ const FileName = "history.journal"
 
 // Defaults of Options, and what is fixed.
 const (
-	DefaultMaxEntries  = 10_000
+	DefaultMaxEntries  = 5_000
 	DefaultMaxFindings = 2_000
 	DefaultMaxBytes    = 16 << 20
 	DefaultFlushEvery  = 10 * time.Second
