@@ -57,7 +57,8 @@ const (
 	// flow is forgotten as fast.
 	idleOpening = 75
 	// idleFinished, in seconds: a flow that was judged or is none of ours. After it, a packet in its middle is looked at anew. One that was
-	// answered and has not carried payload may wait as long: clients open connections in advance.
+	// answered and has not carried payload may wait as long: clients open connections in advance. So may one that one side has ended: the kernel
+	// tells a live source no more of a socket that is closed and waits for the other side's FIN.
 	idleFinished = 300
 	// idleActive, in seconds: a flow that is being read, or a reported one that stays open.
 	idleActive = 3600

@@ -24,6 +24,8 @@ func (a *Analyzer) admit(k *flowKey, seg *flow.Segment) *slot {
 func (a *Analyzer) idle(s *slot) bool {
 	limit := uint32(idleOpening)
 	switch {
+	case s.state == slotActive && a.conns[s.conn].endSeen:
+		limit = idleFinished
 	case s.state == slotActive:
 		limit = idleActive
 	case s.state == slotFinished, s.state == slotOpening && s.sawSyn(0) && s.sawSyn(1):

@@ -88,6 +88,36 @@ func TestALiveSocketsSessionComesWithItsEnd(t *testing.T) {
 	}
 }
 
+// The kernel tells no more of a socket that its program has closed, so the server's FIN may never come.
+func TestAFlowThatOneSideEndedIsNotReadForever(t *testing.T) {
+	for _, tt := range []struct {
+		name  string
+		fin   bool
+		after int // seconds
+		reads int
+	}{
+		{"open", false, idleFinished + 1, 1},
+		{"half closed", true, idleFinished - 1, 1},
+		{"half closed for long", true, idleFinished + 1, 0},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			var found []string
+			r := newRun(t, live(&found))
+			w := newWire(clientAddr, dynamodbAddr).open().send(fromClient, "\x16\x03\x01 is no hello", 0)
+			if tt.fin {
+				w.add(fromClient, flow.FIN|flow.ACK, w.seq[fromClient], "")
+			}
+			r.feedOpen(w.segs)
+			for range 2 * partLen { // a part of the table each time
+				r.Advance(w.now.Add(time.Duration(tt.after) * time.Second).UnixNano())
+			}
+			if n := r.Usage().Reading; n != tt.reads {
+				t.Errorf("%d flows are read", n)
+			}
+		})
+	}
+}
+
 func TestALiveRefusalIsFoundLater(t *testing.T) {
 	d := handshake{max: 0x303, verify: true, certificate: &testPKI().evil}.dialogue(t)
 	var found []string
