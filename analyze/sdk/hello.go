@@ -26,11 +26,14 @@ const (
 // module sends no ALPN, and OpenSSL's program no such list.
 const nodeCiphers = "a33745022dd6"
 
+// bunCiphers is the same of what Bun's list leaves of BoringSSL's suites (Bun 1.4). Firefox has the same, with h2 and extensions of its own.
+const bunCiphers = "5b57614c22b0"
+
 // FromHello guesses from a ClientHello. Only what tells is named:
 //
 //   - "python": the ssl module as urllib3, and so botocore and requests, drives it: it announces post_handshake_auth (RFC 8446, Section 4.2.6),
 //     offers http/1.1 alone, and no session tickets. curl does the same if it is held to HTTP/1.1.
-//   - "node": Node's list of suites.
+//   - "node": Node's list of suites; or Bun's, whose hello is else like Go's, and which runs the same SDK.
 //   - "go": crypto/tls is the only one to ask for signed certificate timestamps, to send renegotiation_info as an extension, and to send none
 //     of what OpenSSL, Java and browsers add.
 //   - "java": Java's own TLS (JSSE, since 11, and 8 since its update 261) is the only one to ask for status_request_v2 (RFC 6961) beside status_request, and to
@@ -47,6 +50,11 @@ func FromHello(t *session.TLS) string {
 		return "python"
 	case suites == nodeCiphers && lacks(extALPN, extPostHandshakeAuth):
 		return "node"
+	case suites == bunCiphers:
+		if len(t.ALPNOffer) == 1 && t.ALPNOffer[0] == "http/1.1" && lacks(extCompressCert, extDelegated) {
+			return "node"
+		}
+		return ""
 	case has(extStatusRequest) && has(extStatusRequestV2) && lacks(extRenegotiation, extEncryptThenMAC, extCompressCert, extDelegated, extPostHandshakeAuth):
 		return "java"
 	case has(extSCT) && has(extRenegotiation) && has(extStatusRequest) && !slices.ContainsFunc(t.OfferedExtensions, tlswire.IsGREASE) &&
