@@ -20,7 +20,8 @@ func doctorCommand() *cobra.Command {
 		Use:   "doctor",
 		Short: "say what this host can do, what is missing, and how to get it",
 		Long: `Tries for real what a live capture needs: kernel, BTF, cgroup2, lockdown,
-rights, mounts, each hook, packet sockets and socket diagnostics.
+rights, mounts, each hook, packet sockets and socket diagnostics. Counts the
+running processes whose TLS library can have no probes, and says why.
 
 Exit status: 0 a live source works; 1 none does.`,
 		Example: "  sudo dynwatch doctor\n  sudo dynwatch doctor -o json",
@@ -29,7 +30,7 @@ Exit status: 0 a live source works; 1 none does.`,
 			if err := checkFormat(format); err != nil {
 				return err
 			}
-			report := doctor.Run(doctor.Options{Hooks: hooks()})
+			report := doctor.Run(doctor.Options{Hooks: hooks(), Look: library.Look})
 			if err := printReport(cmd.OutOrStdout(), report, format); err != nil {
 				return err
 			}
@@ -85,6 +86,22 @@ func printReport(w io.Writer, r *doctor.Report, format string) error {
 		line("%-*s  %-8s  %s\n", wide, c.Name, c.Status, strings.TrimSpace(c.Detail))
 		if c.Remedy != "" && c.Status != doctor.OK {
 			line("%-*s            to mend it: %s\n", wide, "", c.Remedy)
+		}
+	}
+	if r.Libraries != nil && len(r.Libraries.Unprobed) > 0 {
+		line("\nTLS libraries without probes, by number of processes:\n")
+		for _, u := range r.Libraries.Unprobed {
+			name := u.Library
+			if name == "" {
+				name = "not known which"
+			}
+			line("%6d  %s: %s\n", u.Processes, name, u.Reason)
+			for _, e := range u.Examples {
+				line("        process %d %q %q\n", e.PID, e.Program, e.File)
+			}
+		}
+		if r.Libraries.Others > 0 {
+			line("%6d  of more kinds\n", r.Libraries.Others)
 		}
 	}
 	word := map[bool]string{true: "works", false: "does not work"}

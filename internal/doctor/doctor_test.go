@@ -6,6 +6,8 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+
+	"github.com/dynwatch/dynwatch/capture/library"
 )
 
 // madeHost makes a host of the given files.
@@ -146,5 +148,40 @@ func TestThisHost(t *testing.T) {
 	}
 	if os.Geteuid() == 0 && !r.Packet {
 		t.Error("packet sockets do not work for root")
+	}
+}
+
+func TestLibrariesWithoutProbesAreTold(t *testing.T) {
+	works := func() error { return nil }
+	for _, c := range []struct {
+		name   string
+		survey *library.Survey
+		err    error
+		want   Status
+	}{
+		{"all have probes", &library.Survey{Processes: 9}, nil, OK},
+		{"one has not", &library.Survey{Processes: 9, Without: 1, Unprobed: []library.Unprobed{{Library: "Java", Processes: 1}}}, nil, Degraded},
+		{"nobody can look", nil, errors.New("no /proc"), Degraded},
+	} {
+		o := Options{Root: t.TempDir(), Packet: works, Owners: works, Look: func() (*library.Survey, error) { return c.survey, c.err }}
+		r := Run(o)
+		told := 0
+		for _, check := range r.Checks {
+			if check.Name == "tls libraries" {
+				told++
+				if check.Status != c.want || check.Detail == "" || check.Status == OK && check.Remedy != "" {
+					t.Errorf("%s: %+v", c.name, check)
+				}
+			}
+		}
+		if told != 1 || (r.Libraries == nil) != (c.survey == nil) || !r.Packet {
+			t.Errorf("%s: %d checks, %+v", c.name, told, r)
+		}
+		if r.Libraries != nil && (r.Libraries.Unprobed == nil || r.Libraries.Processes != 9 || r.Libraries.Without != c.survey.Without) {
+			t.Errorf("%s: %+v", c.name, r.Libraries)
+		}
+	}
+	if r := Run(Options{Root: t.TempDir(), Packet: works, Owners: works}); r.Libraries != nil {
+		t.Errorf("nobody looked: %+v", r.Libraries)
 	}
 }

@@ -1,5 +1,7 @@
 package doctor
 
+import "github.com/dynwatch/dynwatch/capture/library"
+
 // Status is the outcome of a check.
 type Status string
 
@@ -30,6 +32,18 @@ type Report struct {
 	// EBPF and Packet tell whether the source works.
 	EBPF   bool `json:"ebpf"`
 	Packet bool `json:"packet"`
+	// Libraries is what was found of the TLS libraries of running processes, nil if nobody looked.
+	Libraries *Libraries `json:"libraries,omitempty"`
+}
+
+// Libraries are the TLS libraries of running processes that library probes cannot be set in: what they are shown in TLS 1.3 is not seen.
+type Libraries struct {
+	// Processes were looked at; Without have one.
+	Processes int `json:"processes"`
+	Without   int `json:"without"`
+	// Unprobed are kinds of them, the most frequent first. Others are processes of more kinds.
+	Unprobed []library.Unprobed `json:"unprobed"`
+	Others   int                `json:"others,omitempty"`
 }
 
 // Usable reports whether any live source works.

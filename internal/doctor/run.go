@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"github.com/dynwatch/dynwatch/capture/afpacket"
+	"github.com/dynwatch/dynwatch/capture/library"
 	"github.com/dynwatch/dynwatch/internal/sockdiag"
 )
 
@@ -24,6 +25,8 @@ type Options struct {
 	Hooks []Hook
 	// Root is put before /proc and /sys; tests set it.
 	Root string
+	// Look looks at the TLS libraries of running processes. Without it nothing is said of them.
+	Look func() (*library.Survey, error)
 	// Packet and Owners try the packet source and the search for owners; by default they are opened and closed.
 	Packet, Owners func() error
 }
@@ -52,6 +55,9 @@ func Run(o Options) *Report {
 		r.EBPF = r.EBPF && c.Status != Missing
 		r.Checks = append(r.Checks, c)
 	}
+	if o.Look != nil {
+		r.look(o.Look)
+	}
 	packet := tried("packet socket", "packet", o.Packet(), "run as root, or setcap cap_net_raw+ep on the program")
 	r.Packet = packet.Status == OK
 	owners := tried("socket owners", "owners", o.Owners(), "modprobe tcp_diag inet_diag")
@@ -60,6 +66,25 @@ func Run(o Options) *Report {
 	}
 	r.Checks = append(r.Checks, packet, owners)
 	return r
+}
+
+// look tells of TLS libraries without probes.
+func (r *Report) look(look func() (*library.Survey, error)) {
+	c := Check{Name: "tls libraries", Source: "ebpf", Status: OK}
+	s, err := look()
+	if err != nil {
+		c.Status, c.Detail = Degraded, err.Error()
+		r.Checks = append(r.Checks, c)
+		return
+	}
+	r.Libraries = &Libraries{Processes: s.Processes, Without: s.Without, Unprobed: append([]library.Unprobed{}, s.Unprobed...), Others: s.Others}
+	c.Detail = fmt.Sprintf("of %d processes none has a library without probes", s.Processes)
+	if s.Without > 0 {
+		c.Status = Degraded
+		c.Detail = fmt.Sprintf("of %d processes %d have a library without probes, or are closed: certificates that it gets in TLS 1.3 are not seen", s.Processes, s.Without)
+		c.Remedy = "docs/libraries.md says which libraries are known; dynwatch probe shows what an endpoint answers"
+	}
+	r.Checks = append(r.Checks, c)
 }
 
 func tried(name, source string, err error, remedy string) Check {

@@ -1,0 +1,151 @@
+package library
+
+import (
+	"debug/elf"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/dynwatch/dynwatch/internal/synth"
+	"github.com/dynwatch/dynwatch/internal/testenv"
+)
+
+// linkedInside makes a program with OpenSSL in it, of which it exports nothing.
+func linkedInside(t *testing.T, dir string) string {
+	t.Helper()
+	if _, err := testenv.Find("/usr/include/openssl/ssl.h"); err != nil {
+		testenv.Lacks(t, "libssl-dev: %v", err)
+	}
+	program := filepath.Join(dir, "inside")
+	cmd := testenv.Command(t, "gcc", "-O1", "-o", program, "testdata/pin.c", "-Wl,-Bstatic", "-lssl", "-lcrypto", "-Wl,-Bdynamic", "-lpthread", "-ldl")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	return program
+}
+
+// damaged copies a library whose getter of the random is no code any more.
+func damaged(t *testing.T, library, dir string) string {
+	t.Helper()
+	b, err := os.ReadFile(library)
+	if err != nil {
+		t.Fatal(err)
+	}
+	file, err := elf.Open(library)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	x, ok := exported(file)["SSL_get_client_random"]
+	at, inText := offsetOf(file, x.Value)
+	if !ok || !inText {
+		t.Fatalf("%s has no SSL_get_client_random", library)
+	}
+	for i := range x.Size {
+		b[at+i] = 0xff
+	}
+	path := filepath.Join(dir, "libssl.so.3")
+	if err := os.WriteFile(path, b, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+func TestLibrariesWithoutProbesAreKnownByTheirFiles(t *testing.T) {
+	if machine != elf.EM_X86_64 {
+		testenv.Beyond(t, "this machine: libraries are looked for in amd64's places")
+	}
+	dir := t.TempDir()
+	const libs = "/usr/lib/x86_64-linux-gnu/"
+	for _, c := range []struct {
+		file    string
+		library string
+		reason  string
+	}{
+		{linkedInside(t, dir), "OpenSSL", reasonInside},
+		{damaged(t, libs+"libssl.so.3", dir), "OpenSSL", "where OpenSSL keeps the ClientHello's random is not plain from SSL_get_client_random"},
+		{"/usr/lib/jvm/default-java/lib/server/libjvm.so", "Java", reasonNone},
+		{"/usr/lib/python3/dist-packages/_awscrt.cpython-311-x86_64-linux-gnu.so", "s2n", reasonNone},
+		{"/usr/lib/chromium/chromium", "BoringSSL or AWS-LC", reasonInside},
+		{libs + "libssl.so.3", "", ""},
+		{libs + "libcrypto.so.3", "", ""},
+		{libs + "libgnutls.so.30", "", ""},
+		{libs + "android/libssl.so.0", "", ""},
+		{libs + "libcurl.so.4", "", ""},
+		{"/usr/bin/node", "", ""},
+		{"/usr/bin/openssl", "", ""},
+		{"/usr/lib/python3.11/lib-dynload/_ssl.cpython-311-x86_64-linux-gnu.so", "", ""},
+		{"/bin/sh", "", ""},
+		{"testdata/pin.c", "", ""},
+		{"/dev/null", "", ""},
+	} {
+		t.Run(c.file, func(t *testing.T) {
+			f, err := os.Open(c.file)
+			if err != nil {
+				testenv.Lacks(t, "%v", err)
+			}
+			defer f.Close()
+			if got, want := unprobed(f, filepath.Base(c.file)), (kind{c.library, c.reason}); got != want {
+				t.Errorf("%q, want %q", got, want)
+			}
+		})
+	}
+}
+
+// TestProcessesWithoutProbesAreNamed runs a program with OpenSSL inside, and one with the shared library.
+func TestProcessesWithoutProbesAreNamed(t *testing.T) {
+	testenv.Root(t)
+	dir := t.TempDir()
+	program := linkedInside(t, dir)
+	root, _, err := synth.NewHost("Test", serverName)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ca := filepath.Join(dir, "ca.pem")
+	if err := os.WriteFile(ca, root.PEM(), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	inside := startWaiting(t, "inside", exec.Command(program, ca, "127.0.0.1:1", "nothing"))
+	shared := startWaiting(t, "shared", testenv.Command(t, "/usr/bin/python3", "-c", pythonClient, ca, "127.0.0.1:1"))
+	t.Cleanup(func() { _, _, _ = inside.cmd.Process.Kill(), shared.cmd.Process.Kill(), os.Remove(ca) })
+	s, err := Look()
+	if err != nil {
+		t.Fatal(err)
+	}
+	named := false
+	for _, u := range s.Unprobed {
+		if u.Processes < len(u.Examples) || len(u.Examples) == 0 || len(u.Examples) > maxExamples || u.Reason == "" {
+			t.Errorf("%+v", u)
+		}
+		for _, e := range u.Examples {
+			if e.PID == shared.cmd.Process.Pid {
+				t.Errorf("the shared library is said to have no probes: %+v", u)
+			}
+		}
+		named = named || u.Library == "OpenSSL" && u.Reason == reasonInside &&
+			slices.Contains(u.Examples, Example{inside.cmd.Process.Pid, "inside", program})
+	}
+	if !named || s.Processes < 3 || s.Without < 1 || s.Without > s.Processes {
+		t.Errorf("%+v", s)
+	}
+}
+
+func TestASurveyIsBounded(t *testing.T) {
+	x := survey{kinds: map[kind]*Unprobed{}}
+	for i := range maxKinds + 2 {
+		for pid := range maxExamples + 2 {
+			x.add(kind{strings.Repeat("x", i+1), reasonNone}, Example{PID: pid + 1})
+		}
+	}
+	if len(x.kinds) != maxKinds || x.Others != 2*(maxExamples+2) {
+		t.Errorf("%d kinds, %d others", len(x.kinds), x.Others)
+	}
+	for _, u := range x.kinds {
+		if u.Processes != maxExamples+2 || len(u.Examples) != maxExamples {
+			t.Errorf("%+v", u)
+		}
+	}
+}
