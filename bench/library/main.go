@@ -1,13 +1,20 @@
 // Command library measures what the library probes cost clients that make handshakes.
 //
-// A client program makes connection after connection to a server in another process; each round lets it make so many with the probes attached
-// and twice as many without, in an order that changes, and the ratio is what counts: of the time, and of the processor's time that the
-// client took, which what else the machine does disturbs less. The A/A control compares the two without. It is one process throughout, as two of the same program
-// differ by more than what is measured.
+// A client program makes connection after connection to a server in another process, in short slices of work. Every other slice is without probes;
+// those between have the probes attached, and in turn are the A/A control, for which the probes are set, too, but taken away again before. What
+// counts is the ratio of such a slice to the two plain ones around it: of the time, and of the processor's time that the client took, which what else
+// the machine does disturbs less. It is one client throughout, as two of the same program differ by more than what is measured.
 //
-//	go run ./bench/library -for 2m
+//	go run ./bench/library -for 9m
 //
-// It needs the rights of the probes, and the Debian packages python3-boto3 and curl. Ratios above 1 are time lost.
+// Ratios above 1 are time lost; [ ] is what the median lies in with 95 % certainty.
+//
+//	go run ./bench/library -hits
+//
+// counts, instead: how often each probe is hit for each handshake and for 64 MiB of data, and how long its program then runs, by the kernel's own
+// count. What else the machine does makes little difference to that. A hit also costs its trap: go test ./bpf -run '^$' -bench Probe.
+//
+// It needs the rights of the probes, and the Debian packages python3-boto3, curl, and with -hits nodejs and python3-pycurl.
 package main
 
 import (
@@ -16,27 +23,26 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"slices"
-	"strings"
-	"sync/atomic"
+	"regexp"
 	"time"
-
-	"github.com/dynwatch/dynwatch/capture/library"
-	"github.com/dynwatch/dynwatch/internal/flow"
 )
 
 func main() {
-	long := flag.Duration("for", 2*time.Minute, "how long each client is measured")
-	amount := flag.Int("handshakes", 60, "handshakes in a third of a round")
-	only := flag.String("only", "", "measure only this client")
-	auto := flag.Bool("auto", false, "as --library-probes auto: the client is none that opens connections to DynamoDB")
+	long := flag.Duration("for", 9*time.Minute, "how long all clients are measured together")
+	slice := flag.Duration("slice", 200*time.Millisecond, "how long a slice of work takes, about")
+	only := flag.String("only", "", "measure the clients whose name this regular expression matches")
+	hits := flag.Bool("hits", false, "count the hits of the probes instead")
 	at := flag.String("serve", "", "be the server, with its root certificate in this folder")
+	client := flag.String("client", "", "be a client, which trusts the certificates in this file, of the address that is the argument")
 	flag.Parse()
 	var err error
-	if *at != "" {
+	switch {
+	case *at != "":
 		err = serve(*at)
-	} else {
-		err = run(*long, *amount, *only, *auto)
+	case *client != "":
+		err = get(*client, flag.Arg(0))
+	default:
+		err = run(*only, *hits, *long, *slice)
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "library: error:", err)
@@ -44,7 +50,22 @@ func main() {
 	}
 }
 
-func run(long time.Duration, amount int, only string, auto bool) error {
+func run(only string, hits bool, long, slice time.Duration) error {
+	pattern, err := regexp.Compile(only)
+	if err != nil {
+		return fmt.Errorf("-only: %w", err)
+	}
+	var chosen []workload
+	for _, w := range workloads {
+		switch {
+		case hits && w.passedOver:
+		case only != "" && pattern.MatchString(w.name), only == "" && (hits || w.timed):
+			chosen = append(chosen, w)
+		}
+	}
+	if len(chosen) == 0 {
+		return errors.New("no such client")
+	}
 	dir, err := os.MkdirTemp("", "dynwatch-bench-library-")
 	if err != nil {
 		return err
@@ -58,100 +79,35 @@ func run(long time.Duration, amount int, only string, auto bool) error {
 	if err := bundle(dir); err != nil {
 		return err
 	}
-	fmt.Printf("%-16s %-9s %-6s %-23s %-23s %s\n", "client", "of", "rounds", "with probes (quartiles)", "A/A (quartiles)", "without, each")
-	for _, w := range workloads {
-		if only != "" && only != w.name {
-			continue
+	if n := foreign(); n > 0 {
+		fmt.Fprintf(os.Stderr, "library: warning: other programs hold %d links of probes: what theirs cost is in both sides of each ratio, and the traps of places that both probe are in none\n", n)
+	}
+	printHead(hits)
+	for _, w := range chosen {
+		c, err := w.start(dir, address)
+		if err != nil {
+			return fmt.Errorf("%s: %w", w.name, err)
 		}
-		if err := measure(w, dir, address, long, amount, auto); err != nil {
+		if hits {
+			err = count(w, c)
+		} else {
+			err = measure(w, c, long/time.Duration(len(chosen)), slice)
+		}
+		c.end()
+		if err != nil {
 			return fmt.Errorf("%s: %w", w.name, err)
 		}
 	}
 	return nil
 }
 
-// settled is how long the client rests after probes were set or taken away, so that what that left to do is not measured.
-const settled = 20 * time.Millisecond
-
-// leastRounds are enough for quartiles.
-const leastRounds = 8
-
-func measure(w workload, dir, address string, long time.Duration, amount int, auto bool) error {
-	amount = max(1, amount/w.dear)
-	c, err := w.start(dir, address)
-	if err != nil {
-		return err
+func printHead(hits bool) {
+	if hits {
+		fmt.Printf("%-32s %-32s %s\n", "client", "probe", "hits")
+		return
 	}
-	defer c.end()
-	if _, err := c.round(amount); err != nil { // imports, caches
-		return err
-	}
-	var ratios, control [2][]float64
-	var without [2][]time.Duration
-	rounds := 0
-	for begin := time.Now(); time.Since(begin) < long || rounds < leastRounds; rounds++ {
-		var t [3]took // with probes, without, without again
-		for i := range t {
-			if i = (i + rounds) % 3; rounds%2 == 1 {
-				i = 2 - i
-			}
-			if i == 0 {
-				t[i], err = probed(c, w, amount, auto)
-			} else {
-				time.Sleep(settled)
-				t[i], err = c.round(amount)
-			}
-			if err != nil {
-				return err
-			}
-		}
-		for k := range ratios {
-			ratios[k] = append(ratios[k], float64(t[0][k])/float64(t[1][k]))
-			control[k] = append(control[k], float64(t[2][k])/float64(t[1][k]))
-			without[k] = append(without[k], t[1][k]/time.Duration(amount))
-		}
-	}
-	for k, of := range []string{"time", "processor"} {
-		slices.Sort(without[k])
-		fmt.Printf("%-16s %-9s %-6d %-23s %-23s %v\n", w.name, of, rounds, quartiles(ratios[k]), quartiles(control[k]), without[k][len(without[k])/2].Round(time.Microsecond))
-	}
-	return nil
-}
-
-// quartiles are the median and, in brackets, the first and third quartile.
-func quartiles(x []float64) string {
-	slices.Sort(x)
-	n := len(x)
-	return fmt.Sprintf("%.3f (%.3f, %.3f)", x[n/2], x[n/4], x[n*3/4])
-}
-
-// probed is a part of a round with the probes attached, polled as a capture does.
-func probed(c *client, w workload, amount int, auto bool) (t took, err error) {
-	s, err := library.Open(library.Options{All: !auto})
-	if err != nil {
-		return t, err
-	}
-	time.Sleep(settled)
-	var stop atomic.Bool
-	done := make(chan error, 1)
-	go func() {
-		for !stop.Load() {
-			if err := s.Poll(func(*flow.Library) {}); err != nil {
-				done <- err
-				return
-			}
-			time.Sleep(3 * time.Millisecond)
-		}
-		done <- s.Poll(func(*flow.Library) {})
-	}()
-	t, err = c.round(amount)
-	stop.Store(true)
-	err = errors.Join(err, <-done)
-	seen := s.Stats()
-	if n := seen.Handshakes + seen.PassedOver; err == nil && w.handshakes && n < uint64(amount) {
-		err = fmt.Errorf("the probes saw %d of %d handshakes: nothing was measured; %s", n, amount, strings.Join(seen.Problems, "; "))
-	}
-	return t, errors.Join(err, s.Release())
+	fmt.Printf("%-20s %-9s %-6s %-38s %-38s %-13s %s\n", "client", "of", "cycles", "with probes (quartiles) [95 %]", "A/A (quartiles) [95 %]", "without, each",
+		"dynwatch, each")
 }
 
 // bundle writes a file as programs have it by default: all public authorities, and the server's.

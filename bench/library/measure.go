@@ -1,0 +1,219 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/cilium/ebpf/link"
+
+	"github.com/dynwatch/dynwatch/capture/library"
+	"github.com/dynwatch/dynwatch/internal/flow"
+)
+
+const (
+	// settled is how long the client rests after probes were set or taken away, so that what that left to do is not measured.
+	settled = 20 * time.Millisecond
+	// passing is how long it takes until a process that makes handshakes of no interest is passed over.
+	passing = 1200 * time.Millisecond
+	// leastCycles are enough for quartiles, and for the ninety-five percent.
+	leastCycles = 8
+)
+
+// probes are attached, and polled as a capture does.
+type probes struct {
+	source *library.Source
+	stop   atomic.Bool
+	done   chan error
+}
+
+func attach(all bool) (*probes, error) {
+	s, err := library.Open(library.Options{All: all})
+	if err != nil {
+		return nil, err
+	}
+	p := &probes{source: s, done: make(chan error, 1)}
+	go func() {
+		for !p.stop.Load() {
+			if err := s.Poll(func(*flow.Library) {}); err != nil {
+				p.done <- err
+				return
+			}
+			time.Sleep(3 * time.Millisecond)
+		}
+		p.done <- s.Poll(func(*flow.Library) {})
+	}()
+	return p, nil
+}
+
+// detach takes the probes away and says what they saw.
+func (p *probes) detach() (library.Stats, error) {
+	p.stop.Store(true)
+	err := <-p.done
+	seen := p.source.Stats()
+	return seen, errors.Join(err, p.source.Release())
+}
+
+// foreign counts the links of uprobes that others have: both sides of a ratio pay for those on the same libraries.
+func foreign() (n int) {
+	var all link.Iterator
+	defer all.Close()
+	for all.Next() {
+		if info, err := all.Link.Info(); err == nil && (info.Type == link.UprobeMultiType || info.Type == link.PerfEventType) {
+			n++
+		}
+	}
+	return n
+}
+
+// slice is a client's work of some duration.
+type slice struct {
+	w      workload
+	c      *client
+	amount int // units of work
+}
+
+// plain is a slice without probes.
+func (s slice) plain() (took, error) {
+	time.Sleep(settled)
+	if _, err := s.c.round(max(1, s.amount/20)); err != nil { // warms what attaching and resting left cold
+		return took{}, err
+	}
+	return s.c.round(s.amount)
+}
+
+// probed is one with the probes attached; own is the processor's time that dynwatch took meanwhile.
+func (s slice) probed() (t took, own time.Duration, err error) {
+	p, err := attach(!s.w.passedOver)
+	if err != nil {
+		return t, 0, err
+	}
+	if s.w.passedOver {
+		if _, err = s.c.round(5); err == nil {
+			time.Sleep(passing)
+		}
+	}
+	before := used()
+	if err == nil {
+		t, err = s.plain()
+	}
+	own = used() - before
+	seen, failed := p.detach()
+	if err = errors.Join(err, failed); err != nil {
+		return t, own, err
+	}
+	n := seen.Handshakes
+	if s.w.passedOver {
+		n = seen.PassedOver
+	}
+	if s.w.handshakes && n < uint64(s.amount) {
+		err = fmt.Errorf("the probes saw %d of %d handshakes: nothing was measured; %s", n, s.amount, strings.Join(seen.Problems, "; "))
+	}
+	return t, own, err
+}
+
+// undone is one without probes, which were set before it and taken away again.
+func (s slice) undone() (t took, err error) {
+	p, err := attach(!s.w.passedOver)
+	if err != nil {
+		return t, err
+	}
+	if _, err := p.detach(); err != nil {
+		return t, err
+	}
+	return s.plain()
+}
+
+// calibrated is a slice that takes about so long.
+func calibrated(w workload, c *client, long time.Duration) (slice, error) {
+	s := slice{w, c, 1}
+	if _, err := c.round(2); err != nil { // imports, caches
+		return s, err
+	}
+	for {
+		t, err := c.round(s.amount)
+		switch {
+		case err != nil:
+			return s, err
+		case t[0] > long/2:
+			s.amount = max(1, int(float64(s.amount)*float64(long)/float64(t[0])))
+			return s, nil
+		}
+		s.amount *= 2
+	}
+}
+
+// series are the ratios of one kind of slice to the plain ones before and after it: of the time and of the processor's.
+type series [2][]float64
+
+func (x *series) add(t, before, after took) {
+	for k := range x {
+		if around := before[k] + after[k]; around > 0 {
+			x[k] = append(x[k], 2*float64(t[k])/float64(around))
+		}
+	}
+}
+
+func measure(w workload, c *client, long, each time.Duration) error {
+	s, err := calibrated(w, c, each)
+	if err != nil {
+		return err
+	}
+	var ratios, control series
+	var without [2][]time.Duration
+	var own time.Duration
+	before, err := s.plain()
+	if err != nil {
+		return err
+	}
+	n := 0
+	for begin := time.Now(); time.Since(begin) < long || n < 2*leastCycles; n++ {
+		var t, after took
+		if n%2 == 0 {
+			var o time.Duration
+			t, o, err = s.probed()
+			own += o
+		} else {
+			t, err = s.undone()
+		}
+		if err == nil {
+			after, err = s.plain()
+		}
+		if err != nil {
+			return err
+		}
+		if n%2 == 0 {
+			ratios.add(t, before, after)
+		} else {
+			control.add(t, before, after)
+		}
+		for k := range without {
+			without[k] = append(without[k], after[k]/time.Duration(s.amount))
+		}
+		before = after
+	}
+	own /= time.Duration((n + 1) / 2 * s.amount)
+	for k, of := range []string{"time", "processor"} {
+		slices.Sort(without[k])
+		fmt.Printf("%-20s %-9s %-6d %-38s %-38s %-13v %v\n", w.name, of, len(ratios[k]), quartiles(ratios[k]), quartiles(control[k]),
+			without[k][len(without[k])/2].Round(time.Microsecond), own.Round(time.Microsecond))
+	}
+	return nil
+}
+
+// quartiles are the median, in brackets the first and third quartile, and what the median lies in with 95 % certainty, by the order of the values
+// alone.
+func quartiles(x []float64) string {
+	if len(x) == 0 {
+		return "-"
+	}
+	slices.Sort(x)
+	n := len(x)
+	off := 0.98 * math.Sqrt(float64(n))
+	low, high := max(0, int(float64(n)/2-off)), min(n-1, int(math.Ceil(float64(n)/2+off)))
+	return fmt.Sprintf("%.3f (%.3f, %.3f) [%.3f, %.3f]", x[n/2], x[n/4], x[n*3/4], x[low], x[high])
+}
