@@ -37,20 +37,22 @@ const (
 // arguments are the registers that a C function has its arguments in.
 const arguments = rdi | rsi | rdx | rcx | r8 | r9
 
-// keeps are the registers that must be as they were at the function's beginning: what the program reads, and for a probe on the return, and one that looks who
-// calls, the stack's, where the address is that the function returns to. ok is false for programs that want to be at the beginning itself, as those do that look
-// at where they are.
+// keeps are the registers that must be as they were at the function's beginning: what the program reads, and for a probe on the return and one that
+// looks at who calls the stack's, where the address is that the function returns to. ok is false for programs that nobody looked at.
 func keeps(p bpf.Probe) (keep registers, ok bool) {
 	switch p {
-	case bpf.OpenSSLCertificate, bpf.BoringSSLCertificate, bpf.OpenSSLHost, bpf.OpenSSLAsked, bpf.OpenSSLChain:
+	case bpf.OpenSSLCertificate, bpf.BoringSSLCertificate, bpf.OpenSSLHost, bpf.OpenSSLAsked, bpf.OpenSSLChain,
+		bpf.GnuTLSName, bpf.GnuTLSVerifies, bpf.GnuTLSHook, bpf.GnuTLSEnd, bpf.GnuTLSHandshake, bpf.GnuTLSVerify, bpf.GnuTLSHost:
 		return arguments, true
+	case bpf.OpenSSLVerified, bpf.GnuTLSVerified:
+		return rsp, true
 	case bpf.OpenSSLPeer:
 		return rdi | rsp, true
-	case bpf.OpenSSLVerified:
-		return rsp, true
+	case bpf.GnuTLSPeers, bpf.GnuTLSCertificates:
+		return arguments | rsp, true
 	case bpf.OpenSSLHandshake:
 		return rdx, true
-	case bpf.OpenSSLInspected:
+	case bpf.OpenSSLInspected, bpf.GnuTLSCompared:
 		return 0, true
 	case bpf.GoHandshake, bpf.GoCertificates:
 		return rax | rbx | rcx | r14, true

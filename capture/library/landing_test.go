@@ -33,6 +33,11 @@ func TestLandingIsTheFirstInstructionThatTheKernelDoesItself(t *testing.T) {
 		{"SSL_get_verify_result of OpenSSL 3.0: mov 0x9b8(%rdi),%rax; xor %edi,%edi; ret", "488b87b8090000 31ff c3", arguments, 0},
 		{"sub $8,%rsp; call", "4883ec08 e800000000 4883c408 c3", arguments, 4},
 		{"sub $8,%rsp moves the return address", "4883ec08 e800000000 4883c408 c3", kept(bpf.OpenSSLVerified), 0},
+		{"gnutls_deinit of GnuTLS 3.7: test %rdi,%rdi; je; push %r13", "4885ff 0f8407030000 4155 c3", kept(bpf.GnuTLSEnd), 3},
+		{"gnutls_session_set_verify_cert of GnuTLS 3.7: xor %eax,%eax; test %rsi,%rsi; je", "31c0 4885f6 742e c3", kept(bpf.GnuTLSVerifies), 5},
+		{"gnutls_handshake_set_hook_function of GnuTLS 3.7: stores, and ret", "48898f38060000 89b740060000 c3", kept(bpf.GnuTLSHook), 0},
+		{"endbr64; push, of one that looks at who calls", "f30f1efa 55 4889f5 5d c3", kept(bpf.GnuTLSPeers), 4},
+		{"sub $8,%rsp; call, of one that looks at who calls", "4883ec08 e800000000 4883c408 c3", kept(bpf.GnuTLSCertificates), 0},
 		{"mov %rsi,%rdi changes an argument", "4889f7 55 5d c3", arguments, 0},
 		{"mov %esi,%edi changes half of one", "89f7 55 5d c3", arguments, 0},
 		{"mov %sil,%dil changes an eighth of one", "4088f7 55 5d c3", arguments, 0},
@@ -57,12 +62,25 @@ func TestLandingIsTheFirstInstructionThatTheKernelDoesItself(t *testing.T) {
 	}
 }
 
-func TestProbesThatLookAtWhereTheyAreStayAtTheBeginning(t *testing.T) {
+func TestProbesThatNobodyLookedAtStayAtTheBeginning(t *testing.T) {
 	endbrPush := code(t, "f30f1efa 55 5d c3")
 	if got := landingOf(bpf.Probe{Program: "another"}, endbrPush); got != 0 {
 		t.Errorf("a probe that nobody looked at lands at %d", got)
 	}
 	if got := landingOf(bpf.OpenSSLCertificate, endbrPush); machine == elf.EM_X86_64 && got != 4 {
 		t.Errorf("one that wants arguments only lands at %d", got)
+	}
+}
+
+// TestEveryProbeMayLand finds a probe that was forgotten in keeps.
+func TestEveryProbeMayLand(t *testing.T) {
+	var all []wanted
+	for _, list := range [][]wanted{wantedCrypto, wantedSSL, wantedGnuTLS, wantedBoringCrypto} {
+		all = append(all, list...)
+	}
+	for _, w := range all {
+		if _, ok := keeps(w.probe); !ok {
+			t.Errorf("%s has its probe at its beginning, whatever that costs", w.function)
+		}
 	}
 }
