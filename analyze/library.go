@@ -71,18 +71,17 @@ func (a *Analyzer) readLibrary(c *conn, f *tlswire.Facts, s *session.Session) {
 	if l == nil || c.opening != nil && c.opening.Process.PID != 0 && c.opening.Process.PID != l.PID {
 		return
 	}
-	s.Library = &session.Library{Name: l.Name, Path: l.Path, ServerName: l.ServerName, TID: l.TID}
-	switch {
-	case !consistent(l.ServerName, f.ClientHello.SNI):
-		// What stands beside a wrong name may be wrong too.
-		s.Library.ServerName = ""
-	case l.Verification == flow.VerificationOn:
-		s.TLS.ClientVerifies, s.Library.VerificationBy = session.Yes, l.VerificationBy
-	case l.Verification == flow.VerificationOff && s.TLS.ClientAppData && !s.TLS.EarlyData: // early data goes out before the chain is seen
-		s.TLS.ClientVerifies, s.Library.VerificationBy = session.No, l.VerificationBy
-	}
-	if consistent(l.ServerName, f.ClientHello.SNI) {
+	s.Library = &session.Library{Name: l.Name, Path: l.Path, TID: l.TID}
+	// What stands beside a wrong name may be wrong too.
+	if same := consistent(l.ServerName, f.ClientHello.SNI); same || l.NameApart {
+		s.Library.ServerName, s.Library.NameDiffers = l.ServerName, !same && f.ClientHello.SNI != ""
 		s.Library.HostChecked, s.Library.Host = l.HostChecked, l.Host
+		switch {
+		case l.Verification == flow.VerificationOn:
+			s.TLS.ClientVerifies, s.Library.VerificationBy = session.Yes, l.VerificationBy
+		case l.Verification == flow.VerificationOff && s.TLS.ClientAppData && !s.TLS.EarlyData: // early data goes out before the chain is seen
+			s.TLS.ClientVerifies, s.Library.VerificationBy = session.No, l.VerificationBy
+		}
 	}
 	if s.Certificate != nil || s.Visibility != session.VisibilityEncrypted || len(l.Chain) == 0 {
 		return

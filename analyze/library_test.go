@@ -85,6 +85,38 @@ func TestWhatALibraryToldBelongsToItsHandshakeOnly(t *testing.T) {
 	}
 }
 
+func TestANameThatWasToldAndIsNotTheClientHellos(t *testing.T) {
+	const pid = 7
+	for _, c := range []struct {
+		name     string
+		told     string
+		apart    bool
+		want     string
+		differs  bool
+		verifies session.Tri
+	}{
+		{"the same", dynamodbName, true, dynamodbName, false, session.Yes},
+		{"in capitals, with a dot at its end", "DYNAMODB.us-east-1.amazonaws.com.", true, "DYNAMODB.us-east-1.amazonaws.com.", false, session.Yes},
+		{"none was seen", "", true, "", false, session.Yes},
+		{"another, found by itself", "hidden.example", true, "hidden.example", true, session.Yes},
+		{"another, beside all else", "hidden.example", false, "", false, session.Unknown},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			d := handshake{}.dialogue(t)
+			r := newRun(t, nil)
+			r.Library(&flow.Library{Random: randomOf(t, d), PID: pid, ServerName: c.told, NameApart: c.apart, HostChecked: true, Host: "x",
+				Verification: flow.VerificationOn, VerificationBy: "x"})
+			s := r.feed(newWire(clientAddr, dynamodbAddr).open().say(d, 0).close().segs...).only(t)
+			if l := s.Library; l == nil || l.ServerName != c.want || l.NameDiffers != c.differs || l.HostChecked != (c.verifies == session.Yes) {
+				t.Errorf("%+v", l)
+			}
+			if s.TLS.ClientVerifies != c.verifies {
+				t.Errorf("verifies is %d", s.TLS.ClientVerifies)
+			}
+		})
+	}
+}
+
 func TestAClientThatLeavesHasNotAccepted(t *testing.T) {
 	d := handshake{certificate: &testPKI().evil, verify: false}.dialogue(t)
 	l := &flow.Library{Random: randomOf(t, d), PID: 7, Verification: flow.VerificationOff, VerificationBy: "x"}

@@ -24,6 +24,7 @@ const volatile __u32 ssl_verify_callback;
 const volatile __u32 ssl_verify_result;
 const volatile __u32 ssl_server;
 const volatile __u32 ssl_client_random;
+const volatile __u32 ssl_server_name; /* of a pointer to the name that the program told the library */
 /* BoringSSL: the offset of a pointer to what ssl_verify_mode and ssl_verify_callback lie in; the mode is a byte, and ssl_server the lowest bit of one. */
 const volatile __u32 ssl_config;
 const volatile __u32 ssl_client_random_in; /* the offset of a pointer to what ssl_client_random lies in; 0: it lies in the object itself */
@@ -108,7 +109,7 @@ struct note {
 	__u8 random[32];
 	__u8 kind;
 	__u8 flags;
-	__u8 text; /* data ends with a zero byte, and length is not known */
+	__u8 text; /* data, if there is any, ends with a zero byte, and length is not known */
 };
 
 /* Sends an event with room for max bytes of data, which is 0 or a power of two and at least the note's length. */
@@ -135,7 +136,7 @@ static __always_inline void send(const struct note *o, const __u32 max)
 	e->kind = o->kind;
 	e->flags = o->flags;
 	__builtin_memset(e->pad, 0, sizeof(e->pad));
-	if (max && o->text) {
+	if (max && o->text && o->data) {
 		copied = bpf_probe_read_user_str(e + 1, max, (const void *)o->data);
 		if (copied > 0)
 			e->length = e->captured = copied - 1;
@@ -282,8 +283,10 @@ int dynwatch_openssl_handshake(struct regs *ctx)
 		if (!ssl_verify_callback || read(&o.code, sizeof(o.code), config + ssl_verify_callback) || o.code)
 			o.flags |= LIBRARY_CALLBACK;
 	}
+	if (ssl_server_name && !read(&o.data, sizeof(o.data), object + ssl_server_name))
+		o.text = 1;
 	note_handshake(o.strand, object, &o);
-	send(&o, 0);
+	send(&o, MAX_HOST);
 	return 0;
 }
 

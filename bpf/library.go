@@ -18,7 +18,7 @@ type LibraryKind uint32
 // The kinds, as in library.h.
 const (
 	LibraryCertificate = LibraryKind(libraryLibraryKindLIBRARY_CERTIFICATE) // Data is a certificate of the peer's, in DER
-	LibraryHandshake   = LibraryKind(libraryLibraryKindLIBRARY_HANDSHAKE)   // the chain that came before is about to be judged; Value is how
+	LibraryHandshake   = LibraryKind(libraryLibraryKindLIBRARY_HANDSHAKE)   // the chain that came before is about to be judged; Value is how, Data the name that the library was told
 	LibraryVerified    = LibraryKind(libraryLibraryKindLIBRARY_VERIFIED)    // what the library's own judgement returned
 	LibraryHost        = LibraryKind(libraryLibraryKindLIBRARY_HOST)        // the leaf is compared with the host name in Data
 	LibraryAsked       = LibraryKind(libraryLibraryKindLIBRARY_ASKED)       // the program asks for the judgement, which is Value
@@ -64,6 +64,8 @@ type SSLOffsets struct {
 	VerifyMode, VerifyCallback, VerifyResult, Server, ClientRandom uint32
 	// ClientRandomIn is the offset of a pointer to what ClientRandom lies in; 0: the object itself.
 	ClientRandomIn uint32
+	// ServerName is the offset of a pointer to the name that the program told the library.
+	ServerName uint32
 	// Config, of BoringSSL only, is the offset of a pointer to what VerifyMode and VerifyCallback lie in.
 	Config uint32
 	// GnuTLS is of that library, and excludes all others.
@@ -183,6 +185,7 @@ func (o SSLOffsets) apply(spec *ebpf.CollectionSpec) error {
 		spec.Variables["ssl_server"].Set(o.Server),
 		spec.Variables["ssl_client_random"].Set(o.ClientRandom),
 		spec.Variables["ssl_client_random_in"].Set(o.ClientRandomIn),
+		spec.Variables["ssl_server_name"].Set(o.ServerName),
 		spec.Variables["ssl_config"].Set(o.Config),
 		spec.Variables["gnutls_client_random"].Set(o.GnuTLS.ClientRandom),
 		spec.Variables["gnutls_code_before"].Set(o.GnuTLS.CodeBefore),

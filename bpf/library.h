@@ -10,7 +10,7 @@
 
 enum library_kind {
 	LIBRARY_CERTIFICATE = 1, /* the library reads a certificate of the peer's; data is its DER */
-	LIBRARY_HANDSHAKE,       /* it is about to judge the chain that came before; value is how it verifies */
+	LIBRARY_HANDSHAKE,       /* it is about to judge the chain that came before; value is how it verifies, data the name that it was told */
 	LIBRARY_VERIFIED,        /* its own judgement; value is what the function returned */
 	LIBRARY_HOST,            /* it compares the leaf with a host name, which is data */
 	LIBRARY_ASKED,           /* the program asks for the judgement; value is the answer */

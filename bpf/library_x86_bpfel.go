@@ -133,6 +133,7 @@ const (
 	libraryVarSslClientRandomIn             = "ssl_client_random_in"
 	libraryVarSslConfig                     = "ssl_config"
 	libraryVarSslServer                     = "ssl_server"
+	libraryVarSslServerName                 = "ssl_server_name"
 	libraryVarSslVerifyCallback             = "ssl_verify_callback"
 	libraryVarSslVerifyMode                 = "ssl_verify_mode"
 	libraryVarSslVerifyResult               = "ssl_verify_result"
@@ -230,6 +231,7 @@ type libraryVariableSpecs struct {
 	SslClientRandomIn  *ebpf.VariableSpec `ebpf:"ssl_client_random_in"`
 	SslConfig          *ebpf.VariableSpec `ebpf:"ssl_config"`
 	SslServer          *ebpf.VariableSpec `ebpf:"ssl_server"`
+	SslServerName      *ebpf.VariableSpec `ebpf:"ssl_server_name"`
 	SslVerifyCallback  *ebpf.VariableSpec `ebpf:"ssl_verify_callback"`
 	SslVerifyMode      *ebpf.VariableSpec `ebpf:"ssl_verify_mode"`
 	SslVerifyResult    *ebpf.VariableSpec `ebpf:"ssl_verify_result"`
@@ -288,6 +290,7 @@ type libraryVariables struct {
 	SslClientRandomIn  *ebpf.Variable `ebpf:"ssl_client_random_in"`
 	SslConfig          *ebpf.Variable `ebpf:"ssl_config"`
 	SslServer          *ebpf.Variable `ebpf:"ssl_server"`
+	SslServerName      *ebpf.Variable `ebpf:"ssl_server_name"`
 	SslVerifyCallback  *ebpf.Variable `ebpf:"ssl_verify_callback"`
 	SslVerifyMode      *ebpf.Variable `ebpf:"ssl_verify_mode"`
 	SslVerifyResult    *ebpf.Variable `ebpf:"ssl_verify_result"`

@@ -137,7 +137,7 @@ func TestLibraryObjectsHoldWhatTheLoaderExpects(t *testing.T) {
 		if exec := spec.Programs["dynwatch_exec"]; exec == nil || exec.Type != ebpf.RawTracepoint || len(spec.Programs) != len(probes)+1 {
 			t.Errorf("%s: %d programs, dynwatch_exec is %+v", name, len(spec.Programs), exec)
 		}
-		if err := (SSLOffsets{1, 2, 3, 4, 5, 6, 7, GnuTLSOffsets{8, 9, 10}}).apply(spec); err != nil {
+		if err := (SSLOffsets{1, 2, 3, 4, 5, 6, 7, 8, GnuTLSOffsets{9, 10, 11}}).apply(spec); err != nil {
 			t.Errorf("%s: %v", name, err)
 		}
 	}

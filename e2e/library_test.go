@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -103,6 +104,9 @@ func TestLibrary(t *testing.T) {
 				joined++
 				if v.Visibility == "encrypted" && v.Certificate.SeenBy != "library" {
 					t.Errorf("certificate seen by %q", v.Certificate.SeenBy)
+				}
+				if told := v.Library.ServerName; told != v.TLS.SNI && (told != "" || runtime.GOARCH == "amd64") {
+					t.Errorf("it was told the name %q\nin %s", told, v.line)
 				}
 				if verifies := v.Library.Verifies; verifies != nil && *verifies == s.careless() {
 					t.Errorf("verifies is %t\nin %s", *verifies, v.line)

@@ -84,6 +84,7 @@ type seen struct {
 		Name, Path  string
 		Verifies    *bool
 		VerifiesBy  string `json:"verifies_by"`
+		ServerName  string `json:"server_name"`
 		NameChecked bool   `json:"name_checked"`
 		CheckedName string `json:"checked_name"`
 	}

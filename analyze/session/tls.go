@@ -153,8 +153,9 @@ type Library struct {
 	Name, Path string
 	// VerificationBy is what told TLS.ClientVerifies, in words; "" if that is unknown.
 	VerificationBy string
-	// ServerName is the name that the program told the library to connect to; "" if that was not seen.
-	ServerName string
+	// ServerName is the name that the program told the library to connect to; "" if that was not seen. NameDiffers: the ClientHello bears another.
+	ServerName  string
+	NameDiffers bool
 	// HostChecked: the library compared the certificate with Host. Where it did not, the program may have, out of sight.
 	HostChecked bool
 	Host        string

@@ -47,6 +47,7 @@ func (c *contents) boringSSL(file *elf.File, s symbols) error {
 			return errors.New("where BoringSSL keeps the mode of verification is not plain from SSL_get_verify_mode and SSL_get_verify_callback")
 		}
 		o.Server = field(machine, s.code(file, "SSL_is_server"))
+		o.ServerName = returnedField(machine, s.code(file, "SSL_get_servername"))
 	}
 	if len(c.crypto)+len(c.ssl) > 0 {
 		c.name = constant(file, awsLCPattern, "BoringSSL")

@@ -203,6 +203,7 @@ func (c *contents) openSSL(file *elf.File, s symbols) error {
 		o.VerifyResult = field(machine, s.code(file, "SSL_get_verify_result"))
 		o.Server = field(machine, s.code(file, "SSL_is_server"))
 		o.ClientRandom, o.ClientRandomIn = randomField(machine, s.code(file, "SSL_get_client_random"))
+		o.ServerName = returnedField(machine, s.code(file, "SSL_get_servername"))
 		if o.ClientRandom == 0 {
 			return errors.New("where OpenSSL keeps the ClientHello's random is not plain from SSL_get_client_random")
 		}

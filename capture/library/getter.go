@@ -131,6 +131,79 @@ func field(machine elf.Machine, code []byte) uint32 {
 	return plausible(found)
 }
 
+// returnedField is the one offset of a pointer in the object that a function returns as it is; 0 if it is not plain which. The function may return other
+// things too: SSL_get_servername returns the session's name in some cases. Of arm64's code it is not known.
+func returnedField(machine elf.Machine, code []byte) uint32 {
+	if machine != elf.EM_X86_64 {
+		return 0
+	}
+	objects := rdi // registers that have the object
+	var found, inRAX int64
+	for at := 0; at < len(code); {
+		if isEndbr(code[at:]) {
+			at += 4
+			continue
+		}
+		in, err := x86asm.Decode(code[at:], 64)
+		if err != nil || in.Len == 0 {
+			break
+		}
+		at += in.Len
+		switch in.Op {
+		case x86asm.RET:
+			if inRAX != 0 && found != 0 && found != inRAX {
+				return 0
+			}
+			if inRAX != 0 {
+				found = inRAX
+			}
+			inRAX = 0
+			continue
+		case x86asm.JMP:
+			inRAX = 0
+			continue
+		case x86asm.CALL:
+			objects &^= rax | arguments
+			inRAX = 0
+			continue
+		case x86asm.PUSH, x86asm.LEAVE:
+			continue // they change none of the registers that matter
+		}
+		if emulated(code[at-in.Len:]) || in.Op == x86asm.NOP {
+			continue // a jump on a condition
+		}
+		to := written(in)
+		if in.Op == x86asm.POP {
+			if r, ok := in.Args[0].(x86asm.Reg); ok {
+				to = registerOf(r)
+			}
+		}
+		var has bool // the object comes to be in that register
+		var field int64
+		if in.Op == x86asm.MOV {
+			switch from := in.Args[1].(type) {
+			case x86asm.Reg:
+				has = in.DataSize == 64 && registerOf(from)&objects != 0
+			case x86asm.Mem:
+				if in.MemBytes == 8 && from.Index == 0 && registerOf(from.Base)&objects != 0 && registerOf(from.Base) != everything {
+					field = from.Disp
+				}
+			}
+		}
+		objects &^= to
+		if has {
+			objects |= to
+		}
+		if to&rax != 0 {
+			inRAX = 0
+			if to == rax {
+				inRAX = field
+			}
+		}
+	}
+	return plausible(found)
+}
+
 // maxField bounds offsets that are believed: connection objects have a few thousand bytes.
 const maxField = 1 << 16
 

@@ -83,6 +83,44 @@ func TestRandomIsWhereTheGetterCopiesFrom(t *testing.T) {
 	}
 }
 
+func TestNameIsWhatTheGetterReturns(t *testing.T) {
+	// SSL_get_servername of OpenSSL 3.0.19 (Debian 12), from push %rbx to the last ret.
+	const openssl30 = `53 48837f3000 4889fb 7465 8b4738 85f6 0f851a010000 85c0 745e 8b97d0040000 85d2 7434 488b4708 488b90c0000000 f6426008 0f85d7000000
+		8b00 3d00000100 0f84ca000000 3d03030000 0f8ebf000000 0f1f8000000000 488b83580a0000 5b 31d2 31f6 31ff c3 660f1f840000000000
+		85f6 0f85b8000000 4889df e8a38ffeff 85c0 754c 488b4308 488b90c0000000 f6426008 7510 8b00 3d00000100 7407 3d03030000 7fb3
+		8b83d0040000 85c0 74a9 488b8318090000 488b8030030000 4885c0 7496 5b 31d2 31f6 31ff c3 660f1f440000
+		488b83580a0000 4885c0 7583 488b9318090000 4885d2 0f8473ffffff 813a04030000 0f8467ffffff 488b8230030000 5b 31d2 31f6 31ff c3`
+	for _, c := range []struct {
+		name    string
+		machine elf.Machine
+		code    string
+		want    uint32
+	}{
+		{"OpenSSL 3.0", elf.EM_X86_64, openssl30, 0xa58},
+		{"BoringSSL: test %esi,%esi; je; xor %eax,%eax; ret; mov 0x90(%rdi),%rax; test; je; ret; mov 0x30(%rdi),%rax; mov 0x1f0(%rax),%rax; ret",
+			elf.EM_X86_64, "85f6 7403 31c0 c3 488b8790000000 4885c0 7401 c3 488b4730 488b80f0010000 c3", 0x90},
+		{"through another register: mov %rdi,%rbx; mov 0x90(%rbx),%rax; ret", elf.EM_X86_64, "4889fb 488b8390000000 c3", 0x90},
+		{"the register got something else: mov %rdi,%rbx; pop %rbx; mov 0x90(%rbx),%rax; ret", elf.EM_X86_64, "4889fb 5b 488b8390000000 c3", 0},
+		{"of what the object points to: mov 0x30(%rdi),%rdx; mov 0x90(%rdx),%rax; ret", elf.EM_X86_64, "488b5730 488b8290000000 c3", 0},
+		{"changed before it is returned: mov 0x90(%rdi),%rax; add $8,%rax; ret", elf.EM_X86_64, "488b8790000000 4883c008 c3", 0},
+		{"a call between: mov 0x90(%rdi),%rax; call; ret", elf.EM_X86_64, "488b8790000000 e800000000 c3", 0},
+		{"after a call the argument is gone: call; mov 0x90(%rdi),%rax; ret", elf.EM_X86_64, "e800000000 488b8790000000 c3", 0},
+		{"half of it: mov 0x90(%rdi),%eax; ret", elf.EM_X86_64, "8b8790000000 c3", 0},
+		{"two: nobody knows which", elf.EM_X86_64, "488b8790000000 c3 488b8798000000 c3", 0},
+		{"an instruction that is not known: xchg %rax,%rdi", elf.EM_X86_64, "4897 488b8790000000 c3", 0},
+		{"a copy of half: mov %edi,%ebx", elf.EM_X86_64, "89fb 488b8390000000 c3", 0},
+		{"no ret", elf.EM_X86_64, "488b8790000000", 0},
+		{"no code", elf.EM_X86_64, "", 0},
+		{"arm64", elf.EM_AARCH64, "004840f9 c0035fd6", 0},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			if got := returnedField(c.machine, code(t, c.code)); got != c.want {
+				t.Errorf("%#x, want %#x", got, c.want)
+			}
+		})
+	}
+}
+
 func FuzzGetter(f *testing.F) {
 	f.Add([]byte{0x8b, 0x87, 0x68, 9, 0, 0, 0xc3})
 	f.Fuzz(func(t *testing.T, b []byte) {

@@ -282,15 +282,16 @@ func (hs *handshakes) begin(e *bpf.LibraryEvent) *handshake {
 	}
 	h.modeKnown, h.mode = e.Flags&bpf.LibraryValueKnown != 0, e.Value
 	h.callback = e.Flags&bpf.LibraryCallback != 0
+	h.ServerName = string(e.Data)
 	if h.golang = e.Flags&bpf.LibraryGo != 0; h.golang {
-		h.ServerName = string(e.Data)
 		h.HostChecked = h.modeKnown && h.mode == 0
 		if h.HostChecked {
 			h.Host = h.ServerName
 		}
 	}
-	if h.gnuTLS = e.Flags&bpf.LibraryGnuTLS != 0; h.gnuTLS {
-		h.ServerName = string(e.Data)
+	h.gnuTLS = e.Flags&bpf.LibraryGnuTLS != 0
+	if h.NameApart = !h.golang && !h.gnuTLS; h.NameApart && !isName(h.ServerName) {
+		h.ServerName = "" // OpenSSL keeps something else there
 	}
 	hs.describe(h)
 	if h.callback && e.Code != 0 && hs.caller(h.PID, e.Code) == callerPython {
@@ -298,6 +299,17 @@ func (hs *handshakes) begin(e *bpf.LibraryEvent) *handshake {
 	}
 	hs.byRandom.put(e.Random, h)
 	return h
+}
+
+// isName reports whether a text may be the name of a host.
+func isName(s string) bool {
+	for _, c := range []byte(s) {
+		letter := c|0x20 >= 'a' && c|0x20 <= 'z'
+		if !letter && (c < '0' || c > '9') && c != '-' && c != '.' && c != '_' {
+			return false
+		}
+	}
+	return true
 }
 
 // inspected: the program looks at a certificate. Which one is not known, so it may be that of any handshake that its process made shortly before.

@@ -312,3 +312,16 @@ func TestAbsenceIsNotConcludedFromWhereEventsWereMissed(t *testing.T) {
 		})
 	}
 }
+
+func TestTheNameThatOpenSSLWasToldIsOneOfAHost(t *testing.T) {
+	for text, want := range map[string]string{
+		"dynamodb.us-east-1.amazonaws.com": "dynamodb.us-east-1.amazonaws.com", "_x.Example.": "_x.Example.", "": "",
+		"a password": "", "\x7fELF": "", "x=y": "", "f\xc3\xbcr.example": "",
+	} {
+		e := begins(1, 0)
+		e.Data, e.Length = []byte(text), len(text)
+		if l := told(t, false, e); l == nil || l.ServerName != want || !l.NameApart {
+			t.Errorf("%q: %+v", text, l)
+		}
+	}
+}

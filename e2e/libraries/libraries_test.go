@@ -14,6 +14,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -369,8 +370,8 @@ type session struct {
 	Type    string
 	Process struct{ PID int }
 	TLS     struct {
-		Version     string
-		Established bool
+		Version, SNI string
+		Established  bool
 	}
 	Certificate struct {
 		Issuer string
@@ -380,6 +381,7 @@ type session struct {
 		Name       string
 		Verifies   *bool
 		VerifiesBy string `json:"verifies_by"`
+		ServerName string `json:"server_name"`
 	}
 	Trust    string
 	Findings []struct{ Rule string }
@@ -599,6 +601,9 @@ func (r *ran) wrong(s *session) (list []string) {
 	}
 	if v := s.Library.Verifies; v != nil && *v != r.verify {
 		add("verifies is %t", *v)
+	}
+	if told := s.Library.ServerName; told != s.TLS.SNI && (told != "" || runtime.GOARCH == "amd64") {
+		add("it was told the name %q", told)
 	}
 	off := slices.ContainsFunc(s.Findings, func(f struct{ Rule string }) bool { return f.Rule == "verification-disabled" })
 	if want := !r.verify && r.found(r.chain); off != want {

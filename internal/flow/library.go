@@ -18,6 +18,8 @@ type Library struct {
 	VerificationBy string
 	// ServerName is the name that the program told the library to connect to; "" if that was not seen.
 	ServerName string
+	// NameApart: ServerName was found by itself. If it is another than the ClientHello's, that says nothing about the rest.
+	NameApart bool
 	// HostChecked: the library compared the leaf with Host. Where it did not, the program may have done so itself, out of sight.
 	HostChecked bool
 	Host        string

@@ -181,6 +181,7 @@ type libraryJSON struct {
 	Verifies    *bool  `json:"verifies,omitempty"`
 	VerifiesBy  string `json:"verifies_by,omitempty"`
 	ServerName  string `json:"server_name,omitempty"`
+	NameDiffers bool   `json:"server_name_differs,omitempty"`
 	NameChecked bool   `json:"name_checked,omitempty"`
 	CheckedName string `json:"checked_name,omitempty"`
 }

@@ -131,7 +131,7 @@ func libraryObject(s *session.Session) *libraryJSON {
 	if l == nil {
 		return nil
 	}
-	o := &libraryJSON{Name: l.Name, Path: l.Path, TID: l.TID, VerifiesBy: l.VerificationBy, ServerName: l.ServerName, NameChecked: l.HostChecked, CheckedName: l.Host}
+	o := &libraryJSON{Name: l.Name, Path: l.Path, TID: l.TID, VerifiesBy: l.VerificationBy, ServerName: l.ServerName, NameDiffers: l.NameDiffers, NameChecked: l.HostChecked, CheckedName: l.Host}
 	if s.TLS != nil {
 		o.Verifies = tri(s.TLS.ClientVerifies)
 	}
