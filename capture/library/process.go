@@ -2,6 +2,7 @@ package library
 
 import (
 	"bufio"
+	"bytes"
 	"errors"
 	"fmt"
 	"os"
@@ -35,21 +36,19 @@ func executable(pid int, wanted func(name string) bool, yield func(name, span st
 	defer f.Close()
 	lines := bufio.NewScanner(f)
 	for n := 0; lines.Scan() && n < maxMaps; n++ {
-		line := lines.Text()
 		// 7f0c3c000000-7f0c3c021000 r-xp 00000000 08:01 1234   /usr/lib/libssl.so.3
-		i := strings.IndexByte(line, '/')
+		line := lines.Bytes() // a process has a hundred and more, most of them without code
+		span := bytes.IndexByte(line, ' ')
+		if span < 0 || len(line) < span+4 || line[span+3] != 'x' {
+			continue
+		}
+		i := bytes.IndexByte(line, '/')
 		if i < 0 {
 			continue
 		}
-		name := strings.TrimSuffix(line[i:], " (deleted)")
-		if !wanted(name) {
-			continue
+		if name := strings.TrimSuffix(string(line[i:]), " (deleted)"); wanted(name) {
+			yield(name, string(line[:span]))
 		}
-		fields := strings.Fields(line[:i])
-		if len(fields) < 2 || len(fields[1]) < 3 || fields[1][2] != 'x' {
-			continue
-		}
-		yield(name, fields[0])
 	}
 	return lines.Err()
 }
