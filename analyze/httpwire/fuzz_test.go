@@ -111,6 +111,7 @@ func FuzzRequestOracle(f *testing.F) {
 	for _, c := range conversations {
 		f.Add(c[0])
 	}
+	f.Add("GET x:/ HTTP/1.0\nHost: h \n \n\r\n")
 	f.Fuzz(func(t *testing.T, stream string) {
 		v := drive(Options{}, []unit{client(stream)}, 0, false)
 		br := bufio.NewReader(strings.NewReader(stream))
@@ -135,7 +136,7 @@ func FuzzRequestOracle(f *testing.F) {
 			if length == 0 && got.ContentLength <= 0 || length == -1 && got.Chunked {
 				length = got.ContentLength
 			}
-			host := want.Host
+			host := strings.TrimRight(want.Host, " \t") // net/http leaves the space before a folded line that is empty
 			if j := strings.LastIndexByte(host, '@'); j >= 0 {
 				host = host[j+1:]
 			}

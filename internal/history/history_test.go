@@ -414,10 +414,11 @@ func TestReadingWhileWriting(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "h")
 	h := store(t, Options{Path: path, FlushEvery: time.Millisecond, MaxBytes: 100 << 10})
 	ctx, stop := context.WithCancel(t.Context())
-	var wg sync.WaitGroup
-	wg.Go(func() { h.Run(ctx) })
-	wg.Go(func() {
-		for i := 0; ctx.Err() == nil; i++ {
+	adding, enough := context.WithCancel(t.Context())
+	var runs, adds sync.WaitGroup
+	runs.Go(func() { h.Run(ctx) })
+	adds.Go(func() {
+		for i := 0; adding.Err() == nil; i++ {
 			h.Add(seen(time.Duration(i)*time.Second, endpointNamed("one.example")))
 			h.Add(seen(time.Duration(i)*time.Second, endpointNamed(fmt.Sprintf("%d.example", i)), withFinding))
 			h.Memory().Observe(seen(time.Duration(i) * time.Second))
@@ -441,8 +442,10 @@ func TestReadingWhileWriting(t *testing.T) {
 			}
 		}
 	}
-	stop()
-	wg.Wait()
+	enough()
+	adds.Wait()
+	stop() // writes what is left
+	runs.Wait()
 	if high == 0 || reads < 3 {
 		t.Errorf("%d sessions seen in %d reads", high, reads)
 	}
