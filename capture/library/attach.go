@@ -150,6 +150,7 @@ func newAttacher(kernel *bpf.Library) *attacher {
 type found struct {
 	*probed
 	open *os.File
+	name string // the path under which it was found
 }
 
 // process attaches to what a process has mapped, and to its program; to what is in the usual directories too, if its mount namespace is new.
@@ -328,7 +329,7 @@ func (a *attacher) file(r *root, name, link string) (found, bool) {
 		return found{}, false
 	}
 	a.name(name, p)
-	return found{p, f}, true
+	return found{p, f, name}, true
 }
 
 // name notes under which path processes have a file.
@@ -366,8 +367,33 @@ func (a *attacher) forgetUseless() {
 	}
 }
 
+// versions splits files into those of one version each, where there are several of libssl: by what stands behind ".so" in their names, as
+// ".1.1" does. Others have names of their own for their two halves, which is why files are not split without need.
+func versions(group []found) map[string][]found {
+	split := make(map[string][]found)
+	several := make(map[string]bool)
+	for _, f := range group {
+		_, version, _ := strings.Cut(path.Base(f.name), ".so")
+		split[version] = append(split[version], f)
+		if len(f.contents.ssl) > 0 && !f.contents.boring {
+			several[version] = true
+		}
+	}
+	if len(several) < 2 {
+		return map[string][]found{"": group}
+	}
+	return split
+}
+
 // attach sets the probes of files that belong together: those of one process, or of one directory. It closes the files.
-func (a *attacher) attach(group []found) {
+func (a *attacher) attach(files []found) {
+	for _, group := range versions(files) {
+		a.attachVersion(group)
+	}
+}
+
+// attachVersion is attach for files among which there is at most one version of OpenSSL.
+func (a *attacher) attachVersion(group []found) {
 	// A process may have both families, whose halves must not be mixed.
 	type family struct {
 		offsets bpf.SSLOffsets
