@@ -1,7 +1,6 @@
 package library
 
 import (
-	"os/exec"
 	"testing"
 
 	"github.com/dynwatch/dynwatch/bpf"
@@ -11,7 +10,7 @@ import (
 // BenchmarkLook is what a look at a process costs whose libraries have their probes: each process that starts is looked at a few times.
 func BenchmarkLook(b *testing.B) {
 	testenv.Root(b)
-	c := exec.Command("/usr/bin/python3", "-c", "import ssl, sys; print(flush=True); sys.stdin.read()")
+	c := testenv.Command(b, "/usr/bin/python3", "-c", "import ssl, sys; print(flush=True); sys.stdin.read()")
 	in, err := c.StdinPipe()
 	if err != nil {
 		b.Fatal(err)
