@@ -189,7 +189,7 @@ func (n *node) tell(set *metrics.Set) {
 		Source: "ebpf", Capture: capture.Stats{Packets: uint64(20 * n.sessions), Bytes: uint64(9000 * n.sessions)},
 		Analyze: analyze.Stats{Flows: uint64(n.sessions)},
 	})
-	set.Hold(metrics.Held{MaxFlows: 32768, MaxMemory: 24 << 20, MaxAddresses: 1024})
+	set.Hold(metrics.Held{MaxFlows: 16384, MaxMemory: 24 << 20, MaxAddresses: 1024})
 	set.History(history.Stats{})
 	set.Alerts(n.stats)
 }

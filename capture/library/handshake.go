@@ -12,7 +12,7 @@ import (
 // Bounds of what is remembered, each of two generations: when the newer is full, the older is forgotten.
 const (
 	maxPending      = 4096
-	maxHandshakes   = 4096
+	maxHandshakes   = 2048
 	maxChain        = 16 // certificates of one
 	maxCertificates = 256
 	// maxChainBytes bounds the certificates that are no other's copies, in bytes: a server may show each client a chain of its own.

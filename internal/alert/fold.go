@@ -94,6 +94,7 @@ func (f *folder) tell(k *fold, now time.Time) *Alert {
 	a := k.Alert
 	a.ID, a.Count, a.First, a.Repeat = newID(), k.Untold, k.UntoldSince, k.Told
 	k.Told, k.Untold, k.UntoldSince = true, 0, time.Time{}
+	k.Alert.Finding = nil // most of what a kind takes, and with the next finding comes another
 	f.change(k)
 	return &a
 }

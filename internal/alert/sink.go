@@ -20,6 +20,7 @@ type Sink interface {
 
 // refresher is a sink whose receiver forgets alerts of which it is not reminded.
 type refresher interface {
+	// Refresh gets alerts without their findings.
 	Refresh(ctx context.Context, active []*Alert) error
 	// RefreshEvery is how often.
 	RefreshEvery() time.Duration

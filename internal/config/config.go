@@ -155,7 +155,7 @@ type Log struct {
 
 // Limits bounds memory.
 type Limits struct {
-	Flows     int `yaml:"flows" jsonschema:"minimum=1024,maximum=4194304,default=32768" jsonschema_description:"Connections that are kept in mind; beyond it the idlest makes room."`
+	Flows     int `yaml:"flows" jsonschema:"minimum=1024,maximum=4194304,default=16384" jsonschema_description:"Connections that are kept in mind; beyond it the idlest makes room."`
 	MemoryMiB int `yaml:"memory_mib" jsonschema:"minimum=4,maximum=4096,default=24" jsonschema_description:"What connections may take while their handshakes are read, in MiB; beyond it the heaviest gives way."`
 }
 
@@ -169,6 +169,6 @@ func Default() *Config {
 		StateDir: "/var/lib/dynwatch", History: History{MaxEntries: 5_000, MaxFindings: 2_000, MaxMiB: 16},
 		Web:    Web{Listen: "127.0.0.1:9464"},
 		Log:    Log{Level: "info", Format: "json"},
-		Limits: Limits{Flows: 32768, MemoryMiB: 24},
+		Limits: Limits{Flows: 16384, MemoryMiB: 24},
 	}
 }
