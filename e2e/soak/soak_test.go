@@ -33,7 +33,8 @@ import (
 const (
 	maxResident   = 80 << 20
 	maxSeries     = metrics.MaxSeries + metrics.MaxWorkloadSeries
-	growthAllowed = 5 // file descriptors, and goroutines
+	growthAllowed = 5  // file descriptors, and goroutines
+	hooks         = 20 // programs on hooks of the kernel, at most
 	shortest      = 15 * time.Second
 	clientsAtOnce = 3
 	perClient     = 25
@@ -111,7 +112,11 @@ func servers(t *testing.T) string {
 }
 
 // sample is what the agent takes at one moment.
-type sample struct{ resident, anonymous, descriptors, goroutines, series, sessions, inPods, told, flows, reading int }
+//
+// Links are those of descriptors that are of programs on hooks; places are where library probes are in files, which come and go with what others run.
+type sample struct {
+	resident, anonymous, descriptors, links, places, goroutines, series, sessions, inPods, told, flows, reading int
+}
 
 func (s sample) String() string {
 	return fmt.Sprintf("%d MiB resident, %d of them its own; %d series, %d descriptors, %d goroutines; %d sessions, %d of them in pods; %d flows of the whole host, %d KiB of which are being read",
@@ -140,6 +145,12 @@ func take(pid int, url string) (s sample, err error) {
 		return s, err
 	}
 	s.descriptors = len(fds)
+	for _, fd := range fds {
+		switch to, _ := os.Readlink(fmt.Sprintf("/proc/%d/fd/%s", pid, fd.Name())); to {
+		case "anon_inode:bpf_link", "anon_inode:[perf_event]":
+			s.links++
+		}
+	}
 	res, err := http.Get(url)
 	if err != nil {
 		return s, err
@@ -166,6 +177,8 @@ func take(pid int, url string) (s sample, err error) {
 			s.flows = int(n)
 		case name == "dynwatch_flows_memory_bytes":
 			s.reading = int(n)
+		case strings.HasPrefix(name, "dynwatch_library_probes{"):
+			s.places += int(n)
 		case name == `dynwatch_attribution_total{result="pod"}`:
 			s.inPods = int(n)
 		case name == `dynwatch_sink_alerts_total{result="sent",sink="webhook"}`:
@@ -340,11 +353,14 @@ func judge(t *testing.T, samples []sample, clients, pods int) {
 		t.Errorf("%d series, allowed are %d", most, maxSeries)
 	}
 	for name, f := range map[string]func(sample) int{
-		"file descriptors": func(s sample) int { return s.descriptors }, "goroutines": func(s sample) int { return s.goroutines },
+		"file descriptors": func(s sample) int { return s.descriptors - s.links }, "goroutines": func(s sample) int { return s.goroutines },
 	} {
 		if before, after := floors(samples, f); after > before+growthAllowed {
 			t.Errorf("%s grow: at least %d in the second quarter, %d in the last", name, before, after)
 		}
+	}
+	if _, least := floors(samples, func(s sample) int { return s.links - s.places }); least > hooks {
+		t.Errorf("in the last quarter there are at least %d links beyond those of library probes", least)
 	}
 	// Without sessions, pods and alerts all this says nothing.
 	if end.sessions < clients*perClient/2 {
