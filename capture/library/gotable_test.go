@@ -48,7 +48,9 @@ func TestGoTableIsReadAsTheStandardLibraryReadsIt(t *testing.T) {
 	}
 	names := []string{"no/such.function", want.Funcs[1].Name, want.Funcs[len(want.Funcs)-1].Name}
 	for i := 1; i < len(want.Funcs); i += len(want.Funcs) / 50 {
-		names = append(names, want.Funcs[i].Name)
+		if f := want.Funcs[i]; f.Entry < f.End { // a second name of a function in C, as the race detector has, has no code
+			names = append(names, f.Name)
+		}
 	}
 	for name := range goFunctions {
 		names = append(names, name)
