@@ -33,10 +33,10 @@ const volatile __u32 ssl_client_random_in; /* the offset of a pointer to what ss
 struct handshake {
 	__u64 object;
 	__u8 random[32];
-	__u8 flags;
+	__u16 flags;
 	__u8 verified;  /* the library is done with its judgement */
 	__u8 inspected; /* LIBRARY_INSPECTED was sent */
-	__u8 pad[5];
+	__u8 pad[4];
 };
 
 struct strand {
@@ -107,8 +107,8 @@ struct note {
 	const char *known; /* or the data itself, MAX_HOST bytes with length among them; NULL: it is not here */
 	__u32 length;
 	__u8 random[32];
+	__u16 flags;
 	__u8 kind;
-	__u8 flags;
 	__u8 text; /* data, if there is any, ends with a zero byte, and length is not known */
 };
 
@@ -425,6 +425,7 @@ int dynwatch_exec(void *ctx)
 #include "boringssl.bpf.h"
 #include "golang.bpf.h"
 #include "gnutls.bpf.h"
+#include "s2n.bpf.h"
 
 /* Types that Go wants are found through what names them. */
 const struct library_event *const library_event_type = NULL;

@@ -26,7 +26,7 @@ const (
 )
 
 // LibraryFlags are bits of an event of a library probe.
-type LibraryFlags uint8
+type LibraryFlags uint16
 
 // The flags, as in library.h.
 const (
@@ -38,6 +38,7 @@ const (
 	LibraryGo                                   // of a handshake: crypto/tls; Value is InsecureSkipVerify, Data the name that it was told
 	LibraryGnuTLS                               // GnuTLS; of a handshake: Value is 1 if it verifies by itself, Data the name
 	LibrarySession                              // of an inspection: at the certificates of this very session; Code is who asks for them
+	LibraryS2N                                  // s2n; of a handshake: Value is 1 if it verifies, Length how many certificates the chain has
 )
 
 // LibraryEvent is what a probe saw.
@@ -68,8 +69,9 @@ type SSLOffsets struct {
 	ServerName uint32
 	// Config, of BoringSSL only, is the offset of a pointer to what VerifyMode and VerifyCallback lie in.
 	Config uint32
-	// GnuTLS is of that library, and excludes all others.
+	// GnuTLS and S2N are of those libraries, and exclude all others.
 	GnuTLS GnuTLSOffsets
+	S2N    S2NOffsets
 }
 
 // GnuTLSOffsets are where GnuTLS has the ClientHello's random in a session, and how far its code reaches before the beginning of
@@ -79,6 +81,21 @@ type GnuTLSOffsets struct {
 	CodeBefore, CodeBehind uint64
 }
 
+// S2NOffsets are where s2n has the ClientHello's random, its role and a pointer to its configuration in a connection; and in the configuration the byte
+// with the bit that switches verification off, and the program's own judge (0: it can have none).
+type S2NOffsets struct {
+	ClientRandom, Mode, Config, Off, OffBit, Callback uint32
+}
+
+// objects are what a program reads: connections of OpenSSL and BoringSSL, or another library's.
+type objects uint8
+
+const (
+	objectsOpenSSL objects = iota
+	objectsGnuTLS
+	objectsS2N
+)
+
 // Probe is a program that can be attached to a function of a library.
 type Probe struct {
 	// Program is its name in library.bpf.c; Return has it run when the function returns.
@@ -86,8 +103,7 @@ type Probe struct {
 	Return  bool
 	// Offsets: the program reads the connection object.
 	Offsets bool
-	// gnuTLS: the object is a session of GnuTLS.
-	gnuTLS bool
+	of      objects
 }
 
 // The probes.
@@ -111,11 +127,14 @@ var (
 	GnuTLSEnd          = Probe{Program: "dynwatch_gnutls_end"}
 	GnuTLSHandshake    = Probe{Program: "dynwatch_gnutls_handshake"}
 	GnuTLSVerify       = Probe{Program: "dynwatch_gnutls_verify"}
-	GnuTLSVerified     = Probe{Program: "dynwatch_gnutls_verified", Return: true, Offsets: true, gnuTLS: true}
-	GnuTLSHost         = Probe{Program: "dynwatch_gnutls_host", Offsets: true, gnuTLS: true}
-	GnuTLSPeers        = Probe{Program: "dynwatch_gnutls_peers", Offsets: true, gnuTLS: true}
-	GnuTLSCompared     = Probe{Program: "dynwatch_gnutls_compared", Offsets: true, gnuTLS: true}
-	GnuTLSCertificates = Probe{Program: "dynwatch_gnutls_certificates", Offsets: true, gnuTLS: true}
+	GnuTLSVerified     = Probe{Program: "dynwatch_gnutls_verified", Return: true, Offsets: true, of: objectsGnuTLS}
+	GnuTLSHost         = Probe{Program: "dynwatch_gnutls_host", Offsets: true, of: objectsGnuTLS}
+	GnuTLSPeers        = Probe{Program: "dynwatch_gnutls_peers", Offsets: true, of: objectsGnuTLS}
+	GnuTLSCompared     = Probe{Program: "dynwatch_gnutls_compared", Offsets: true, of: objectsGnuTLS}
+	GnuTLSCertificates = Probe{Program: "dynwatch_gnutls_certificates", Offsets: true, of: objectsGnuTLS}
+
+	S2NCertificates = Probe{Program: "dynwatch_s2n_certificates", Offsets: true, of: objectsS2N}
+	S2NPeer         = Probe{Program: "dynwatch_s2n_peer", Offsets: true, of: objectsS2N}
 )
 
 // probes are all of them.
@@ -124,6 +143,7 @@ var probes = []Probe{
 	GoHandshake, GoCertificates, BoringSSLCertificate,
 	GnuTLSName, GnuTLSVerifies, GnuTLSHook, GnuTLSEnd, GnuTLSHandshake, GnuTLSVerify, GnuTLSVerified, GnuTLSHost, GnuTLSPeers, GnuTLSCompared,
 	GnuTLSCertificates,
+	S2NCertificates, S2NPeer,
 }
 
 // execProgram tells of started programs.
@@ -160,6 +180,12 @@ func (l *Library) load() error {
 	if err != nil {
 		return err
 	}
+	// Loaded with the first file that needs them, so that a kernel that will not have them has all others.
+	for _, p := range probes {
+		if p.of == objectsS2N {
+			delete(spec.Programs, p.Program)
+		}
+	}
 	coll, err := l.loaded.load(spec, SSLOffsets{}, ebpf.CollectionOptions{})
 	if err != nil {
 		return err
@@ -190,6 +216,12 @@ func (o SSLOffsets) apply(spec *ebpf.CollectionSpec) error {
 		spec.Variables["gnutls_client_random"].Set(o.GnuTLS.ClientRandom),
 		spec.Variables["gnutls_code_before"].Set(o.GnuTLS.CodeBefore),
 		spec.Variables["gnutls_code_behind"].Set(o.GnuTLS.CodeBehind),
+		spec.Variables["s2n_client_random"].Set(o.S2N.ClientRandom),
+		spec.Variables["s2n_mode"].Set(o.S2N.Mode),
+		spec.Variables["s2n_config"].Set(o.S2N.Config),
+		spec.Variables["s2n_off"].Set(o.S2N.Off),
+		spec.Variables["s2n_off_bit"].Set(o.S2N.OffBit),
+		spec.Variables["s2n_callback"].Set(o.S2N.Callback),
 	)
 }
 

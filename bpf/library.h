@@ -27,6 +27,7 @@ enum {
 	LIBRARY_GO = 1 << 5,       /* of a handshake: crypto/tls; value is InsecureSkipVerify, data the name that it was told */
 	LIBRARY_GNUTLS = 1 << 6,   /* GnuTLS; of a handshake: value is 1 if it verifies by itself, data the name */
 	LIBRARY_SESSION = 1 << 7,  /* of an inspection: at the certificates of this very session; code is who asks for them */
+	LIBRARY_S2N = 1 << 8,      /* s2n; of a handshake: value is 1 if it verifies, length how many certificates the chain has */
 };
 
 /* Counters of what did not reach user space, indexes of the map library_counters. They only rise. */
@@ -51,8 +52,8 @@ struct library_event {
 	__u32 captured;
 	__u8 random[32]; /* of the ClientHello: goes over the network in clear, and is no other connection's */
 	enum library_kind kind;
-	__u8 flags;
-	__u8 pad[3];
+	__u16 flags;
+	__u8 pad[2];
 };
 _Static_assert(sizeof(struct library_event) == 88, "library_event has holes");
 

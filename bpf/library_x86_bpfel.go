@@ -40,10 +40,10 @@ type libraryHandshake struct {
 	_         structs.HostLayout
 	Object    uint64
 	Random    [32]uint8
-	Flags     uint8
+	Flags     uint16
 	Verified  uint8
 	Inspected uint8
-	Pad       [5]uint8
+	Pad       [4]uint8
 }
 
 type libraryLibraryCounter uint32
@@ -69,8 +69,8 @@ type libraryLibraryEvent struct {
 	Captured uint32
 	Random   [32]uint8
 	Kind     libraryLibraryKind
-	Flags    uint8
-	Pad      [3]uint8
+	Flags    uint16
+	Pad      [2]uint8
 }
 
 type libraryLibraryKind uint32
@@ -125,10 +125,18 @@ const (
 	libraryProgDynwatchOpensslInspected     = "dynwatch_openssl_inspected"
 	libraryProgDynwatchOpensslPeer          = "dynwatch_openssl_peer"
 	libraryProgDynwatchOpensslVerified      = "dynwatch_openssl_verified"
+	libraryProgDynwatchS2nCertificates      = "dynwatch_s2n_certificates"
+	libraryProgDynwatchS2nPeer              = "dynwatch_s2n_peer"
 	libraryVarGnutlsClientRandom            = "gnutls_client_random"
 	libraryVarGnutlsCodeBefore              = "gnutls_code_before"
 	libraryVarGnutlsCodeBehind              = "gnutls_code_behind"
 	libraryVarLibraryEventType              = "library_event_type"
+	libraryVarS2nCallback                   = "s2n_callback"
+	libraryVarS2nClientRandom               = "s2n_client_random"
+	libraryVarS2nConfig                     = "s2n_config"
+	libraryVarS2nMode                       = "s2n_mode"
+	libraryVarS2nOff                        = "s2n_off"
+	libraryVarS2nOffBit                     = "s2n_off_bit"
 	libraryVarSslClientRandom               = "ssl_client_random"
 	libraryVarSslClientRandomIn             = "ssl_client_random_in"
 	libraryVarSslConfig                     = "ssl_config"
@@ -204,6 +212,8 @@ type libraryProgramSpecs struct {
 	DynwatchOpensslInspected     *ebpf.ProgramSpec `ebpf:"dynwatch_openssl_inspected"`
 	DynwatchOpensslPeer          *ebpf.ProgramSpec `ebpf:"dynwatch_openssl_peer"`
 	DynwatchOpensslVerified      *ebpf.ProgramSpec `ebpf:"dynwatch_openssl_verified"`
+	DynwatchS2nCertificates      *ebpf.ProgramSpec `ebpf:"dynwatch_s2n_certificates"`
+	DynwatchS2nPeer              *ebpf.ProgramSpec `ebpf:"dynwatch_s2n_peer"`
 }
 
 // libraryMapSpecs contains maps before they are loaded into the kernel.
@@ -227,6 +237,12 @@ type libraryVariableSpecs struct {
 	GnutlsCodeBefore   *ebpf.VariableSpec `ebpf:"gnutls_code_before"`
 	GnutlsCodeBehind   *ebpf.VariableSpec `ebpf:"gnutls_code_behind"`
 	LibraryEventType   *ebpf.VariableSpec `ebpf:"library_event_type"`
+	S2nCallback        *ebpf.VariableSpec `ebpf:"s2n_callback"`
+	S2nClientRandom    *ebpf.VariableSpec `ebpf:"s2n_client_random"`
+	S2nConfig          *ebpf.VariableSpec `ebpf:"s2n_config"`
+	S2nMode            *ebpf.VariableSpec `ebpf:"s2n_mode"`
+	S2nOff             *ebpf.VariableSpec `ebpf:"s2n_off"`
+	S2nOffBit          *ebpf.VariableSpec `ebpf:"s2n_off_bit"`
 	SslClientRandom    *ebpf.VariableSpec `ebpf:"ssl_client_random"`
 	SslClientRandomIn  *ebpf.VariableSpec `ebpf:"ssl_client_random_in"`
 	SslConfig          *ebpf.VariableSpec `ebpf:"ssl_config"`
@@ -286,6 +302,12 @@ type libraryVariables struct {
 	GnutlsCodeBefore   *ebpf.Variable `ebpf:"gnutls_code_before"`
 	GnutlsCodeBehind   *ebpf.Variable `ebpf:"gnutls_code_behind"`
 	LibraryEventType   *ebpf.Variable `ebpf:"library_event_type"`
+	S2nCallback        *ebpf.Variable `ebpf:"s2n_callback"`
+	S2nClientRandom    *ebpf.Variable `ebpf:"s2n_client_random"`
+	S2nConfig          *ebpf.Variable `ebpf:"s2n_config"`
+	S2nMode            *ebpf.Variable `ebpf:"s2n_mode"`
+	S2nOff             *ebpf.Variable `ebpf:"s2n_off"`
+	S2nOffBit          *ebpf.Variable `ebpf:"s2n_off_bit"`
 	SslClientRandom    *ebpf.Variable `ebpf:"ssl_client_random"`
 	SslClientRandomIn  *ebpf.Variable `ebpf:"ssl_client_random_in"`
 	SslConfig          *ebpf.Variable `ebpf:"ssl_config"`
@@ -323,6 +345,8 @@ type libraryPrograms struct {
 	DynwatchOpensslInspected     *ebpf.Program `ebpf:"dynwatch_openssl_inspected"`
 	DynwatchOpensslPeer          *ebpf.Program `ebpf:"dynwatch_openssl_peer"`
 	DynwatchOpensslVerified      *ebpf.Program `ebpf:"dynwatch_openssl_verified"`
+	DynwatchS2nCertificates      *ebpf.Program `ebpf:"dynwatch_s2n_certificates"`
+	DynwatchS2nPeer              *ebpf.Program `ebpf:"dynwatch_s2n_peer"`
 }
 
 func (p *libraryPrograms) Close() error {
@@ -350,6 +374,8 @@ func (p *libraryPrograms) Close() error {
 		p.DynwatchOpensslInspected,
 		p.DynwatchOpensslPeer,
 		p.DynwatchOpensslVerified,
+		p.DynwatchS2nCertificates,
+		p.DynwatchS2nPeer,
 	)
 }
 

@@ -155,7 +155,7 @@ func (l *Library) program(p Probe, o SSLOffsets) (*ebpf.Program, error) {
 			return nil, err
 		}
 		for _, other := range probes {
-			if !other.Offsets || other.gnuTLS != p.gnuTLS {
+			if !other.Offsets || other.of != p.of {
 				delete(spec.Programs, other.Program)
 			}
 		}

@@ -130,3 +130,20 @@ func TestAttachmentsEndWhenClosed(t *testing.T) {
 		})
 	}
 }
+
+// TestProgramsForS2NComeWithTheFirstFile: a kernel that refuses them has all others, for they are loaded apart.
+func TestProgramsForS2NComeWithTheFirstFile(t *testing.T) {
+	l := probesOf(t, false)
+	defer l.Close()
+	of := SSLOffsets{S2N: S2NOffsets{11, 12, 13, 14, 15, 16}}
+	if _, err := l.program(S2NCertificates, of); err != nil {
+		t.Fatal(err)
+	}
+	defer l.loaded.release(of)
+	for _, p := range probes {
+		isS2N := p == S2NCertificates || p == S2NPeer
+		if first, later := l.loaded.byOffset[SSLOffsets{}].Programs[p.Program], l.loaded.byOffset[of].Programs[p.Program]; (first == nil) != isS2N || (later != nil) != isS2N {
+			t.Errorf("%s: loaded at first %t, with the file %t", p.Program, first != nil, later != nil)
+		}
+	}
+}

@@ -137,7 +137,7 @@ func TestLibraryObjectsHoldWhatTheLoaderExpects(t *testing.T) {
 		if exec := spec.Programs["dynwatch_exec"]; exec == nil || exec.Type != ebpf.RawTracepoint || len(spec.Programs) != len(probes)+1 {
 			t.Errorf("%s: %d programs, dynwatch_exec is %+v", name, len(spec.Programs), exec)
 		}
-		if err := (SSLOffsets{1, 2, 3, 4, 5, 6, 7, 8, GnuTLSOffsets{9, 10, 11}}).apply(spec); err != nil {
+		if err := (SSLOffsets{1, 2, 3, 4, 5, 6, 7, 8, GnuTLSOffsets{9, 10, 11}, S2NOffsets{12, 13, 14, 15, 16, 17}}).apply(spec); err != nil {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
@@ -147,14 +147,14 @@ func TestGoReadsLibraryEventsAsTheKernelWritesThem(t *testing.T) {
 	words := make([]uint64, (libraryEventSize+64)/8)
 	b := unsafe.Slice((*byte)(unsafe.Pointer(&words[0])), libraryEventSize+64)
 	r := (*libraryLibraryEvent)(unsafe.Pointer(&words[0]))
-	r.Tgid, r.Tid, r.Strand, r.Value, r.Code, r.Kind, r.Flags = 7, 8, 9, -1, 10, libraryLibraryKindLIBRARY_ASKED, uint8(LibraryValueKnown|LibraryCallback)
+	r.Tgid, r.Tid, r.Strand, r.Value, r.Code, r.Kind, r.Flags = 7, 8, 9, -1, 10, libraryLibraryKindLIBRARY_ASKED, uint16(LibraryValueKnown|LibraryCallback|LibraryS2N)
 	r.Captured, r.Length, r.Random[31] = 3, 5, 0xff
 	copy(b[libraryEventSize:], "abc")
 	var e LibraryEvent
 	if err := e.decode(b); err != nil {
 		t.Fatal(err)
 	}
-	want := LibraryEvent{Strand: 9, PID: 7, TID: 8, Kind: LibraryAsked, Flags: LibraryValueKnown | LibraryCallback, Value: -1, Code: 10, Length: 5, Data: []byte("abc")}
+	want := LibraryEvent{Strand: 9, PID: 7, TID: 8, Kind: LibraryAsked, Flags: LibraryValueKnown | LibraryCallback | LibraryS2N, Value: -1, Code: 10, Length: 5, Data: []byte("abc")}
 	want.Random[31] = 0xff
 	if !reflect.DeepEqual(e, want) {
 		t.Errorf("%+v", e)

@@ -135,7 +135,7 @@ func processedLibrary(t *testing.T) map[string]int {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := (SSLOffsets{8, 16, 24, 32, 40, 48, 56, 64, GnuTLSOffsets{8, 1 << 20, 1 << 20}}).apply(spec); err != nil {
+	if err := (SSLOffsets{8, 16, 24, 32, 40, 48, 56, 64, GnuTLSOffsets{8, 1 << 20, 1 << 20}, S2NOffsets{11, 12, 13, 14, 15, 16}}).apply(spec); err != nil {
 		t.Fatal(err)
 	}
 	loaded, err := ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{Programs: ebpf.ProgramOptions{LogLevel: ebpf.LogLevelStats}})

@@ -2,7 +2,8 @@ package e2e
 
 import "fmt"
 
-// crt are clients over the AWS Common Runtime, whose TLS is s2n: it has no probes, though it verifies by the functions of libcrypto, which have.
+// crt are clients over Python's binding of the AWS Common Runtime, whose TLS is s2n: here it has no probes, as it has in npm's aws-crt (package libraries),
+// though it verifies by the functions of libcrypto, which have.
 // A refusal is left out: s2n waits for 10 to 30 seconds before it lets anybody know.
 func crt() []*scenario {
 	var all []*scenario

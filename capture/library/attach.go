@@ -27,7 +27,7 @@ type probed struct {
 	probes []io.Closer
 	places map[string]int
 	// attached tells which halves of OpenSSL have their probes; crypto's need offsets that only ssl's half tells.
-	attached struct{ crypto, ssl, others, gnuTLS bool }
+	attached struct{ crypto, ssl, others, gnuTLS, s2n bool }
 	// err is why it has no probes that it should have; over: there were too many others.
 	err  error
 	over bool
@@ -315,7 +315,7 @@ func (a *attacher) file(r *root, name, link string) (found, bool) {
 			a.forgetUseless()
 		}
 		a.files[id] = p
-		p.contents, err = examine(f)
+		p.contents, err = examine(f, path.Base(name))
 		if err != nil && !errors.Is(err, errNothing) {
 			a.refuse(name, p, err)
 			a.mu.Lock()
@@ -414,6 +414,7 @@ func (a *attacher) attachVersion(group []found) {
 		p, c, of := f.probed, f.contents, families[f.contents.boring]
 		a.set(f, &p.attached.others, c.others, of.offsets)
 		a.set(f, &p.attached.gnuTLS, c.gnuTLS, bpf.SSLOffsets{GnuTLS: c.gnuTLSOffsets})
+		a.set(f, &p.attached.s2n, c.s2nPlaces, bpf.SSLOffsets{S2N: c.s2nOffsets})
 		if len(c.ssl) == 0 {
 			continue
 		}

@@ -51,7 +51,7 @@ func TestBoringSSLIsNotTakenForOpenSSL(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer f.Close()
-		c, err := examine(f)
+		c, err := examine(f, "")
 		if err != nil {
 			t.Fatalf("%s: %v", name, err)
 		}

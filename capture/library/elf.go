@@ -5,7 +5,6 @@ import (
 	"debug/elf"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"regexp"
 
@@ -40,15 +39,20 @@ type contents struct {
 	// gnuTLS goes with gnuTLSOffsets.
 	gnuTLS        []place
 	gnuTLSOffsets bpf.GnuTLSOffsets
+	// s2nPlaces go with s2nOffsets.
+	s2nPlaces  []place
+	s2nOffsets bpf.S2NOffsets
 }
 
-func (c *contents) empty() bool { return len(c.crypto)+len(c.ssl)+len(c.others)+len(c.gnuTLS) == 0 }
+func (c *contents) empty() bool {
+	return len(c.crypto)+len(c.ssl)+len(c.others)+len(c.gnuTLS)+len(c.s2nPlaces) == 0
+}
 
 // errNothing: the file is none that probes are known for.
 var errNothing = errors.New("nothing to probe")
 
-// examine finds out what a file has. The file is not trusted.
-func examine(f *os.File) (c *contents, err error) {
+// examine finds out what a file has that processes have under a name. The file is not trusted.
+func examine(f *os.File, base string) (c *contents, err error) {
 	// Package debug/elf was not made for hostile files.
 	defer func() {
 		if r := recover(); r != nil {
@@ -77,6 +81,11 @@ func examine(f *os.File) (c *contents, err error) {
 	}
 	if err := c.gnutls(file, s); err != nil {
 		return nil, err
+	}
+	if isS2N(base) {
+		if err := c.s2n(file, s); err != nil {
+			return nil, err
+		}
 	}
 	if err := c.golang(file); err != nil {
 		return nil, err
@@ -219,23 +228,15 @@ var openSSLVersion = regexp.MustCompile(`(OpenSSL|LibreSSL) [0-9]+\.[0-9]+\.[0-9
 
 // constant finds a text among a file's constants.
 func constant(file *elf.File, pattern *regexp.Regexp, otherwise string) string {
-	const piece, overlap = 1 << 20, 64
 	s := file.Section(".rodata")
 	if s == nil {
 		return otherwise
 	}
-	r := s.Open()
-	b := make([]byte, 0, piece+overlap)
-	for {
-		n, err := io.ReadFull(r, b[len(b):cap(b)])
-		b = b[:len(b)+n]
+	for _, b := range windows(s, 64) {
 		// The match is followed by more; without that, it may be cut.
 		if m := pattern.Find(b); m != nil && !bytes.HasSuffix(b, m) {
 			return string(m)
 		}
-		if err != nil {
-			return otherwise
-		}
-		b = b[:copy(b, b[len(b)-overlap:])]
 	}
+	return otherwise
 }

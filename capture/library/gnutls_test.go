@@ -22,7 +22,7 @@ func TestGnuTLSIsKnownByWhatItExports(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer f.Close()
-	c, err := examine(f)
+	c, err := examine(f, "")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -62,7 +62,7 @@ func TestGoProgramsAreProbedHoweverTheyAreBuilt(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer f.Close()
-			got, err := examine(f)
+			got, err := examine(f, "")
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -96,7 +96,7 @@ func emptyGoProgram(t *testing.T) *os.File {
 }
 
 func TestAGoProgramWithoutTLSGetsNoProbes(t *testing.T) {
-	if c, err := examine(emptyGoProgram(t)); err != errNothing {
+	if c, err := examine(emptyGoProgram(t), ""); err != errNothing {
 		t.Errorf("%+v, %v", c, err)
 	}
 }

@@ -203,7 +203,7 @@ func BenchmarkExamine(b *testing.B) {
 	defer f.Close()
 	b.ReportAllocs()
 	for b.Loop() {
-		if _, err := examine(f); err != nil {
+		if _, err := examine(f, ""); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -59,6 +59,8 @@ type handshake struct {
 	doubtful bool
 	// gnuTLS: the library is GnuTLS, and mode is 1 if it verifies by itself.
 	gnuTLS bool
+	// s2n: the library is s2n, and mode is 1 if it verifies.
+	s2n bool
 	// nodeOff: the program is Node.js, whose environment switches verification off.
 	nodeOff bool
 }
@@ -81,6 +83,12 @@ func (h *handshake) judgeTold() (v flow.Verification, by string, absent bool) {
 	switch {
 	case h.gnuTLS:
 		return h.judgeGnuTLS()
+	case h.s2n && (!h.modeKnown || h.callback || h.mode == 0 && h.inspected):
+		return flow.VerificationUnknown, "", false
+	case h.s2n && h.mode == 0:
+		return flow.VerificationOff, "s2n_config_disable_x509_verification", true
+	case h.s2n:
+		return flow.VerificationOn, "s2n's configuration", false
 	case h.golang && (!h.modeKnown || h.callback && h.mode != 0):
 		return flow.VerificationUnknown, "", false
 	case h.golang && h.mode != 0:
@@ -268,11 +276,11 @@ func (hs *handshakes) kept(der []byte) []byte {
 }
 
 func (hs *handshakes) begin(e *bpf.LibraryEvent) *handshake {
-	h := &handshake{time: e.Time}
+	h := &handshake{time: e.Time, s2n: e.Flags&bpf.LibraryS2N != 0}
 	h.Random, h.PID, h.TID, h.Time = e.Random, int(e.PID), int(e.TID), hs.wall(e.Time)
 	k := strand{e.PID, e.Strand}
 	if p, ok := hs.pending.get(k); ok {
-		if !p.broken && e.Time-p.time <= uint64(chainAge) {
+		if !p.broken && e.Time-p.time <= uint64(chainAge) && (!h.s2n || len(p.certificates) == e.Length) {
 			h.Chain = p.certificates
 		}
 		hs.pending.delete(k)

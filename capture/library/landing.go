@@ -50,6 +50,8 @@ func keeps(p bpf.Probe) (keep registers, ok bool) {
 		return rdi | rsp, true
 	case bpf.GnuTLSPeers, bpf.GnuTLSCertificates:
 		return arguments | rsp, true
+	case bpf.S2NCertificates, bpf.S2NPeer:
+		return arguments, true
 	case bpf.OpenSSLHandshake:
 		return rdx, true
 	case bpf.OpenSSLInspected, bpf.GnuTLSCompared:
@@ -122,6 +124,8 @@ func written(in x86asm.Inst) registers {
 	switch in.Op {
 	case x86asm.TEST, x86asm.CMP, x86asm.NOP:
 		return 0
+	case x86asm.PUSH: // with a prefix, by which it is made longer
+		return rsp
 	case x86asm.MOV, x86asm.MOVZX, x86asm.MOVSX, x86asm.MOVSXD, x86asm.LEA, x86asm.XOR, x86asm.ADD, x86asm.SUB, x86asm.AND, x86asm.OR:
 	default:
 		return everything

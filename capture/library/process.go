@@ -72,12 +72,18 @@ func addresses(span string) (from, to uint64, ok bool) {
 
 // isLibrary tells by its name whether a file may be a TLS library. Wheels of Python's add a hash to it.
 func isLibrary(name string) bool {
+	if isS2N(name) {
+		return true
+	}
 	if !strings.Contains(name, ".so") {
 		return false
 	}
 	return strings.HasPrefix(name, "libssl") || strings.HasPrefix(name, "libcrypto") || strings.HasPrefix(name, "libgnutls.") ||
 		strings.HasPrefix(name, "libgnutls-")
 }
+
+// isS2N tells by its name whether a file may have s2n: the AWS Common Runtime of npm's aws-crt.
+func isS2N(name string) bool { return name == "aws-crt-nodejs.node" }
 
 // root is the root directory of a process's mount namespace.
 type root struct {

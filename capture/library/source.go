@@ -72,7 +72,7 @@ type Source struct {
 // process is what is known of one that makes handshakes.
 type process struct {
 	library, path string
-	gnuTLS        struct{ library, path string } // beside another
+	gnuTLS, s2n   struct{ library, path string } // beside another
 	callers       []codeRange
 	stranger      uint64 // the last address that none of callers is at
 	named         bool
@@ -325,6 +325,9 @@ func (s *Source) describe(h *handshake) {
 	if h.gnuTLS {
 		h.Name, h.Path = p.gnuTLS.library, p.gnuTLS.path
 	}
+	if h.s2n {
+		h.Name, h.Path = p.s2n.library, p.s2n.path
+	}
 	// Node.js has libssl accept everything, and asks for its judgement.
 	h.nodeOff = p.nodeOff && h.callback && h.modeKnown && h.mode&verifyPeer == 0
 	p.handshakes++
@@ -372,6 +375,8 @@ func (s *Source) name(pid int, p *process) {
 		case n == "":
 		case strings.HasPrefix(n, "GnuTLS"):
 			p.gnuTLS.library, p.gnuTLS.path = n, name
+		case strings.HasPrefix(n, "s2n"):
+			p.s2n.library, p.s2n.path = n, name
 		case p.path == "" || p.path != exe && strings.HasPrefix(path.Base(name), "libssl"):
 			p.library, p.path = n, name
 		}

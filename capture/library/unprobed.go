@@ -176,7 +176,7 @@ func (x *survey) file(r *root, name, link string) kind {
 
 // unprobed tells what TLS library is in a file that can have no probes. It is careful with names: a library that it does not know is none.
 func unprobed(f *os.File, base string) kind {
-	c, err := examine(f)
+	c, err := examine(f, base)
 	switch {
 	case err == nil && len(c.crypto) > 0 && len(c.ssl)+len(c.others)+len(c.gnuTLS) == 0 && !isLibrary(base):
 		// OpenSSL's functions of X.509 alone: what uses them may be inside.
@@ -190,7 +190,7 @@ func unprobed(f *os.File, base string) kind {
 		return kind{"NSS", reasonNone}
 	case strings.HasPrefix(base, "libssl") && isLibrary(base):
 		return kind{familyOf(f, base), reasonParts}
-	case isLibrary(base):
+	case isLibrary(base) && !isS2N(base):
 		return kind{}
 	}
 	return linkedIn(f)
@@ -201,6 +201,8 @@ func familyOf(f *os.File, base string) string {
 	switch {
 	case strings.HasPrefix(base, "libgnutls"):
 		return "GnuTLS"
+	case isS2N(base):
+		return "s2n"
 	case isLibrary(base):
 		return "OpenSSL"
 	}

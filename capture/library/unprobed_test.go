@@ -27,8 +27,8 @@ func linkedInside(t *testing.T, dir string) string {
 	return program
 }
 
-// damaged copies a library whose getter of the random is no code any more.
-func damaged(t *testing.T, library, dir string) string {
+// damaged copies a library one of whose functions is no code any more.
+func damaged(t *testing.T, library, function, path string) string {
 	t.Helper()
 	b, err := os.ReadFile(library)
 	if err != nil {
@@ -39,15 +39,14 @@ func damaged(t *testing.T, library, dir string) string {
 		t.Fatal(err)
 	}
 	defer file.Close()
-	x, ok := exported(file)["SSL_get_client_random"]
+	x, ok := exported(file)[function]
 	at, inText := offsetOf(file, x.Value)
 	if !ok || !inText {
-		t.Fatalf("%s has no SSL_get_client_random", library)
+		t.Fatalf("%s has no %s", library, function)
 	}
 	for i := range x.Size {
 		b[at+i] = 0xff
 	}
-	path := filepath.Join(dir, "libssl.so.3")
 	if err := os.WriteFile(path, b, 0o644); err != nil {
 		t.Fatal(err)
 	}
@@ -59,16 +58,18 @@ func TestLibrariesWithoutProbesAreKnownByTheirFiles(t *testing.T) {
 		testenv.Beyond(t, "this machine: libraries are looked for in amd64's places")
 	}
 	dir := t.TempDir()
-	const libs = "/usr/lib/x86_64-linux-gnu/"
+	const libs, awscrt = "/usr/lib/x86_64-linux-gnu/", "/usr/lib/python3/dist-packages/_awscrt.cpython-311-x86_64-linux-gnu.so"
 	for _, c := range []struct {
 		file    string
 		library string
 		reason  string
 	}{
 		{linkedInside(t, dir), "OpenSSL", reasonInside},
-		{damaged(t, libs+"libssl.so.3", dir), "OpenSSL", "where OpenSSL keeps the ClientHello's random is not plain from SSL_get_client_random"},
+		{damaged(t, libs+"libssl.so.3", "SSL_get_client_random", filepath.Join(dir, "libssl.so.3")), "OpenSSL", "where OpenSSL keeps the ClientHello's random is not plain from SSL_get_client_random"},
 		{"/usr/lib/jvm/default-java/lib/server/libjvm.so", "Java", reasonNone},
-		{"/usr/lib/python3/dist-packages/_awscrt.cpython-311-x86_64-linux-gnu.so", "s2n", reasonNone},
+		{awscrt, "s2n", reasonNone},
+		{damaged(t, awscrt, "s2n_set_server_name", filepath.Join(dir, "aws-crt-nodejs.node")), "s2n",
+			"where s2n keeps a connection's role is not plain from s2n_set_server_name"},
 		{"/usr/lib/chromium/chromium", "BoringSSL or AWS-LC", reasonInside},
 		{libs + "libssl.so.3", "", ""},
 		{libs + "libcrypto.so.3", "", ""},
