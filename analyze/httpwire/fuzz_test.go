@@ -112,6 +112,7 @@ func FuzzRequestOracle(f *testing.F) {
 		f.Add(c[0])
 	}
 	f.Add("GET x:/ HTTP/1.0\nHost: h \n \n\r\n")
+	f.Add("GET long-scheme.of+20://h/ HTTP/1.0\n\n")
 	f.Fuzz(func(t *testing.T, stream string) {
 		v := drive(Options{}, []unit{client(stream)}, 0, false)
 		br := bufio.NewReader(strings.NewReader(stream))

@@ -120,7 +120,7 @@ func splitTarget(method, target []byte) (form Form, authority, path, query []byt
 	case string(target) == "*":
 		return AsteriskForm, nil, target, nil
 	default:
-		i := bytes.Index(target[:min(len(target), 16)], []byte("://"))
+		i := bytes.Index(target, []byte("://"))
 		if i <= 0 || !isScheme(target[:i]) {
 			path = target
 			break
