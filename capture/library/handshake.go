@@ -37,8 +37,8 @@ type strand struct {
 // pendingChain are certificates whose handshake is not known yet.
 type pendingChain struct {
 	certificates [][]byte
-	time         uint64
-	broken       bool // one is missing
+	begun, time  uint64 // of the first and of the last of them
+	broken       bool   // one is missing
 }
 
 // handshake is what was told of one so far.
@@ -183,6 +183,9 @@ type handshakes struct {
 	wall     func(mono uint64) int64
 	// caller tells whose code of a process is at an address.
 	caller func(pid int, address uint64) caller
+	// missed tells whether events may have been missed between two times (CLOCK_MONOTONIC) of which the second is that of the event in hand: a
+	// chain with a hole would be judged as one that leads nowhere.
+	missed func(from, to uint64) bool
 }
 
 // newHandshakes knows no handshake; the caller sets the functions.
@@ -247,8 +250,8 @@ func (hs *handshakes) add(e *bpf.LibraryEvent, yield func(*handshake)) {
 func (hs *handshakes) certificate(e *bpf.LibraryEvent) {
 	k := strand{e.PID, e.Strand}
 	p, ok := hs.pending.get(k)
-	if !ok || e.Flags&bpf.LibraryFirst != 0 || e.Time-p.time > uint64(chainAge) {
-		p = &pendingChain{}
+	if first := e.Flags&bpf.LibraryFirst != 0; !ok || first || e.Time-p.time > uint64(chainAge) {
+		p = &pendingChain{begun: e.Time, broken: !first}
 		hs.pending.put(k, p)
 	}
 	p.time = e.Time
@@ -280,7 +283,7 @@ func (hs *handshakes) begin(e *bpf.LibraryEvent) *handshake {
 	h.Random, h.PID, h.TID, h.Time = e.Random, int(e.PID), int(e.TID), hs.wall(e.Time)
 	k := strand{e.PID, e.Strand}
 	if p, ok := hs.pending.get(k); ok {
-		if !p.broken && e.Time-p.time <= uint64(chainAge) && (!h.s2n || len(p.certificates) == e.Length) {
+		if !p.broken && e.Time-p.time <= uint64(chainAge) && (!h.s2n || len(p.certificates) == e.Length) && !hs.missed(p.begun, e.Time) {
 			h.Chain = p.certificates
 		}
 		hs.pending.delete(k)

@@ -3,6 +3,7 @@ package library
 import (
 	"bytes"
 	"encoding/binary"
+	"strings"
 	"testing"
 	"time"
 
@@ -15,6 +16,7 @@ func newTestHandshakes(nodeOff bool) *handshakes {
 	hs.pending.max, hs.byRandom.max = 8, 8
 	hs.describe = func(h *handshake) { h.nodeOff = nodeOff }
 	hs.wall = func(mono uint64) int64 { return int64(mono) }
+	hs.missed = func(uint64, uint64) bool { return false }
 	hs.caller = func(_ int, address uint64) caller { return caller(address - codeOf(callerUnknown)) }
 	return &hs
 }
@@ -323,5 +325,70 @@ func TestTheNameThatOpenSSLWasToldIsOneOfAHost(t *testing.T) {
 		if l := told(t, false, e); l == nil || l.ServerName != want || !l.NameApart {
 			t.Errorf("%q: %+v", text, l)
 		}
+	}
+}
+
+// A chain with a hole looks like one that leads nowhere, and one without its leaf like another server's: neither may be given out.
+func TestAChainIsToldWholeOrNotAtAll(t *testing.T) {
+	certificate := func(first bool, der string) bpf.LibraryEvent {
+		e := bpf.LibraryEvent{Kind: bpf.LibraryCertificate, PID: 7, Strand: 1, Data: []byte(der), Length: len(der)}
+		if first {
+			e.Flags = bpf.LibraryFirst
+		}
+		return e
+	}
+	begins := bpf.LibraryEvent{Kind: bpf.LibraryHandshake, PID: 7, Strand: 1}
+	for _, tt := range []struct {
+		name   string
+		events []bpf.LibraryEvent
+		missed bool
+		chain  int
+	}{
+		{"whole", []bpf.LibraryEvent{certificate(true, "leaf"), certificate(false, "intermediate")}, false, 2},
+		{"events were lost meanwhile", []bpf.LibraryEvent{certificate(true, "leaf"), certificate(false, "root")}, true, 0},
+		{"the leaf was lost", []bpf.LibraryEvent{certificate(false, "intermediate"), certificate(false, "root")}, false, 0},
+		{"the leaf was lost, then another chain came", []bpf.LibraryEvent{certificate(false, "intermediate"), certificate(true, "leaf")}, false, 1},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			hs := newTestHandshakes(false)
+			hs.missed = func(from, to uint64) bool {
+				if from != 1 || to != uint64(len(tt.events))+1 {
+					t.Errorf("asked about %d to %d", from, to)
+				}
+				return tt.missed
+			}
+			if strings.Contains(tt.name, "another") {
+				hs.missed = func(uint64, uint64) bool { return false }
+			}
+			var last *handshake
+			for i, e := range append(tt.events, begins) {
+				e.Time = uint64(i + 1)
+				hs.add(&e, func(h *handshake) { last = h })
+			}
+			if last == nil || len(last.Chain) != tt.chain {
+				t.Errorf("%+v", last)
+			}
+		})
+	}
+}
+
+func TestLossesAreRememberedUntilNothingOlderComes(t *testing.T) {
+	var l losses
+	l.look(0, 100, 90)
+	if l.between(0, 1000) {
+		t.Error("nothing was lost")
+	}
+	l.look(1, 200, 150) // lost between 100 and 200; the ring holds events of that time
+	if !l.between(150, 160) || !l.between(50, 101) || l.between(50, 99) || l.between(201, 210) {
+		t.Errorf("%+v", l)
+	}
+	l.look(1, 300, 160)
+	l.look(2, 400, 170) // lost between 300 and 400, and older events still come
+	if !l.between(171, 180) {
+		t.Errorf("the first loss is forgotten: %+v", l)
+	}
+	l.look(3, 500, 450)
+	if !l.between(410, 450) || l.between(171, 180) {
+		t.Errorf("%+v", l)
 	}
 }

@@ -61,6 +61,7 @@ type Source struct {
 
 	// absentUntil is until when it may matter to a handshake that events were missed, 0 if to none; missed is how many were when last looked.
 	absentUntil, missed uint64
+	losses              losses
 
 	malformed, dropped, handshakesSeen atomic.Uint64
 
@@ -95,7 +96,7 @@ func Open(o Options) (*Source, error) {
 		nudges: make(chan int, queue), closing: make(chan struct{}),
 	}
 	s.handshakes = newHandshakes()
-	s.handshakes.describe, s.handshakes.wall, s.handshakes.caller = s.describe, s.clock.wall, s.caller
+	s.handshakes.describe, s.handshakes.wall, s.handshakes.caller, s.handshakes.missed = s.describe, s.clock.wall, s.caller, s.missedBetween
 	s.clock.sync()
 	if err := kernel.WatchExec(); err != nil {
 		return nil, errors.Join(err, kernel.Close())
@@ -267,21 +268,52 @@ func (s *Source) doubt(yield func(*flow.Library)) {
 		return
 	}
 	now := s.clock.mono()
-	c, err := s.kernel.Counters()
-	missed := err != nil || c.RingFull+c.Unreadable != s.missed
+	n, err := s.kernel.Missed()
+	missed := err != nil || n != s.missed
 	select {
 	case <-s.closing:
 		missed = true
 	default:
 	}
 	if missed {
-		s.missed = c.RingFull + c.Unreadable
+		s.missed = n
 		s.handshakes.doubt(now, yield)
 	}
 	if now > s.absentUntil {
 		s.absentUntil = 0
 	}
 }
+
+// missedBetween reports whether events may have been lost between two times, of which the second is that of the event in hand.
+func (s *Source) missedBetween(from, to uint64) bool {
+	n, err := s.kernel.Missed()
+	if err != nil {
+		return true
+	}
+	s.losses.look(n, s.clock.mono(), to)
+	return s.losses.between(from, to)
+}
+
+// losses remember when events were lost, as far as looks from time to time can tell.
+type losses struct {
+	count    uint64 // at the last look
+	looked   uint64 // when that was
+	from, to uint64 // when what was lost last was lost
+}
+
+// look takes the count of what was lost so far, with the time, and that of the event in hand: the ring may hold many older ones than what is lost.
+func (l *losses) look(count, now, event uint64) {
+	if count != l.count {
+		if event > l.to { // none is left that the loss before this one matters to
+			l.from = l.looked
+		}
+		l.count, l.to = count, now
+	}
+	l.looked = now
+}
+
+// between reports whether anything may have been lost between two times.
+func (l *losses) between(from, to uint64) bool { return l.to != 0 && from <= l.to && to >= l.from }
 
 // caller tells whose code of a process is at an address.
 func (s *Source) caller(pid int, address uint64) caller {
