@@ -1,12 +1,17 @@
 package library
 
 import (
+	"bufio"
 	"bytes"
+	"cmp"
 	"debug/elf"
+	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"regexp"
+	"slices"
 
 	"github.com/dynwatch/dynwatch/bpf"
 )
@@ -14,7 +19,8 @@ import (
 // Bounds of what is read of a file that somebody else wrote.
 const (
 	maxFile    = 1 << 30
-	maxSymbols = 64 << 20 // bytes of a symbol table and its strings
+	maxSymbols = 16 << 20 // bytes of a symbol table
+	maxStrings = 64 << 20 // bytes of its names
 	maxGetter  = 512      // bytes of a getter's code
 )
 
@@ -70,7 +76,7 @@ func examine(f *os.File, base string) (c *contents, err error) {
 		return nil, errNothing
 	}
 	for _, s := range file.Sections {
-		if (s.Type == elf.SHT_DYNSYM || s.Type == elf.SHT_STRTAB) && s.Size > maxSymbols {
+		if s.Type == elf.SHT_DYNSYM && s.Size > maxSymbols || s.Type == elf.SHT_STRTAB && s.Size > maxStrings {
 			return nil, fmt.Errorf("a symbol table of %d bytes", s.Size)
 		}
 	}
@@ -96,21 +102,70 @@ func examine(f *os.File, base string) (c *contents, err error) {
 	return c, nil
 }
 
-// symbols are the functions that a file exports.
+// symbols are functions that a file exports, those of TLS libraries that is.
 type symbols map[string]elf.Symbol
 
+// prefixes are what the names of all functions begin with that are asked for.
+var prefixes = [...]string{"SSL_", "X509_", "d2i_X509", "i2d_", "CRYPTO_BUFFER_", "gnutls_", "s2n_"}
+
+// longestName is more than any of those names has.
+const longestName = 64
+
+// exported lists the functions of TLS libraries that a file exports. Some files export much else: node 75,000 symbols with 5 MB of names. So neither symbols
+// nor names are read as a whole.
 func exported(file *elf.File) symbols {
-	list, err := file.DynamicSymbols()
-	if err != nil {
+	table := file.SectionByType(elf.SHT_DYNSYM)
+	if table == nil || table.Link == 0 || int(table.Link) >= len(file.Sections) {
 		return nil // none
 	}
+	names := file.Sections[table.Link]
+	if table.Flags&elf.SHF_COMPRESSED != 0 || names.Flags&elf.SHF_COMPRESSED != 0 || table.Type == elf.SHT_NOBITS || names.Type == elf.SHT_NOBITS {
+		return nil
+	}
+	// Functions in the order of their names' places, which is how the names are read.
+	type function struct{ name, number uint32 }
+	var list []function
+	r := bufio.NewReaderSize(table.Open(), 64<<10)
+	b := make([]byte, elf.Sym64Size)
+	for number := uint32(0); ; number++ {
+		if _, err := io.ReadFull(r, b); err != nil {
+			break
+		}
+		if x := symbolOf(file.ByteOrder, b); elf.ST_TYPE(x.Info) == elf.STT_FUNC && x.Section != elf.SHN_UNDEF && x.Value != 0 {
+			list = append(list, function{file.ByteOrder.Uint32(b), number})
+		}
+	}
+	slices.SortFunc(list, func(x, y function) int { return cmp.Or(cmp.Compare(x.name, y.name), cmp.Compare(x.number, y.number)) })
 	s := symbols{}
-	for _, x := range list {
-		if elf.ST_TYPE(x.Info) == elf.STT_FUNC && x.Section != elf.SHN_UNDEF && x.Value != 0 {
+	next := 0
+	for at, text := range windows(names, longestName) {
+		// The names that begin in this window, and end in it if they are no longer than those that are asked for.
+		for ; next < len(list) && uint64(list[next].name) < at+uint64(len(text)); next++ {
+			if uint64(list[next].name) < at {
+				continue
+			}
+			name := text[uint64(list[next].name)-at:]
+			if len(name) <= longestName && at+uint64(len(text)) < names.Size {
+				break // it is whole in the next window
+			}
+			end := bytes.IndexByte(name[:min(len(name), longestName)], 0)
+			if end < 0 || !slices.ContainsFunc(prefixes[:], func(p string) bool { return bytes.HasPrefix(name, []byte(p)) }) {
+				continue
+			}
+			if _, err := table.ReadAt(b, int64(list[next].number)*elf.Sym64Size); err != nil {
+				continue
+			}
+			x := symbolOf(file.ByteOrder, b)
+			x.Name = string(name[:end])
 			s[x.Name] = x
 		}
 	}
 	return s
+}
+
+// symbolOf takes an Elf64_Sym apart, but for its name (System V ABI, Chapter 4).
+func symbolOf(order binary.ByteOrder, b []byte) elf.Symbol {
+	return elf.Symbol{Info: b[4], Other: b[5], Section: elf.SectionIndex(order.Uint16(b[6:])), Value: order.Uint64(b[8:]), Size: order.Uint64(b[16:])}
 }
 
 // offsetOf is where in the file a virtual address is, in an executable segment.
