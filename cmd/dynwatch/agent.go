@@ -62,7 +62,7 @@ func runAgent(cmd *cobra.Command, file string) error {
 		}
 		return &usageError{err}
 	}
-	spareMemory(settings.Config, os.LookupEnv)
+	keepWithin := spareMemory(os.LookupEnv)
 	level := new(slog.LevelVar)
 	log := newLog(cmd.ErrOrStderr(), settings.Log.Format, level)
 	listener, err := net.Listen("tcp", settings.Web.Listen)
@@ -103,6 +103,7 @@ func runAgent(cmd *cobra.Command, file string) error {
 		s.Taken = func() { told.use(s.Config, sinks) }
 		return s, nil
 	}
+	o.Reading = keepWithin
 	o.Tell = func() {
 		if h != nil {
 			o.Metrics.History(h.Stats())
@@ -128,18 +129,27 @@ func runAgent(cmd *cobra.Command, file string) error {
 	return nil
 }
 
-// baseMemory is what the agent takes without what its limits allow, with room for garbage, in bytes.
-const baseMemory = 20 << 20
+// baseMemory is what the agent takes beside the flows that it reads, with room for garbage, in bytes.
+const baseMemory = 38 << 20
 
-// spareMemory has the collector run more often than a program needs that has its host for itself. GOGC and GOMEMLIMIT in the environment, which a
-// chart sets from the container's limit, say otherwise.
-func spareMemory(c *config.Config, env func(string) (string, bool)) {
+// spareMemory has the collector run more often than a program needs that has its host for itself. What it returns takes the bytes of the flows that are
+// being read, for which there is room beyond the rest. GOGC and GOMEMLIMIT in the environment, which a chart sets from the container's limit, say otherwise.
+func spareMemory(env func(string) (string, bool)) (reading func(int)) {
 	if _, ok := env("GOGC"); !ok {
 		debug.SetGCPercent(30)
 	}
-	if _, ok := env("GOMEMLIMIT"); !ok {
-		debug.SetMemoryLimit(baseMemory + int64(c.Limits.MemoryMiB)<<20)
+	if _, ok := env("GOMEMLIMIT"); ok {
+		return func(int) {}
 	}
+	set := int64(-1)
+	reading = func(n int) {
+		if limit := (baseMemory + int64(n)*3/2) &^ (1<<20 - 1); limit != set { // to set it stops the world
+			set = limit
+			debug.SetMemoryLimit(limit)
+		}
+	}
+	reading(0)
+	return reading
 }
 
 // newLog is the agent's own log.

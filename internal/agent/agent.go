@@ -53,7 +53,9 @@ type Options struct {
 
 	Recorders []Recorder
 	// Tell is called every second, to bring further metrics up to date; it must not wait. May be nil.
-	Tell     func()
+	Tell func()
+	// Reading is told every second how many bytes the flows take that are being read. May be nil.
+	Reading  func(bytes int)
 	Alerters []Alerter
 	// History is the rules' memory over sessions; nil is one of this run alone.
 	History rules.History
@@ -297,8 +299,12 @@ func (a *agent) tell() {
 	a.Metrics.Update(metrics.Progress{
 		Source: a.watch.Kind, Capture: a.watch.Stats(), Analyze: a.analyzer.Stats(), Host: a.Resolver.Stats(),
 	})
+	usage := a.analyzer.Usage()
+	if a.Options.Reading != nil {
+		a.Options.Reading(usage.Memory)
+	}
 	a.Metrics.Hold(metrics.Held{
-		Usage: a.analyzer.Usage(), MaxFlows: a.Settings.Limits.Flows, MaxMemory: a.Settings.Limits.MemoryMiB << 20,
+		Usage: usage, MaxFlows: a.Settings.Limits.Flows, MaxMemory: a.Settings.Limits.MemoryMiB << 20,
 		Addresses: a.watch.Learned(), MaxAddresses: live.MaxLearned,
 	})
 }
