@@ -128,6 +128,9 @@ func FuzzRequestOracle(f *testing.F) {
 				t.Fatalf("net/http reads %s %s as request %d, we do not: %s", want.Method, want.RequestURI, i, v.summary())
 			}
 			got := v.requests[i]
+			if got.Odd&OddLine != 0 {
+				return // net/http takes a name with space before its colon for another one
+			}
 			if want.ProtoMinor == 0 && (got.Chunked || want.ContentLength < 0) {
 				return // net/http ignores the transfer coding of HTTP/1.0
 			}
