@@ -7,7 +7,6 @@ import (
 	"io/fs"
 	"os"
 	"path"
-	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -206,20 +205,9 @@ func (a *attacher) directories(r *root) (all []*probed) {
 
 // fullScan looks at every process, and detaches from files that nobody has mapped or installed in the last two scans.
 func (a *attacher) fullScan() error {
-	d, err := os.Open("/proc")
+	pids, err := allProcesses()
 	if err != nil {
 		return err
-	}
-	defer d.Close()
-	names, err := d.Readdirnames(-1)
-	if err != nil {
-		return err
-	}
-	var pids []int
-	for _, n := range names {
-		if pid, err := strconv.Atoi(n); err == nil {
-			pids = append(pids, pid)
-		}
 	}
 	a.scanOf(pids)
 	return nil

@@ -107,15 +107,7 @@ func TestProgramsAreSeenWhicheverCameFirst(t *testing.T) {
 	for _, c := range clients {
 		running = append(running, startWaiting(t, c.name+", there before", c.command()))
 	}
-	s, err := Open(Options{All: true})
-	if err != nil {
-		testenv.Lacks(t, "library probes: %v", err)
-	}
-	t.Cleanup(func() {
-		if err := s.Release(); err != nil {
-			t.Error(err)
-		}
-	})
+	s := openAll(t)
 	for _, c := range clients {
 		running = append(running, startWaiting(t, c.name+", started later", c.command()))
 	}
@@ -154,6 +146,21 @@ func TestProgramsAreSeenWhicheverCameFirst(t *testing.T) {
 			}
 		})
 	}
+}
+
+// openAll has probes in all that runs, until the test ends.
+func openAll(t *testing.T) *Source {
+	t.Helper()
+	s, err := Open(Options{All: true})
+	if err != nil {
+		testenv.Lacks(t, "library probes: %v", err)
+	}
+	t.Cleanup(func() {
+		if err := s.Release(); err != nil {
+			t.Error(err)
+		}
+	})
+	return s
 }
 
 // serveTLS makes handshakes until the test ends.

@@ -53,15 +53,7 @@ func TestProgramsThatPinAreNotSaidNotToVerify(t *testing.T) {
 			running = append(running, startWaiting(t, linked+", "+how, exec.Command(program, known, address, how)))
 		}
 	}
-	s, err := Open(Options{All: true})
-	if err != nil {
-		testenv.Lacks(t, "library probes: %v", err)
-	}
-	t.Cleanup(func() {
-		if err := s.Release(); err != nil {
-			t.Error(err)
-		}
-	})
+	s := openAll(t)
 	for _, w := range running {
 		w.goOn(t)
 	}

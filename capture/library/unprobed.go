@@ -10,7 +10,6 @@ import (
 	"os"
 	"path"
 	"slices"
-	"strconv"
 	"strings"
 )
 
@@ -58,20 +57,13 @@ const (
 
 // Look looks at what all processes have mapped, by the files alone: nothing is attached, and no rights are needed but to read.
 func Look() (*Survey, error) {
-	d, err := os.Open("/proc")
-	if err != nil {
-		return nil, err
-	}
-	defer d.Close()
-	names, err := d.Readdirnames(-1)
+	pids, err := allProcesses()
 	if err != nil {
 		return nil, err
 	}
 	x := survey{kinds: map[kind]*Unprobed{}, files: map[[2]uint64]kind{}}
-	for _, name := range names {
-		if pid, err := strconv.Atoi(name); err == nil {
-			x.process(pid)
-		}
+	for _, pid := range pids {
+		x.process(pid)
 	}
 	for _, u := range x.kinds {
 		x.Unprobed = append(x.Unprobed, *u)
