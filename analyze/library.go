@@ -26,11 +26,7 @@ func (l *libraries) put(x *flow.Library) {
 	if len(l.newer) >= maxLibraries || l.chains >= maxLibraryChains || l.newer == nil {
 		l.older, l.newer, l.chains = l.newer, make(map[[32]byte]*flow.Library), 0
 	}
-	if l.newer[x.Random] == nil {
-		for _, der := range x.Chain {
-			l.chains += len(der)
-		}
-	}
+	l.chains += chainBytes(x) - chainBytes(l.newer[x.Random])
 	l.newer[x.Random] = x
 }
 
@@ -41,13 +37,19 @@ func (l *libraries) forget(random [32]byte, pid int) {
 	if x == nil || x.PID != pid {
 		return
 	}
-	if l.newer[random] == x {
-		for _, der := range x.Chain {
-			l.chains -= len(der)
-		}
-	}
+	l.chains -= chainBytes(l.newer[random])
 	delete(l.newer, random)
 	delete(l.older, random)
+}
+
+// chainBytes are those of a chain; of nothing there are none.
+func chainBytes(x *flow.Library) (n int) {
+	if x != nil {
+		for _, der := range x.Chain {
+			n += len(der)
+		}
+	}
+	return n
 }
 
 func (l *libraries) find(random [32]byte) *flow.Library {
