@@ -59,9 +59,9 @@ type Source struct {
 	done    sync.WaitGroup
 	once    sync.Once
 
-	// absentUntil is until when it may matter to a handshake that events were missed, 0 if to none; missed is how many were when last looked.
-	absentUntil, missed uint64
-	losses              losses
+	// absentUntil is until when it may matter to a handshake that events were missed, 0 if to none; doubted is when handshakes were last doubted.
+	absentUntil, doubted uint64
+	losses               losses
 
 	malformed, dropped, handshakesSeen atomic.Uint64
 
@@ -268,15 +268,14 @@ func (s *Source) doubt(yield func(*flow.Library)) {
 		return
 	}
 	now := s.clock.mono()
-	n, err := s.kernel.Missed()
-	missed := err != nil || n != s.missed
+	missed := !s.lookForLosses(now, now) || s.losses.to > s.doubted // the ring is empty
 	select {
 	case <-s.closing:
 		missed = true
 	default:
 	}
 	if missed {
-		s.missed = n
+		s.doubted = now
 		s.handshakes.doubt(now, yield)
 	}
 	if now > s.absentUntil {
@@ -286,12 +285,16 @@ func (s *Source) doubt(yield func(*flow.Library)) {
 
 // missedBetween reports whether events may have been lost between two times, of which the second is that of the event in hand.
 func (s *Source) missedBetween(from, to uint64) bool {
+	return !s.lookForLosses(s.clock.mono(), to) || s.losses.between(from, to)
+}
+
+// lookForLosses brings losses up to date, and reports whether it could. event is the time of the event in hand.
+func (s *Source) lookForLosses(now, event uint64) bool {
 	n, err := s.kernel.Missed()
-	if err != nil {
-		return true
+	if err == nil {
+		s.losses.look(n, now, event)
 	}
-	s.losses.look(n, s.clock.mono(), to)
-	return s.losses.between(from, to)
+	return err == nil
 }
 
 // losses remember when events were lost, as far as looks from time to time can tell.
