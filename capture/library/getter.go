@@ -1,7 +1,6 @@
 package library
 
 import (
-	"bytes"
 	"debug/elf"
 	"encoding/binary"
 
@@ -46,16 +45,7 @@ func accessesThrough(machine elf.Machine, code []byte, base int) []access {
 
 func accessesAMD64(code []byte, base x86asm.Reg) []access {
 	var list []access
-	for at := 0; at < len(code); {
-		if bytes.HasPrefix(code[at:], []byte{0xf3, 0x0f, 0x1e, 0xfa}) { // endbr64
-			at += 4
-			continue
-		}
-		in, err := x86asm.Decode(code[at:], 64)
-		if err != nil || in.Len == 0 {
-			return list
-		}
-		at += in.Len
+	for at, in := range instructions(code) {
 		switch in.Op {
 		case x86asm.MOV, x86asm.MOVZX, x86asm.MOVSXD, x86asm.LEA:
 			to, isReg := in.Args[0].(x86asm.Reg)
@@ -139,16 +129,7 @@ func returnedField(machine elf.Machine, code []byte) uint32 {
 	}
 	objects := rdi // registers that have the object
 	var found, inRAX int64
-	for at := 0; at < len(code); {
-		if isEndbr(code[at:]) {
-			at += 4
-			continue
-		}
-		in, err := x86asm.Decode(code[at:], 64)
-		if err != nil || in.Len == 0 {
-			break
-		}
-		at += in.Len
+	for at, in := range instructions(code) {
 		switch in.Op {
 		case x86asm.RET:
 			if inRAX != 0 && found != 0 && found != inRAX {

@@ -2,6 +2,7 @@ package library
 
 import (
 	"debug/elf"
+	"iter"
 
 	"golang.org/x/arch/x86/x86asm"
 
@@ -114,6 +115,26 @@ func emulated(code []byte) bool {
 
 func isEndbr(code []byte) bool {
 	return len(code) >= 4 && code[0] == 0xf3 && code[1] == 0x0f && code[2] == 0x1e && code[3] == 0xfa // endbr64
+}
+
+// instructions yields those of amd64's code from its beginning on, each with where it ends, as far as they can be read: endbr64 aside, which
+// does nothing.
+func instructions(code []byte) iter.Seq2[int, x86asm.Inst] {
+	return func(yield func(int, x86asm.Inst) bool) {
+		for at := 0; at < len(code); {
+			if isEndbr(code[at:]) {
+				at += 4
+				continue
+			}
+			in, err := x86asm.Decode(code[at:], 64)
+			if err != nil || in.Len == 0 {
+				return
+			}
+			if at += in.Len; !yield(at, in) {
+				return
+			}
+		}
+	}
 }
 
 // everything: what an instruction writes is not known here.

@@ -88,16 +88,10 @@ const callClobbers = rax | rcx | rdx | rsi | rdi | r8 | r9 | 1<<10 | 1<<11
 // stores lists what a function of amd64 writes through its two arguments, up to its first return.
 func stores(code []byte) (list []store) {
 	held := map[registers]value{rdi: {argument: 1}, rsi: {argument: 2}}
-	for at := 0; at < len(code); {
-		if isEndbr(code[at:]) {
-			at += 4
-			continue
-		}
-		in, err := x86asm.Decode(code[at:], 64)
-		if err != nil || in.Len == 0 || in.Op == x86asm.RET {
+	for _, in := range instructions(code) {
+		if in.Op == x86asm.RET {
 			return list
 		}
-		at += in.Len
 		to, toReg := in.Args[0].(x86asm.Reg)
 		toMem, isStore := in.Args[0].(x86asm.Mem)
 		switch {
@@ -151,16 +145,10 @@ func stores(code []byte) (list []store) {
 func s2nMode(code []byte) uint32 {
 	const client = 1
 	var found int64
-	for at := 0; at < len(code); {
-		if isEndbr(code[at:]) {
-			at += 4
-			continue
-		}
-		in, err := x86asm.Decode(code[at:], 64)
-		if err != nil || in.Len == 0 || in.Op == x86asm.CALL {
+	for _, in := range instructions(code) {
+		if in.Op == x86asm.CALL {
 			break
 		}
-		at += in.Len
 		if to, ok := in.Args[0].(x86asm.Reg); ok && registerOf(to) == rdi && written(in) == rdi {
 			break
 		}
@@ -303,12 +291,7 @@ func s2nJudge(file *elf.File, functions []function) (judge *function, ok bool) {
 			continue
 		}
 		code := codeAt(file, f.begin, f.size())
-		for at := 0; at < len(code); {
-			in, err := x86asm.Decode(code[at:], 64)
-			if err != nil || in.Len == 0 {
-				break
-			}
-			at += in.Len
+		for at, in := range instructions(code) {
 			if to, isRel := in.Args[0].(x86asm.Rel); isRel && in.Op == x86asm.CALL {
 				address := f.begin + uint64(at) + uint64(int64(to))
 				if called := functionOf(functions, address); called != nil && called.begin == address && called.sources == s2nValidator {
@@ -370,12 +353,7 @@ func fields(code []byte, length int64) (passed, between map[int64]bool) {
 	}
 	ends := map[end]bool{}
 	var second, third int64
-	for at := 0; at < len(code); {
-		in, err := x86asm.Decode(code[at:], 64)
-		if err != nil || in.Len == 0 {
-			break
-		}
-		at += in.Len
+	for _, in := range instructions(code) {
 		var made, constant int64
 		switch from := in.Args[1].(type) {
 		case x86asm.Mem:
