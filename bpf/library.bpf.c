@@ -352,37 +352,22 @@ int dynwatch_openssl_asked(struct regs *ctx)
 	return 0;
 }
 
-/* The program gets at certificates of a session's. */
-static __always_inline void session_inspected(__u64 object, __u64 code)
-{
-	struct note o = { .kind = LIBRARY_INSPECTED, .strand = (__u32)bpf_get_current_pid_tgid(), .code = code };
-
-	if (is_ignored() || !object || !read_object(object, &o) || o.flags & LIBRARY_SERVER)
-		return;
-	o.flags |= LIBRARY_SESSION;
-	send(&o, 0);
-}
-
 /*
- * SSL_get_peer_certificate(const SSL *) and its like, of libssl: who wants to compare a certificate with one that it knows (pinning) must get it
- * first. And who asks, for what some do with it is known.
+ * SSL_get_peer_certificate(const SSL *), SSL_get_peer_cert_chain and their like, of libssl: who wants to compare a certificate with one that it knows
+ * (pinning) must get it first. And who asks, for what some do with it is known.
  */
 SEC("uprobe/openssl_peer")
 int dynwatch_openssl_peer(struct regs *ctx)
 {
-	__u64 caller = 0;
+	struct note o = { .kind = LIBRARY_INSPECTED, .strand = (__u32)bpf_get_current_pid_tgid() };
+	__u64 object = C_ARG1(ctx);
 
-	if (C_CALLER(ctx, &caller))
-		caller = 0;
-	session_inspected(C_ARG1(ctx), caller);
-	return 0;
-}
-
-/* SSL_get_peer_cert_chain(const SSL *) and its like, of libssl: whoever asks means to do something with it. */
-SEC("uprobe/openssl_chain")
-int dynwatch_openssl_chain(struct regs *ctx)
-{
-	session_inspected(C_ARG1(ctx), 0);
+	if (C_CALLER(ctx, &o.code))
+		o.code = 0;
+	if (is_ignored() || !object || !read_object(object, &o) || o.flags & LIBRARY_SERVER)
+		return 0;
+	o.flags |= LIBRARY_SESSION;
+	send(&o, 0);
 	return 0;
 }
 

@@ -114,7 +114,6 @@ var (
 	OpenSSLHost        = Probe{Program: "dynwatch_openssl_host"}
 	OpenSSLAsked       = Probe{Program: "dynwatch_openssl_asked", Offsets: true}
 	OpenSSLPeer        = Probe{Program: "dynwatch_openssl_peer", Offsets: true}
-	OpenSSLChain       = Probe{Program: "dynwatch_openssl_chain", Offsets: true}
 	OpenSSLInspected   = Probe{Program: "dynwatch_openssl_inspected"}
 	GoHandshake        = Probe{Program: "dynwatch_go_handshake"}
 	GoCertificates     = Probe{Program: "dynwatch_go_certificates"}
@@ -139,7 +138,7 @@ var (
 
 // probes are all of them.
 var probes = []Probe{
-	OpenSSLCertificate, OpenSSLHandshake, OpenSSLVerified, OpenSSLHost, OpenSSLAsked, OpenSSLPeer, OpenSSLChain, OpenSSLInspected,
+	OpenSSLCertificate, OpenSSLHandshake, OpenSSLVerified, OpenSSLHost, OpenSSLAsked, OpenSSLPeer, OpenSSLInspected,
 	GoHandshake, GoCertificates, BoringSSLCertificate,
 	GnuTLSName, GnuTLSVerifies, GnuTLSHook, GnuTLSEnd, GnuTLSHandshake, GnuTLSVerify, GnuTLSVerified, GnuTLSHost, GnuTLSPeers, GnuTLSCompared,
 	GnuTLSCertificates,

@@ -42,7 +42,7 @@ const arguments = rdi | rsi | rdx | rcx | r8 | r9
 // looks at who calls the stack's, where the address is that the function returns to. ok is false for programs that nobody looked at.
 func keeps(p bpf.Probe) (keep registers, ok bool) {
 	switch p {
-	case bpf.OpenSSLCertificate, bpf.BoringSSLCertificate, bpf.OpenSSLHost, bpf.OpenSSLAsked, bpf.OpenSSLChain,
+	case bpf.OpenSSLCertificate, bpf.BoringSSLCertificate, bpf.OpenSSLHost, bpf.OpenSSLAsked,
 		bpf.GnuTLSName, bpf.GnuTLSVerifies, bpf.GnuTLSHook, bpf.GnuTLSEnd, bpf.GnuTLSHandshake, bpf.GnuTLSVerify, bpf.GnuTLSHost:
 		return arguments, true
 	case bpf.OpenSSLVerified, bpf.GnuTLSVerified:
