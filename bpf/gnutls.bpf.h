@@ -11,6 +11,7 @@
 #define GNUTLS_CHAIN 8       /* certificates of a chain that are read */
 #define GNUTLS_STRANDS 2048  /* threads */
 #define GNUTLS_SESSIONS 1024 /* that were told something before their handshake */
+#define GNUTLS_HOOKS (~0ULL) /* in place of the address of one hook: there were several */
 
 /* The offset of the random in a session; 0 if user space could not find it. */
 const volatile __u32 gnutls_client_random;
@@ -43,10 +44,10 @@ struct gnutls_key {
 
 /* What the program told the library of a session before its handshake. */
 struct gnutls_told {
+	__u64 hook;    /* the program's function that is shown messages */
 	__u32 length;  /* of name */
 	__u8 verifies; /* it verifies by itself */
-	__u8 hook;     /* it shows messages to the program */
-	__u8 pad[2];
+	__u8 pad[3];
 	char name[MAX_HOST];
 };
 
@@ -152,14 +153,18 @@ int dynwatch_gnutls_verifies(struct regs *ctx)
 	return 0;
 }
 
-/* gnutls_handshake_set_hook_function(session, …): the program is shown handshake messages, and may read the certificates there. */
+/*
+ * gnutls_handshake_set_hook_function(session, type, when, function): the program is shown handshake messages, and may read the certificates there.
+ * Whose function it is matters, for what some do with them is known. The library has one at a time, but what an earlier one saw it saw.
+ */
 SEC("uprobe/gnutls_hook")
 int dynwatch_gnutls_hook(struct regs *ctx)
 {
 	struct gnutls_told *t = gnutls_told(C_ARG1(ctx));
+	__u64 hook = C_ARG4(ctx);
 
 	if (t)
-		t->hook = 1;
+		t->hook = t->hook && t->hook != hook ? GNUTLS_HOOKS : hook;
 	return 0;
 }
 
@@ -255,6 +260,7 @@ int dynwatch_gnutls_certificates(struct regs *ctx)
 	t = bpf_map_lookup_elem(&gnutls_sessions, &key);
 	if (t) {
 		o.value = t->verifies;
+		o.code = t->hook;
 		if (t->hook)
 			o.flags |= LIBRARY_CALLBACK;
 		o.known = t->name;

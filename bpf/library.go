@@ -51,7 +51,7 @@ type LibraryEvent struct {
 	Kind     LibraryKind
 	Flags    LibraryFlags
 	Value    int64
-	// Code is an address of the program's own code: of a handshake its function that judges, of an inspection who asks. 0 is none, or not known.
+	// Code is an address of the program's own code: of a handshake its function that judges, or is shown messages, of an inspection who asks. 0 is none, or not known.
 	Code uint64
 	// Random is the ClientHello's.
 	Random [32]byte

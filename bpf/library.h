@@ -45,7 +45,7 @@ struct library_event {
 	__u64 ts_ns;  /* CLOCK_MONOTONIC */
 	__u64 strand; /* what runs the handshake: the thread, or the goroutine's address */
 	__s64 value;
-	__u64 code; /* address of the program's own: of a handshake its function that judges, of an inspection who asks; 0: none, or not known */
+	__u64 code; /* address of the program's own: of a handshake its function that judges, or is shown messages, of an inspection who asks; 0: none, or not known */
 	__u32 tgid;
 	__u32 tid;
 	__u32 length; /* of the data where it was found */

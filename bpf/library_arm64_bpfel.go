@@ -29,10 +29,10 @@ type libraryGnutlsStrand struct {
 
 type libraryGnutlsTold struct {
 	_        structs.HostLayout
+	Hook     uint64
 	Length   uint32
 	Verifies uint8
-	Hook     uint8
-	Pad      [2]uint8
+	Pad      [3]uint8
 	Name     [256]int8
 }
 

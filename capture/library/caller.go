@@ -15,7 +15,7 @@ const (
 	// callerItself is libssl: one of its functions calls another, for who called that.
 	callerItself
 	// callerCurl is libcurl, which has its library verify them exactly if CURLOPT_SSL_VERIFYPEER says so, and else compares name and dates; its
-	// pinning is seen.
+	// pinning is seen. Libcurl 8.14 also has GnuTLS show it the messages of a handshake: it keeps the tickets among them, and of the others prints the type at most.
 	callerCurl
 	// callerWget is Wget, which always has its library verify them, and goes on over a bad judgement with --no-check-certificate; its pinning is seen.
 	callerWget

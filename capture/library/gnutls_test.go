@@ -40,6 +40,13 @@ func TestGnuTLSIsKnownByWhatItExports(t *testing.T) {
 func TestGnuTLSIsJudgedByWhatTheProgramDoes(t *testing.T) {
 	const gnu = bpf.LibraryGnuTLS
 	of := func(verifies int64, flags bpf.LibraryFlags) bpf.LibraryEvent { return begins(verifies, gnu|flags) }
+	shown := func(by caller) bpf.LibraryEvent {
+		e := of(0, bpf.LibraryCallback)
+		e.Code = codeOf(by)
+		return e
+	}
+	several := shown(callerUnknown)
+	several.Code = 1<<64 - 1
 	nowhere := got(callerCurl)
 	nowhere.Code = 0
 	judged := func(status int64) bpf.LibraryEvent { return later(bpf.LibraryVerified, status) }
@@ -66,6 +73,14 @@ func TestGnuTLSIsJudgedByWhatTheProgramDoes(t *testing.T) {
 		{"the program looks, at a bad one", []bpf.LibraryEvent{of(0, 0), judged(bad), got(callerUnknown)}, flow.VerificationUnknown, ""},
 		{"curl", []bpf.LibraryEvent{of(0, 0), got(callerCurl), judged(0)}, flow.VerificationOn, "libcurl has GnuTLS verify"},
 		{"curl -k", []bpf.LibraryEvent{of(0, 0), got(callerCurl)}, flow.VerificationOff, "libcurl has GnuTLS verify nothing"},
+		{"curl that is shown messages", []bpf.LibraryEvent{shown(callerCurl), got(callerCurl), judged(0)}, flow.VerificationOn, "libcurl has GnuTLS verify"},
+		{"curl -k that is shown messages", []bpf.LibraryEvent{shown(callerCurl), got(callerCurl)}, flow.VerificationOff, "libcurl has GnuTLS verify nothing"},
+		{"curl -k that is shown messages, and pins", []bpf.LibraryEvent{shown(callerCurl), got(callerCurl), compared}, flow.VerificationUnknown, ""},
+		{"curl -k, and the program is shown messages", []bpf.LibraryEvent{shown(callerUnknown), got(callerCurl)}, flow.VerificationUnknown, ""},
+		{"curl -k, and both are shown messages", []bpf.LibraryEvent{several, got(callerCurl)}, flow.VerificationUnknown, ""},
+		{"curl -k, and somebody is shown messages", []bpf.LibraryEvent{of(0, bpf.LibraryCallback), got(callerCurl)}, flow.VerificationUnknown, ""},
+		{"Wget is shown messages", []bpf.LibraryEvent{shown(callerWget), judged(bad), got(callerWget)}, flow.VerificationUnknown, ""},
+		{"Python's code is shown messages", []bpf.LibraryEvent{shown(callerPython)}, flow.VerificationUnknown, ""},
 		{"curl -k that pins", []bpf.LibraryEvent{of(0, 0), got(callerCurl), compared}, flow.VerificationUnknown, ""},
 		{"curl -k, and the program looks too", []bpf.LibraryEvent{of(0, 0), got(callerCurl), got(callerUnknown)}, flow.VerificationUnknown, ""},
 		{"Wget over a good chain", []bpf.LibraryEvent{of(0, 0), judged(0), got(callerWget)}, flow.VerificationUnknown, ""},

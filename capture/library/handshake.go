@@ -305,7 +305,11 @@ func (hs *handshakes) begin(e *bpf.LibraryEvent) *handshake {
 		h.ServerName = "" // OpenSSL keeps something else there
 	}
 	hs.describe(h)
-	if h.callback && e.Code != 0 && hs.caller(h.PID, e.Code) == callerPython {
+	harmless := callerPython
+	if h.gnuTLS {
+		harmless = callerCurl
+	}
+	if h.callback && e.Code != 0 && hs.caller(h.PID, e.Code) == harmless {
 		h.callback = false
 	}
 	hs.byRandom.put(e.Random, h)

@@ -53,6 +53,62 @@ func TestProgramsThatPinAreNotSaidNotToVerify(t *testing.T) {
 			running = append(running, startWaiting(t, linked+", "+how, exec.Command(program, known, address, how)))
 		}
 	}
+	told := tellOf(t, running)
+	for _, w := range running {
+		how := w.cmd.Args[len(w.cmd.Args)-1]
+		checkPinning(t, w, told, how == string(ways[0][1]))
+	}
+}
+
+// TestProgramsThatPinWithGnuTLSAreNotSaidNotToVerify is the same for GnuTLS, and for libcurl between it and the program: that looks at each certificate, and is
+// shown the messages of each handshake, and neither lets it be thought of as one that pins, nor does it hide one that does.
+func TestProgramsThatPinWithGnuTLSAreNotSaidNotToVerify(t *testing.T) {
+	testenv.Root(t)
+	if _, err := testenv.Find("/usr/include/gnutls/gnutls.h"); err != nil {
+		testenv.Lacks(t, "libgnutls28-dev: %v", err)
+	}
+	const source = "testdata/pin-gnutls.c"
+	text, err := os.ReadFile(source)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ways := regexp.MustCompile(`(?m)^\t\{ "(.+)", (\d), \w+, \w+ \},$`).FindAllSubmatch(text, -1)
+	if len(ways) < 8 {
+		t.Fatalf("%d ways are in %s", len(ways), source)
+	}
+	_, leaf, err := synth.NewHost("Test", serverName)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	known, libcurl, program := filepath.Join(dir, "known.der"), filepath.Join(dir, "libcurl-gnutls.so.4"), filepath.Join(dir, "pin")
+	if err := os.WriteFile(known, leaf.Certificate[0], 0o644); err != nil {
+		t.Fatal(err)
+	}
+	for _, arguments := range [][]string{
+		{"-shared", "-fPIC", "-o", libcurl, "testdata/libcurl-gnutls.c", "-lgnutls"},
+		{"-o", program, source, libcurl, "-lgnutls", "-Wl,-rpath," + dir},
+	} {
+		if out, err := testenv.Command(t, "gcc", append([]string{"-O1", "-Wall", "-Werror"}, arguments...)...).CombinedOutput(); err != nil {
+			t.Fatalf("%v\n%s", err, out)
+		}
+	}
+	address := serveTLS(t, leaf)
+	careless := map[*waiting]bool{}
+	var running []*waiting
+	for _, way := range ways {
+		w := startWaiting(t, string(way[1]), exec.Command(program, known, address, string(way[1])))
+		running, careless[w] = append(running, w), string(way[2]) == "1"
+	}
+	told := tellOf(t, running)
+	for _, w := range running {
+		checkPinning(t, w, told, careless[w])
+	}
+}
+
+// tellOf lets clients go on, and gives what is told of each in the end.
+func tellOf(t *testing.T, running []*waiting) map[int]*flow.Library {
+	t.Helper()
 	s := openAll(t)
 	for _, w := range running {
 		w.goOn(t)
@@ -61,19 +117,23 @@ func TestProgramsThatPinAreNotSaidNotToVerify(t *testing.T) {
 	if err := s.Poll(func(l *flow.Library) { told[l.PID] = l }); err != nil {
 		t.Fatal(err)
 	}
-	for _, w := range running {
-		t.Run(w.name, func(t *testing.T) {
-			l := told[w.cmd.Process.Pid]
-			if l == nil {
-				t.Fatalf("nothing is told of it; problems %q", s.Stats().Problems)
-			}
-			want := flow.VerificationUnknown
-			if how := w.cmd.Args[len(w.cmd.Args)-1]; how == string(ways[0][1]) {
-				want = flow.VerificationOff
-			}
-			if l.Verification != want || len(l.Chain) != 1 {
-				t.Errorf("%v by %q, want %v; %d certificates", l.Verification, l.VerificationBy, want, len(l.Chain))
-			}
-		})
-	}
+	t.Logf("problems %q", s.Stats().Problems)
+	return told
+}
+
+// checkPinning holds what was told of a client to what it is.
+func checkPinning(t *testing.T, w *waiting, told map[int]*flow.Library, careless bool) {
+	t.Run(w.name, func(t *testing.T) {
+		l := told[w.cmd.Process.Pid]
+		if l == nil {
+			t.Fatal("nothing is told of it")
+		}
+		want := flow.VerificationUnknown
+		if careless {
+			want = flow.VerificationOff
+		}
+		if l.Verification != want || len(l.Chain) != 1 {
+			t.Errorf("%v by %q, want %v; %d certificates", l.Verification, l.VerificationBy, want, len(l.Chain))
+		}
+	})
 }
