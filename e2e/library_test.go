@@ -105,7 +105,7 @@ func TestLibrary(t *testing.T) {
 				if v.Visibility == "encrypted" && v.Certificate.SeenBy != "library" {
 					t.Errorf("certificate seen by %q", v.Certificate.SeenBy)
 				}
-				if told := v.Library.ServerName; told != v.TLS.SNI && (told != "" || runtime.GOARCH == "amd64") {
+				if told := v.Library.ServerName; told != v.TLS.SNI && (told != "" || runtime.GOARCH == "amd64" && !s.nameless) {
 					t.Errorf("it was told the name %q\nin %s", told, v.line)
 				}
 				if verifies := v.Library.Verifies; verifies != nil && *verifies == s.careless() {

@@ -223,6 +223,13 @@ func (r *rig) run() (map[string]*observer, error) {
 	return observers, nil
 }
 
+// runningCRT has Python's binding of the AWS Common Runtime, which it takes a while to load. It makes no connection: one without data would count as half open.
+const runningCRT = `
+import awscrt.io, time
+print("ready", flush=True)
+time.sleep(60)
+`
+
 // runningPrograms starts clients before the observers, waiting for an answer that does not come: what has its TLS library in itself, or in an
 // unusual place, may have too short a first run under a watch to get probes.
 func (r *rig) runningPrograms() (running []*process, err error) {
@@ -237,12 +244,18 @@ func (r *rig) runningPrograms() (running []*process, err error) {
 	for name, arguments := range map[string][]string{
 		"running-go":        {filepath.Join(r.dir, "goclient"), fmt.Sprintf(`{"region":"us-east-1","endpoint":"http://%s"}`, l.Addr())},
 		"running-boringssl": {boringClient(r.dir), host, port, "insecure"},
+		"running-crt":       {"/usr/bin/python3", "-c", runningCRT},
 	} {
 		p, err := r.startIn(here, "", name, arguments, nil)
 		if err != nil {
 			return nil, errors.Join(err, l.Close())
 		}
 		running = append(running, p)
+		if name == "running-crt" {
+			if err := r.says(p.log, "ready"); err != nil {
+				return nil, errors.Join(err, l.Close())
+			}
+		}
 	}
 	go func() {
 		for _, p := range running {

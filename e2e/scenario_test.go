@@ -36,8 +36,8 @@ type scenario struct {
 
 	// blind: the client does not verify, and nobody can know it as long as the chain is good.
 	blind bool
-	// unprobed: the client's TLS library has no probes.
-	unprobed bool
+	// unprobed: the client's TLS library has no probes. nameless: it has, but the name that it was told is not known.
+	unprobed, nameless bool
 
 	want want
 	// withKeys is what the capture file with the client's TLS secrets must give; nil where there are none.

@@ -82,8 +82,10 @@ func isLibrary(name string) bool {
 		strings.HasPrefix(name, "libgnutls-")
 }
 
-// isS2N tells by its name whether a file may have s2n: the AWS Common Runtime of npm's aws-crt.
-func isS2N(name string) bool { return name == "aws-crt-nodejs.node" }
+// isS2N tells by its name whether a file may have s2n: the AWS Common Runtime of npm's aws-crt, or of Python's awscrt.
+func isS2N(name string) bool {
+	return name == "aws-crt-nodejs.node" || strings.HasPrefix(name, "_awscrt.") && strings.HasSuffix(name, ".so")
+}
 
 // root is the root directory of a process's mount namespace.
 type root struct {

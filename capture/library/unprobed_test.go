@@ -59,6 +59,10 @@ func TestLibrariesWithoutProbesAreKnownByTheirFiles(t *testing.T) {
 	}
 	dir := t.TempDir()
 	const libs, awscrt = "/usr/lib/x86_64-linux-gnu/", "/usr/lib/python3/dist-packages/_awscrt.cpython-311-x86_64-linux-gnu.so"
+	other := filepath.Join(dir, "other.so")
+	if err := os.Symlink(awscrt, other); err != nil {
+		t.Fatal(err)
+	}
 	for _, c := range []struct {
 		file    string
 		library string
@@ -67,7 +71,8 @@ func TestLibrariesWithoutProbesAreKnownByTheirFiles(t *testing.T) {
 		{linkedInside(t, dir), "OpenSSL", reasonInside},
 		{damaged(t, libs+"libssl.so.3", "SSL_get_client_random", filepath.Join(dir, "libssl.so.3")), "OpenSSL", "where OpenSSL keeps the ClientHello's random is not plain from SSL_get_client_random"},
 		{"/usr/lib/jvm/default-java/lib/server/libjvm.so", "Java", reasonNone},
-		{awscrt, "s2n", reasonNone},
+		{awscrt, "", ""},
+		{other, "s2n", reasonNone},
 		{damaged(t, awscrt, "s2n_set_server_name", filepath.Join(dir, "aws-crt-nodejs.node")), "s2n",
 			"where s2n keeps a connection's role is not plain from s2n_set_server_name"},
 		{"/usr/lib/chromium/chromium", "BoringSSL or AWS-LC", reasonInside},
