@@ -65,7 +65,7 @@ func pointedField(machine elf.Machine, code []byte) (offset, in uint32) {
 		return 0, 0
 	}
 	var found int64
-	for _, a := range accessesThrough(machine, code, list[0].to) {
+	for _, a := range accessesThrough(machine, code[list[0].after:], list[0].to) {
 		if a.address || found != 0 && found != a.offset {
 			return 0, 0
 		}

@@ -72,38 +72,96 @@ func accessesAMD64(code []byte, base x86asm.Reg) []access {
 }
 
 // accessesARM64 knows the few instructions that read at a constant offset (Arm Architecture Reference Manual, C4.1.94), which need no disassembler:
-// their base register is in bits 5 to 9, what they fill in bits 0 to 4.
+// their base register is in bits 5 to 9, what they fill in bits 0 to 4. The object is followed into other registers, for the argument's own is often
+// made free for a call; forward jumps take along which registers have it, so that one way through the function takes nothing from another.
 func accessesARM64(code []byte, base int) []access {
 	var list []access
+	held, reached := uint32(1)<<base, true // registers with the object, where the code is come to
+	jumped := map[int]uint32{}             // held, by where jumps go on
 	for at := 4; at <= len(code); at += 4 {
 		in := binary.LittleEndian.Uint32(code[at-4:])
-		to, scaled := int(in&31), int64(in>>10&0xfff)
-		if int(in>>5&31) != base {
+		switch had, ok := jumped[at-4]; {
+		case ok && reached:
+			held &= had
+		case ok:
+			held, reached = had, true
+		case !reached:
 			continue
 		}
-		switch in & 0xffc00000 {
-		case 0xb9400000, 0xb9800000: // LDR of 32 bits, LDRSW
-			list = append(list, access{scaled * 4, false, false, to, at})
-		case 0xf9400000: // LDR of 64 bits
-			list = append(list, access{scaled * 8, false, true, to, at})
-		case 0x39400000: // LDRB
-			list = append(list, access{scaled, false, false, to, at})
-		case 0x3dc00000: // LDR of 128 bits: a copy
-			list = append(list, access{scaled * 16, true, false, none, at})
-		case 0xad400000: // LDP of 2 times 128 bits: a copy
-			list = append(list, access{int64(int32(in<<10)>>25) * 16, true, false, none, at})
-		case 0xa9400000: // LDP of 2 times 64 bits: a copy
-			list = append(list, access{int64(int32(in<<10)>>25) * 8, true, false, to, at})
-		case 0x91000000: // ADD
-			list = append(list, access{scaled, true, false, to, at})
-		default:
-			continue
+		to, from, scaled := int(in&31), in>>5&31, int64(in>>10&0xfff)
+		if held>>from&1 != 0 {
+			switch in & 0xffc00000 {
+			case 0xb9400000, 0xb9800000: // LDR of 32 bits, LDRSW
+				list = append(list, access{scaled * 4, false, false, to, at})
+			case 0xf9400000: // LDR of 64 bits
+				list = append(list, access{scaled * 8, false, true, to, at})
+			case 0x39400000: // LDRB
+				list = append(list, access{scaled, false, false, to, at})
+			case 0x3dc00000: // LDR of 128 bits: a copy
+				list = append(list, access{scaled * 16, true, false, none, at})
+			case 0xad400000: // LDP of 2 times 128 bits: a copy
+				list = append(list, access{int64(int32(in<<10)>>25) * 16, true, false, none, at})
+			case 0xa9400000: // LDP of 2 times 64 bits: a copy
+				list = append(list, access{int64(int32(in<<10)>>25) * 8, true, false, to, at})
+			case 0x91000000: // ADD
+				list = append(list, access{scaled, true, false, to, at})
+			}
 		}
-		if list[len(list)-1].to == base {
-			return list
+		has := in&0xffe0ffe0 == 0xaa0003e0 && held>>(in>>16&31)&1 != 0 // MOV from such a register
+		held &^= writtenARM64(in)
+		if has {
+			held |= 1 << to
 		}
+		if bl, blr := in&0xfc000000 == 0x94000000, in&0xfffffc1f == 0xd63f0000; bl || blr {
+			held = held&^0x4003ffff | 1 // what a call may change (AAPCS64); its result may be such an object
+		}
+		by, always := jumpARM64(in)
+		if by > 0 {
+			to := at - 4 + by
+			if had, ok := jumped[to]; ok {
+				jumped[to] = had & held
+			} else {
+				jumped[to] = held
+			}
+		}
+		reached = !always
 	}
 	return list
+}
+
+// writtenARM64 are the registers that an instruction other than a call changes.
+func writtenARM64(in uint32) uint32 {
+	to, second := uint32(1)<<(in&31), uint32(1)<<(in>>10&31)
+	switch {
+	case in>>25&7 == 5 && in&0x1fe00000 == 0x1a400000: // CCMP, CCMN: flags
+		return 0
+	case in>>26&7 == 4, in>>25&7 == 5: // computes
+		return to
+	case in>>25&5 != 4, in>>26&1 == 1: // neither loads nor stores; those of SIMD
+		return 0
+	case in>>27&7 == 3, in>>27&7 == 7 && (in>>22&3 != 0 || in&0x200c00 == 0x200000): // loads one; changes one in memory
+		return to
+	case in>>27&7 == 5 && in>>22&1 == 1: // loads two
+		return to | second
+	case in>>27&7 == 1: // exclusive and ordered
+		return to | second | 1<<(in>>16&31)
+	}
+	return 0
+}
+
+// jumpARM64 is by how much a jump changes the program's counter, 0 for none or one that is not known, and whether it is always taken.
+func jumpARM64(in uint32) (by int, always bool) {
+	switch {
+	case in&0xfc000000 == 0x14000000: // B
+		return int(int32(in<<6)>>6) * 4, true
+	case in&0xff000010 == 0x54000000, in&0x7e000000 == 0x34000000: // B.cond, CBZ, CBNZ
+		return int(int32(in<<8)>>13) * 4, false
+	case in&0x7e000000 == 0x36000000: // TBZ, TBNZ
+		return int(int32(in<<13)>>18) * 4, false
+	case in&0xff9ffc1f == 0xd61f0000 && in>>21&3 != 1: // BR, RET
+		return 0, true
+	}
+	return 0, false
 }
 
 // field is the one offset that a getter reads; 0 if it is not plain which.

@@ -72,6 +72,16 @@ func TestRandomIsWhereTheGetterCopiesFrom(t *testing.T) {
 		{"arm64: add x1,x0,#352; ret", elf.EM_AARCH64, "01800591 c0035fd6", 352, 0},
 		{"arm64: ldr x1,[x0,#168]; add x1,x1,#184", elf.EM_AARCH64, "015440f9 21e00291 c0035fd6", 184, 168},
 		{"arm64: ldr x0,[x0,#168]; add x1,x0,#184", elf.EM_AARCH64, "005440f9 01e00291 c0035fd6", 184, 168},
+		{"arm64: OpenSSL 3.0 of Debian 12: mov x3,x0; … mov x0,x1; … add x1,x3,#352; … bl", elf.EM_AARCH64, `fd7bbea9 fd030091 f30b00f9 130480d2
+			220100b4 e30300aa 5f8000f1 e00301aa 010480d2 5390819a 61800591 e20313aa 9099ff97 e00313aa f30b40f9 fd7bc2a8 c0035fd6`, 352, 0},
+		{"arm64: what the register got instead: mov x0,x1; add x1,x0,#352", elf.EM_AARCH64, "e00301aa 01800591 c0035fd6", 0, 0},
+		{"arm64: after a call, of another register: mov x3,x0; bl; add x1,x3,#352", elf.EM_AARCH64, "e30300aa 00000094 61800591 c0035fd6", 0, 0},
+		{"arm64: of a register that calls keep: mov x19,x0; bl; mov x0,#0; add x1,x19,#352", elf.EM_AARCH64,
+			"f30300aa 00000094 000080d2 61820591 c0035fd6", 352, 0},
+		{"arm64: beside another way: cbz x2; mov x0,x1; ret; add x1,x0,#352", elf.EM_AARCH64, "620000b4 e00301aa c0035fd6 01800591 c0035fd6", 352, 0},
+		{"arm64: where ways meet: cbz x2; mov x0,x1; add x1,x0,#352", elf.EM_AARCH64, "420000b4 e00301aa 01800591 c0035fd6", 0, 0},
+		{"arm64: where nothing comes: ret; add x1,x0,#352", elf.EM_AARCH64, "c0035fd6 01800591 c0035fd6", 0, 0},
+		{"arm64: ldp x19,x0,[sp]; add x1,x0,#352", elf.EM_AARCH64, "f30340a9 01800591 c0035fd6", 0, 0},
 		{"arm64: ldp q0,q1,[x0,#352]", elf.EM_AARCH64, "00044bad c0035fd6", 352, 0},
 	} {
 		t.Run(c.name, func(t *testing.T) {
