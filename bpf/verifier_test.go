@@ -90,7 +90,7 @@ func TestVerifierDoesNoMoreWorkThanBefore(t *testing.T) {
 	}
 }
 
-const howToRaise = "if that is meant, `go test ./bpf -run Verifier -update` as root, and `make test-kernels` for the other kernels; the commit says why"
+const howToRaise = "if that is meant, `go test ./bpf -run Verifier -update` as root, and `make test-kernels KERNELS=-update` for the other kernels; the commit says why"
 
 // processed loads all programs with a configuration and gives the verifier's counts. The iterator is left out where there is none.
 func processed(t *testing.T, c Config, f kernelFields) map[string]int {

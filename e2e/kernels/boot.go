@@ -35,8 +35,11 @@ const (
 	patience = 15 * time.Minute
 )
 
-// build makes the folder that becomes the initramfs of an architecture.
-func build(root, arch string) error {
+// build makes the folder that becomes the initramfs of an architecture. The folder of kernels, dir, has the client with OpenSSL.
+func build(root, dir, arch string) error {
+	if err := os.CopyFS(root, os.DirFS(filepath.Join(dir, "openssl", arch))); err != nil {
+		return fmt.Errorf("the client with OpenSSL: %w", err)
+	}
 	for dir, packages := range map[string]string{"bpf": "./bpf", "capture/ebpf": "./capture/ebpf"} {
 		to := filepath.Join(root, "src", dir)
 		if err := os.MkdirAll(to, 0o755); err != nil {
@@ -56,11 +59,11 @@ func build(root, arch string) error {
 		return err
 	}
 	// What the tests read.
-	objects, err := filepath.Glob("bpf/*.o")
+	paths, err := filepath.Glob(objects)
 	if err != nil {
 		return err
 	}
-	for _, path := range append(objects, "bpf/testdata/verifier.txt") {
+	for _, path := range append(paths, ceilings) {
 		if err := copyFile(filepath.Join(root, "src", path), path); err != nil {
 			return err
 		}
@@ -135,6 +138,8 @@ type result struct {
 	mode, arguments string
 	// root is the folder that is packed into initramfs.
 	root, initramfs string
+	// programs is a digest of the compiled programs.
+	programs string
 
 	report *report.Report
 	// crashes says how each boot ended that gave no report.
@@ -192,6 +197,9 @@ func emulate(k kernel, initramfs, arguments string, o options) (console []byte, 
 	}
 	if o.full {
 		arguments += " " + report.Full
+	}
+	if o.update {
+		arguments += " " + report.Update
 	}
 	args := append([]string{"-accel", "tcg,thread=single", "-smp", strconv.Itoa(o.smp), "-m", "1024", "-nographic", "-no-reboot", "-nic", "none",
 		"-kernel", k.image, "-initrd", initramfs, "-append", "console=" + q.console + " panic=-1 quiet " + arguments}, machine...)

@@ -2,9 +2,9 @@
 //
 //	go run ./e2e/kernels -dir DIR [-only REGEXP] [-full] [-console] [-update]
 //
-// DIR has a folder for each kernel, NAME-ARCH, with what Debian's packages of it hold. Each is booted as it is and with
-// lockdown=confidentiality, from an initramfs that holds e2e/kernels/guest as /init, dynwatch, two test binaries and the modules that socket
-// diagnostics needs. QEMU emulates (TCG), so that neither rights nor virtualization are needed. The emulator itself crashes now and then: a boot
+// DIR has a folder for each kernel, NAME-ARCH, with what Debian's packages of it hold, and a client, openssl/ARCH. Each kernel is booted as it is and with
+// lockdown=confidentiality, from an initramfs that holds e2e/kernels/guest as /init, dynwatch, the client, two test binaries and the modules that
+// socket diagnostics needs. QEMU emulates (TCG), so that neither rights nor virtualization are needed. The emulator itself crashes now and then: a boot
 // that gives no report is tried again, at most three times in all, and the table says so.
 //
 // Exit status: 0 all checks of all kernels passed; 1 not.
@@ -28,10 +28,10 @@ func main() {
 	smp := flag.Int("smp", 2, "processors of each machine")
 	jobs := flag.Int("jobs", 2, "machines at a time")
 	full := flag.Bool("full", false, "also run the tests of capture/ebpf in each")
-	update := flag.Bool("update", false, "write the table of docs/kernels.md and the ceilings of bpf/testdata/verifier.txt, by the last results of all kernels")
+	update := flag.Bool("update", false, "hold the verifier to no ceilings but write them to bpf/testdata/verifier.txt, and the table of docs/kernels.md by the last results of all kernels")
 	show := flag.Bool("console", false, "show the console of each machine (best with -jobs 1)")
 	flag.Parse()
-	ok, err := run(*dir, *only, options{*smp, max(*jobs, 1), *full, *show}, *update)
+	ok, err := run(*dir, *only, options{*smp, max(*jobs, 1), *full, *show, *update})
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "kernels: error:", err)
 	}
@@ -42,8 +42,8 @@ func main() {
 
 // options are how each machine is run.
 type options struct {
-	smp, jobs  int
-	full, show bool
+	smp, jobs          int
+	full, show, update bool
 }
 
 // modes are the words that are added to the kernel's command line.
@@ -52,7 +52,7 @@ var modes = []struct{ name, arguments string }{
 	{"confidentiality", "lsm=lockdown,bpf lockdown=confidentiality"},
 }
 
-func run(dir, only string, o options, update bool) (ok bool, err error) {
+func run(dir, only string, o options) (ok bool, err error) {
 	if dir == "" {
 		return false, fmt.Errorf("-dir is missing: scripts/test-kernels gives it")
 	}
@@ -64,6 +64,10 @@ func run(dir, only string, o options, update bool) (ok bool, err error) {
 	if err != nil {
 		return false, err
 	}
+	these, err := programs()
+	if err != nil {
+		return false, err
+	}
 	work, err := os.MkdirTemp("", "dynwatch-kernels-")
 	if err != nil {
 		return false, err
@@ -72,13 +76,13 @@ func run(dir, only string, o options, update bool) (ok bool, err error) {
 	var results []*result
 	for _, k := range kernels {
 		for _, m := range modes {
-			r := &result{kernel: k, mode: m.name, arguments: m.arguments, root: filepath.Join(work, k.arch)}
+			r := &result{kernel: k, mode: m.name, arguments: m.arguments, root: filepath.Join(work, k.arch), programs: these}
 			if !want.MatchString(r.name()) {
 				continue
 			}
 			if _, err := os.Stat(r.root); err != nil {
 				fmt.Fprintf(os.Stderr, "building for %s\n", k.arch)
-				if err := build(r.root, k.arch); err != nil {
+				if err := build(r.root, dir, k.arch); err != nil {
 					return false, err
 				}
 			}
@@ -97,8 +101,8 @@ func run(dir, only string, o options, update bool) (ok bool, err error) {
 		return false, fmt.Errorf("nothing in %s matches %q", dir, only)
 	}
 	fmt.Printf("\n%s", table(results))
-	if update {
-		err = write(dir, kernels)
+	if o.update {
+		err = update(dir, kernels)
 	}
 	return !slices.ContainsFunc(results, func(r *result) bool { return !r.passed() }), err
 }

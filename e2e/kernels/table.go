@@ -2,6 +2,8 @@ package main
 
 import (
 	"cmp"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -29,72 +31,76 @@ func (r *result) print(w io.Writer) {
 			fmt.Fprintf(w, "  ok      %s: %s\n", c.Name, c.Detail)
 		}
 	}
-	fmt.Fprintf(w, "%s\n", r.report.Doctor)
+	fmt.Fprintf(w, "skipped: %s\n%s\n", strings.Join(r.report.Skipped, ", "), r.report.Doctor)
 }
 
-// table has a column for each kernel and a line for each check, in Markdown.
+// table has a line for each kernel and a column for each group of checks, in Markdown.
 func table(results []*result) string {
-	var names []string
+	var groups []string
 	for _, r := range results {
-		if r.report == nil {
-			continue
-		}
-		for _, c := range r.report.Checks {
-			if !slices.Contains(names, c.Name) {
-				names = append(names, c.Name)
+		for _, c := range r.checks() {
+			// Where that fails, nothing else is run.
+			if g := group(c.Name); g != "set up" && !slices.Contains(groups, g) {
+				groups = append(groups, g)
 			}
 		}
 	}
 	var b strings.Builder
-	row := func(name string, cell func(*result) string) {
-		b.WriteString("| " + name + " |")
-		for _, r := range results {
-			b.WriteString(" " + cell(r) + " |")
+	row := func(cells ...string) { b.WriteString("| " + strings.Join(cells, " | ") + " |\n") }
+	row(append([]string{"kernel", "lockdown", "tried on", "boots without a report"}, groups...)...)
+	row(slices.Repeat([]string{"---"}, 4+len(groups))...)
+	for _, r := range results {
+		name := r.kernel.name + " " + r.kernel.arch
+		if r.report != nil {
+			name = r.report.Release
 		}
-		b.WriteString("\n")
-	}
-	row("kernel", func(r *result) string {
-		if r.report == nil {
-			return r.kernel.name
+		cells := []string{name, r.mode, r.date, fmt.Sprint(len(r.crashes))}
+		for _, g := range groups {
+			cells = append(cells, r.cell(g))
 		}
-		return r.report.Release
-	})
-	row("---", func(*result) string { return "---" })
-	row("architecture", func(r *result) string { return r.kernel.arch })
-	row("lockdown", func(r *result) string { return r.mode })
-	row("tried on", func(r *result) string { return r.date })
-	row("boots that the emulator ended", func(r *result) string { return fmt.Sprint(len(r.crashes)) })
-	for _, name := range names {
-		row(name, func(r *result) string { return r.cell(name) })
+		row(cells...)
 	}
 	return b.String()
 }
 
-// cell is a check's outcome in a few words.
-func (r *result) cell(name string) string {
+// group is what checks of one column have in common: "ebpf" of "ebpf: TLS 1.2".
+func group(check string) string {
+	name, _, _ := strings.Cut(check, ": ")
+	return name
+}
+
+func (r *result) checks() []report.Check {
 	if r.report == nil {
-		return "no report"
+		return nil
 	}
-	for _, c := range r.report.Checks {
+	return r.report.Checks
+}
+
+// cell is the outcome of a group of checks in a few words.
+func (r *result) cell(of string) string {
+	cell := "not run"
+	var failed []string
+	for _, c := range r.checks() {
 		switch {
-		case c.Name != name:
+		case group(c.Name) != of:
 		case c.Failed != "":
-			return "**failed**"
-		case strings.HasSuffix(name, "doctor"), strings.Contains(name, "tests of"), strings.Contains(name, "memory limit"):
-			return c.Detail
-		case strings.Contains(name, "verifier"):
-			number, _, _ := strings.Cut(c.Detail, " ")
-			return "ok, " + number
+			failed = append(failed, c.Name)
+		case c.Name == of && c.Detail != "":
+			cell = c.Detail
 		default:
-			return "ok"
+			cell = "ok"
 		}
 	}
-	return "not run"
+	if len(failed) > 0 {
+		return "**failed** (" + strings.Join(failed, "; ") + ")"
+	}
+	return cell
 }
 
 const (
 	docs      = "docs/kernels.md"
 	ceilings  = "bpf/testdata/verifier.txt"
+	objects   = "bpf/*.o"
 	tableFrom = "<!-- table: written by make test-kernels -->\n"
 	tableTo   = "<!-- end of table -->\n"
 )
@@ -102,8 +108,27 @@ const (
 // kept is what is known of one kernel in one mode, in a file of its own, so that the table can be made after booting a few.
 type kept struct {
 	Kernel, Arch, Mode, Date string
-	Crashes                  []string
-	Report                   *report.Report
+	// Programs is a digest of those that were booted.
+	Programs string
+	Crashes  []string
+	Report   *report.Report
+}
+
+// programs is a digest of the compiled programs: what was seen of others says nothing of these.
+func programs() (string, error) {
+	paths, err := filepath.Glob(objects)
+	if err != nil {
+		return "", err
+	}
+	h := sha256.New()
+	for _, path := range paths {
+		b, err := os.ReadFile(path)
+		if err != nil {
+			return "", err
+		}
+		h.Write(b)
+	}
+	return hex.EncodeToString(h.Sum(nil)), nil
 }
 
 // file is where a result is kept.
@@ -112,7 +137,7 @@ func (r *result) file(dir string) string {
 }
 
 func (r *result) keep(dir string) error {
-	b, err := json.Marshal(kept{r.kernel.name, r.kernel.arch, r.mode, r.date, r.crashes, r.report})
+	b, err := json.Marshal(kept{r.kernel.name, r.kernel.arch, r.mode, r.date, r.programs, r.crashes, r.report})
 	if err != nil {
 		return err
 	}
@@ -122,12 +147,17 @@ func (r *result) keep(dir string) error {
 	return os.WriteFile(r.file(dir), b, 0o644)
 }
 
-// recall gives the last results of all kernels, in the order of the kernels.
+// recall gives the last results of all kernels with these programs, in the order of the kernels. Those that were not booted with them have none.
 func recall(dir string, kernels []kernel) ([]*result, error) {
+	these, err := programs()
+	if err != nil {
+		return nil, err
+	}
 	var results []*result
 	for _, k := range kernels {
 		for _, m := range modes {
-			r := &result{kernel: k, mode: m.name}
+			r := &result{kernel: k, mode: m.name, date: "not with these programs"}
+			results = append(results, r)
 			b, err := os.ReadFile(r.file(dir))
 			if errors.Is(err, os.ErrNotExist) {
 				continue
@@ -139,15 +169,16 @@ func recall(dir string, kernels []kernel) ([]*result, error) {
 			if err := json.Unmarshal(b, &was); err != nil {
 				return nil, err
 			}
-			r.date, r.crashes, r.report = was.Date, was.Crashes, was.Report
-			results = append(results, r)
+			if was.Programs == these {
+				r.date, r.crashes, r.report = was.Date, was.Crashes, was.Report
+			}
 		}
 	}
 	return results, nil
 }
 
-// write puts the last results of all kernels where they are read.
-func write(dir string, kernels []kernel) error {
+// update puts the last results of all kernels where they are read.
+func update(dir string, kernels []kernel) error {
 	results, err := recall(dir, kernels)
 	if err != nil {
 		return err
@@ -161,20 +192,13 @@ func write(dir string, kernels []kernel) error {
 	if !ok || !ok2 {
 		return fmt.Errorf("%s has no place for the table", docs)
 	}
-	var tables strings.Builder
-	for _, arch := range []string{"amd64", "arm64"} {
-		of := slices.DeleteFunc(slices.Clone(results), func(r *result) bool { return r.kernel.arch != arch })
-		if len(of) > 0 {
-			tables.WriteString("\n" + table(of))
-		}
-	}
-	if err := os.WriteFile(docs, []byte(before+tableFrom+tables.String()+"\n"+tableTo+after), 0o644); err != nil {
+	if err := os.WriteFile(docs, []byte(before+tableFrom+"\n"+table(results)+"\n"+tableTo+after), 0o644); err != nil {
 		return err
 	}
 	return writeCeilings(results)
 }
 
-// writeCeilings replaces the lines of the kernels that were booted without lockdown.
+// writeCeilings replaces the lines of the kernels that were measured: without lockdown, by a run with -update.
 func writeCeilings(results []*result) error {
 	text, err := os.ReadFile(ceilings)
 	if err != nil {

@@ -5,13 +5,13 @@
 package main
 
 import (
-	"bytes"
 	"encoding/json"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"runtime"
 	"slices"
 	"strings"
 	"time"
@@ -130,12 +130,12 @@ func insertModules(dir string) error {
 
 func (g *guest) run() {
 	g.check("doctor", g.doctor)
-	g.check("programs load, verifier", g.tests("/src/bpf", "bpf.test", "-test.run=^TestVerifier", "-update"))
+	g.check("programs load, verifier", g.verifier)
 	g.check("tests of bpf", g.tests("/src/bpf", "bpf.test", "-test.skip=^TestVerifier"))
 	g.watch("ebpf")
 	g.watch("packet")
 	g.check("memory limit without CAP_SYS_RESOURCE", memoryLimit)
-	if line, err := os.ReadFile("/proc/cmdline"); err == nil && strings.Contains(string(line), report.Full) {
+	if asked(report.Full) {
 		g.check("tests of capture/ebpf", g.tests("/src/capture/ebpf", "ebpf.test"))
 	}
 }
@@ -175,22 +175,34 @@ func (g *guest) doctor() (string, error) {
 // doctorLine is a check in the doctor's report: name and status.
 var doctorLine = regexp.MustCompile(`^(\S.*?)  +(ok|degraded|missing) `)
 
-// tests runs the tests of a package. Those that the kernel or this bare machine cannot run are skipped, and counted.
+// tests runs the tests of a package. Those that the kernel or this bare machine cannot run are skipped, and named.
 func (g *guest) tests(dir, binary string, flags ...string) func() (string, error) {
 	return func() (string, error) {
-		cmd := exec.Command(filepath.Join(dir, binary), append([]string{"-test.v", "-test.timeout=10m"}, flags...)...)
-		cmd.Dir = dir
-		out, err := cmd.CombinedOutput()
-		count := func(word string) int { return bytes.Count(out, []byte("\n--- "+word)) }
-		detail := fmt.Sprintf("%d passed, %d skipped", count("PASS"), count("SKIP"))
-		if err != nil {
-			return detail, fmt.Errorf("%w: %s", err, failures(out))
+		out, err := test(dir, binary, flags...)
+		var passed int
+		var skipped []string
+		for line := range strings.Lines(out) {
+			if name, ok := strings.CutPrefix(line, "--- SKIP: "); ok {
+				name, _, _ = strings.Cut(name, " ")
+				skipped = append(skipped, name)
+			} else if strings.HasPrefix(line, "--- PASS: ") {
+				passed++
+			}
 		}
-		if slices.Contains(flags, "-update") {
-			return g.verifier(out)
-		}
-		return detail, nil
+		g.report.Skipped = append(g.report.Skipped, skipped...)
+		return fmt.Sprintf("%d passed, %d skipped", passed, len(skipped)), err
 	}
+}
+
+// test runs a test binary; the error holds what failed.
+func test(dir, binary string, flags ...string) (string, error) {
+	cmd := exec.Command(filepath.Join(dir, binary), append([]string{"-test.v", "-test.timeout=10m"}, flags...)...)
+	cmd.Dir = dir
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		err = fmt.Errorf("%w: %s", err, failures(out))
+	}
+	return string(out), err
 }
 
 // failures are the lines that tell of failed tests.
@@ -208,30 +220,51 @@ func failures(out []byte) string {
 	return b.String()
 }
 
-// verifier reads what the test of the verifier wrote: this kernel's ceilings.
-func (g *guest) verifier(out []byte) (string, error) {
+// verifier loads every program and holds the verifier's counts to their ceilings, or makes these anew.
+func (g *guest) verifier() (string, error) {
+	flags := []string{"-test.run=^TestVerifier"}
+	update := asked(report.Update)
+	if update {
+		flags = append(flags, "-update")
+	}
+	out, err := test("/src/bpf", "bpf.test", flags...)
+	if err != nil {
+		return "", err
+	}
+	_, rest, ok := strings.Cut(out, "dynwatch_egress (all)")
+	before := strings.Fields(strings.TrimSuffix(out, "dynwatch_egress (all)"+rest))
+	if !ok || len(before) == 0 {
+		return "", fmt.Errorf("the test wrote no counts: %s", out)
+	}
+	if update {
+		if g.report.Ceilings, err = g.ceilings(); err != nil {
+			return "", err
+		}
+	}
+	return before[len(before)-1], nil
+}
+
+// ceilings are this kernel's, of those that the test wrote.
+func (g *guest) ceilings() (string, error) {
 	all, err := os.ReadFile("/src/bpf/testdata/verifier.txt")
 	if err != nil {
 		return "", err
 	}
-	var version string
-	if fields := strings.SplitN(g.report.Release, ".", 3); len(fields) == 3 {
-		version = " " + fields[0] + "." + fields[1] + "\t"
-	}
+	version := strings.SplitN(g.report.Release, ".", 3)
+	var own strings.Builder
 	for line := range strings.Lines(string(all)) {
-		if strings.Contains(line, version) {
-			g.report.Ceilings += line
+		if strings.HasPrefix(line, fmt.Sprintf("%s %s.%s\t", runtime.GOARCH, version[0], version[1])) {
+			own.WriteString(line)
 		}
 	}
-	most := ""
-	for line := range strings.Lines(string(out)) {
-		if strings.Contains(line, "dynwatch_egress (all)") {
-			fields := strings.Fields(line)
-			most = fields[1] + " instructions processed for egress"
-		}
+	if own.Len() == 0 {
+		return "", fmt.Errorf("the test wrote none of %s: %s", g.report.Release, all)
 	}
-	if g.report.Ceilings == "" || most == "" {
-		return "", fmt.Errorf("the test wrote no counts: %s", out)
-	}
-	return most, nil
+	return own.String(), nil
+}
+
+// asked says whether a word stands on the kernel's command line.
+func asked(word string) bool {
+	line, err := os.ReadFile("/proc/cmdline")
+	return err == nil && slices.Contains(strings.Fields(string(line)), word)
 }

@@ -10,6 +10,7 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"time"
 
@@ -108,11 +109,14 @@ func serve() (*server, error) {
 	return &server{}, nil
 }
 
-// clientName is what the clients' processes are called.
-const clientName = "kernelclient"
+// Clients by the names of their processes.
+const (
+	clientName  = "kernelclient" // this program, with crypto/tls
+	opensslName = "openssl"
+)
 
-// client is a client of the server: its arguments are an address and the highest version (1.2 or 1.3). It makes a request, says "connected",
-// and makes another one for each line of standard input. It stays connected until that ends.
+// client is a client of the server: its arguments are an address, the highest version (1.2 or 1.3), and "insecure" if it is not to verify. It makes
+// a request, says "done", and makes another one for each line of standard input. It stays connected until that ends.
 func client(args []string) {
 	if err := ask(args); err != nil {
 		fmt.Fprintln(os.Stderr, "client:", err)
@@ -132,7 +136,8 @@ func ask(args []string) error {
 		version = tls.VersionTLS12
 	}
 	from := &net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(near)}}
-	c, err := tls.DialWithDialer(from, "tcp", args[0]+":443", &tls.Config{ServerName: endpoint, RootCAs: pool, MaxVersion: version})
+	c, err := tls.DialWithDialer(from, "tcp", args[0]+":443", &tls.Config{ServerName: endpoint, RootCAs: pool, MaxVersion: version,
+		InsecureSkipVerify: slices.Contains(args, "insecure")})
 	if err != nil {
 		return err
 	}
@@ -174,9 +179,38 @@ type started struct {
 	out *bufio.Reader
 }
 
-// start starts a client and waits for the end of its first request.
-func start(address, version string) (*started, error) {
-	s := &started{cmd: exec.Command("/bin/"+clientName, address, version)}
+// start starts a client of ours and waits for the end of its first request.
+func start(args ...string) (*started, error) {
+	s, err := begin("/bin/"+clientName, args...)
+	if err != nil {
+		return nil, err
+	}
+	return s, s.done()
+}
+
+// startOpenSSL starts a client with OpenSSL and waits for the answer to its request.
+func startOpenSSL(address, version string) (*started, error) {
+	s, err := begin("/usr/bin/"+opensslName, "s_client", "-connect", address+":443", "-bind", near, "-servername", endpoint, "-CAfile", caFile,
+		"-verify_return_error", "-verify_hostname", endpoint, "-tls"+strings.ReplaceAll(version, ".", "_"))
+	if err != nil {
+		return nil, err
+	}
+	if _, err := fmt.Fprintf(s.in, "POST / HTTP/1.1\nHost: %s\n\n", endpoint); err != nil {
+		return nil, err
+	}
+	for {
+		line, err := s.out.ReadString('\n')
+		if err != nil {
+			return nil, fmt.Errorf("openssl: %w", err)
+		}
+		if strings.HasPrefix(line, "HTTP/1.1 200") {
+			return s, nil
+		}
+	}
+}
+
+func begin(program string, args ...string) (*started, error) {
+	s := &started{cmd: exec.Command(program, args...)}
 	s.cmd.Stderr = os.Stderr
 	var err error
 	if s.in, err = s.cmd.StdinPipe(); err != nil {
@@ -187,10 +221,7 @@ func start(address, version string) (*started, error) {
 		return nil, err
 	}
 	s.out = bufio.NewReader(out)
-	if err := s.cmd.Start(); err != nil {
-		return nil, err
-	}
-	return s, s.done()
+	return s, s.cmd.Start()
 }
 
 func (s *started) done() error {
@@ -209,4 +240,8 @@ func (s *started) again() error {
 }
 
 // end has it close its connection.
-func (s *started) end() error { return errors.Join(s.in.Close(), s.cmd.Wait()) }
+func (s *started) end() error {
+	err := s.in.Close()
+	_, rest := io.Copy(io.Discard, s.out)
+	return errors.Join(err, rest, s.cmd.Wait())
+}

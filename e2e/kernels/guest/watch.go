@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -36,6 +37,7 @@ type session struct {
 	Visibility  string `json:"certificate_visibility"`
 	Trust       string
 	Verdict     string
+	Findings    json.RawMessage // a session's; the summary has their number
 	Loss        map[string]any
 	Warnings    []string
 }
@@ -44,9 +46,25 @@ type session struct {
 type expected struct {
 	name, address, version string
 	pid                    int
-	verdict, trust         string
+	// comm is its process's name, clientName if it is "".
+	comm           string
+	verdict, trust string
+	// finding is the rule that it breaks, "" if it breaks none.
+	finding string
 	// incomplete: its handshake was before the start.
 	incomplete bool
+	// insecure: it does not verify.
+	insecure bool
+}
+
+func (w *expected) start() (*started, error) {
+	switch {
+	case w.comm == opensslName:
+		return startOpenSSL(w.address, w.version)
+	case w.insecure:
+		return start(w.address, w.version, "insecure")
+	}
+	return start(w.address, w.version)
 }
 
 func (w *expected) matches(s *session, source string) error {
@@ -58,9 +76,18 @@ func (w *expected) matches(s *session, source string) error {
 	}
 	want("source", s.Source, source)
 	want("server", s.Flow.ServerIP, w.address)
-	want("process", s.Process.Comm, clientName)
+	want("process", s.Process.Comm, cmp.Or(w.comm, clientName))
 	want("service", s.Endpoint.Service, "dynamodb")
 	want("verdict", s.Verdict, w.verdict)
+	var findings []struct{ Rule string }
+	if err := json.Unmarshal(s.Findings, &findings); err != nil {
+		errs = append(errs, err)
+	}
+	var found []string
+	for _, f := range findings {
+		found = append(found, f.Rule)
+	}
+	want("findings", strings.Join(found, " "), w.finding)
 	if !w.incomplete {
 		want("transport", s.Transport, "tls")
 		want("version", s.TLS.Version, "TLS "+w.version)
@@ -69,7 +96,7 @@ func (w *expected) matches(s *session, source string) error {
 		if !s.TLS.Established {
 			errs = append(errs, errors.New("not established"))
 		}
-		if w.version == "1.2" {
+		if w.trust != "unseen" {
 			want("issuer", s.Certificate.Issuer, "CN="+authority)
 		}
 	}
@@ -86,6 +113,12 @@ func (g *guest) watch(source string) {
 		fail("open before the start", err)
 		return
 	}
+	// OpenSSL is found at the start because a process has it.
+	other, err := startOpenSSL(listed, "1.3")
+	if err != nil {
+		fail("OpenSSL before the start", err)
+		return
+	}
 	c, err := startCapture(source)
 	if err != nil {
 		fail("start", err)
@@ -96,14 +129,23 @@ func (g *guest) watch(source string) {
 		{name: "TLS 1.2", address: listed, version: "1.2", verdict: "ok", trust: "allowed"},
 		{name: "TLS 1.3", address: listed, version: "1.3", verdict: "unverified", trust: "unseen"},
 		{name: "TLS 1.2, foreign address", address: foreign, version: "1.2", verdict: "ok", trust: "allowed"},
+		{name: "TLS 1.3, OpenSSL", comm: opensslName, address: listed, version: "1.3", verdict: "unverified", trust: "unseen"},
+		{name: "TLS 1.3, not verifying", insecure: true, address: listed, version: "1.3", verdict: "unverified", trust: "unseen"},
 	}
 	if source == "ebpf" && g.report.Lockdown != "confidentiality" {
-		// The clients' own library is watched, and tells the certificate.
-		clients[2].verdict, clients[2].trust = "ok", "allowed"
+		// The clients' own libraries are watched, and tell the certificate and whether it is verified.
+		for _, w := range clients {
+			if w.version == "1.3" {
+				w.verdict, w.trust = "ok", "allowed"
+			}
+			if w.insecure {
+				w.verdict, w.finding = "finding", "verification-disabled"
+			}
+		}
 	}
-	running := []*started{early}
+	running := []*started{early, other}
 	for _, w := range clients[1:] {
-		s, err := start(w.address, w.version)
+		s, err := w.start()
 		if err != nil {
 			fail(w.name, err)
 			continue

@@ -11,14 +11,19 @@ const (
 // Full, on the kernel's command line, asks for the tests of capture/ebpf as well, which take minutes under emulation.
 const Full = "dynwatch.full"
 
+// Update, there too, asks for what the verifier processed to become the new ceilings, instead of being held to the old ones.
+const Update = "dynwatch.update"
+
 // Report is all that one boot found out.
 type Report struct {
 	// Release and Lockdown are as the kernel itself names them.
 	Release, Lockdown string
 	Checks            []Check
+	// Skipped are the tests that were.
+	Skipped []string
 	// Doctor is what `dynwatch doctor` prints.
 	Doctor string
-	// Ceilings are the lines of bpf/testdata/verifier.txt for this kernel.
+	// Ceilings are new lines of bpf/testdata/verifier.txt for this kernel, after Update.
 	Ceilings string
 }
 
