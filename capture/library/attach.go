@@ -76,8 +76,9 @@ type programs struct {
 // startedFor is how long what was seen of a process is taken for it: its number may be another's later.
 const startedFor = 5 * time.Second
 
-// programsOf lists what a process has mapped. It fails if the process is gone.
-func programsOf(pid int) (programs, error) {
+// programsOf lists what a process has mapped. library, if it is not nil, is given each TLS library: its name as the process's mount namespace has it, and
+// a path that leads to it from here even if it was deleted. It fails if the process is gone, and for a kernel thread, which has no program.
+func programsOf(pid int, library func(name, link string)) (programs, error) {
 	exe, err := os.Readlink(procPath(pid, "exe"))
 	if err != nil {
 		return programs{}, err
@@ -87,6 +88,9 @@ func programsOf(pid int) (programs, error) {
 	err = executable(pid, wanted, func(name, span string) {
 		if isLibrary(path.Base(name)) {
 			p.libraries = append(p.libraries, name)
+			if library != nil {
+				library(name, procPath(pid, "map_files/"+span))
+			}
 		}
 		if from, to, ok := addresses(span); ok && callerOf(name) != callerUnknown && len(p.callers) < maxNames {
 			p.callers = append(p.callers, codeRange{from, to, callerOf(name)})
@@ -95,12 +99,8 @@ func programsOf(pid int) (programs, error) {
 	return p, err
 }
 
-// looked notes what a process has.
-func (a *attacher) looked(pid int) {
-	p, err := programsOf(pid)
-	if err != nil {
-		return
-	}
+// remember notes what a process was seen to have.
+func (a *attacher) remember(pid int, p programs) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.started.put(pid, started{time.Now(), p})
@@ -108,7 +108,7 @@ func (a *attacher) looked(pid int) {
 
 // programs lists what a process has mapped, or had a moment ago if it is gone.
 func (a *attacher) programs(pid int) (programs, error) {
-	p, err := programsOf(pid)
+	p, err := programsOf(pid, nil)
 	if err == nil {
 		return p, nil
 	}
@@ -152,11 +152,12 @@ type found struct {
 	name string // the path under which it was found
 }
 
-// process attaches to what a process has mapped, and to its program; to what is in the usual directories too, if its mount namespace is new.
-func (a *attacher) process(pid int) error {
+// process attaches to what a process has mapped, and to its program; to what is in the usual directories too, if its mount namespace is new. It gives
+// what it saw.
+func (a *attacher) process(pid int) (programs, error) {
 	r, err := openRoot(pid)
 	if err != nil {
-		return err
+		return programs{}, err
 	}
 	defer r.close()
 	ns, known := a.namespaces[r.ns]
@@ -165,27 +166,19 @@ func (a *attacher) process(pid int) error {
 		a.namespaces[r.ns] = ns
 	}
 	ns.scan = a.scan
-	a.program(r)
 	var group []found
-	err = mappedLibraries(pid, func(name, link string) {
+	has, err := programsOf(pid, func(name, link string) {
 		if f, ok := a.file(r, name, link); ok {
 			group = append(group, f)
 		}
 	})
+	if has.exe != "" {
+		if f, ok := a.file(r, has.exe, procPath(pid, "exe")); ok {
+			a.attach([]found{f})
+		}
+	}
 	a.attach(group)
-	return err
-}
-
-// program attaches to the executable of a process.
-func (a *attacher) program(r *root) {
-	link := procPath(r.pid, "exe")
-	name, err := os.Readlink(link)
-	if err != nil {
-		return // a kernel thread, or gone
-	}
-	if f, ok := a.file(r, name, link); ok {
-		a.attach([]found{f})
-	}
+	return has, err
 }
 
 // directories attaches to the libraries in the usual directories, for the programs that will start with them.
@@ -219,7 +212,7 @@ func (a *attacher) scanOf(pids []int) {
 	a.denied = 0
 	closed := 0
 	for _, pid := range pids {
-		if err := a.process(pid); errors.Is(err, fs.ErrPermission) {
+		if _, err := a.process(pid); errors.Is(err, fs.ErrPermission) {
 			closed++
 		} // else it may be gone
 	}

@@ -34,7 +34,7 @@ func BenchmarkLook(b *testing.B) {
 	defer kernel.Close()
 	a := newAttacher(kernel)
 	defer a.close()
-	if err := a.process(c.Process.Pid); err != nil {
+	if _, err := a.process(c.Process.Pid); err != nil {
 		b.Fatal(err)
 	}
 	if a.stats.Files == 0 {
@@ -42,9 +42,10 @@ func BenchmarkLook(b *testing.B) {
 	}
 	b.ReportAllocs()
 	for b.Loop() {
-		if err := a.process(c.Process.Pid); err != nil {
+		has, err := a.process(c.Process.Pid)
+		if err != nil {
 			b.Fatal(err)
 		}
-		a.looked(c.Process.Pid)
+		a.remember(c.Process.Pid, has)
 	}
 }

@@ -19,14 +19,6 @@ func procPath(pid int, name string) string { return fmt.Sprintf("/proc/%d/%s", p
 // maxMaps bounds the lines that are read of a process's maps: a kernel allows 65530 by default (vm.max_map_count).
 const maxMaps = 1 << 17
 
-// mappedLibraries yields the files that a process has mapped to execute and that bear the name of a TLS library, as its mount namespace
-// names them, with a path that leads to each from here even if it was deleted.
-func mappedLibraries(pid int, yield func(name, link string)) error {
-	return executable(pid, func(name string) bool { return isLibrary(path.Base(name)) }, func(name, span string) {
-		yield(name, procPath(pid, "map_files/"+span))
-	})
-}
-
 // executable yields the files that a process has mapped to execute and whose name is wanted, with the addresses, in hexadecimal and a hyphen between.
 func executable(pid int, wanted func(name string) bool, yield func(name, span string)) error {
 	f, err := os.Open(procPath(pid, "maps"))

@@ -183,9 +183,9 @@ func (s *Source) keepAttached() {
 			for len(waiting[i]) > 0 && !waiting[i][0].at.After(now) {
 				w := waiting[i][0]
 				waiting[i] = waiting[i][1:]
-				err := s.attach.process(w.pid)
-				if i < 3 {
-					s.attach.looked(w.pid)
+				has, err := s.attach.process(w.pid)
+				if err == nil && i < 3 {
+					s.attach.remember(w.pid, has)
 				}
 				if err != nil || i+1 == len(looks) {
 					continue // gone, or looked at often enough
