@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"iter"
 	"log/slog"
 	"maps"
 	"slices"
@@ -137,6 +138,8 @@ type Manager struct {
 
 	io sync.Mutex // guards what follows; taken before mu
 	j  *journal.Journal
+	// whole is the journal's length when it was last written anew.
+	whole int64
 	// After an error the disk is left alone for a while: each attempt costs what all waiting alerts weigh.
 	retryAt time.Time
 	lastErr error
@@ -285,7 +288,7 @@ func (m *Manager) takeUp(byName map[string]*worker) {
 		m.log.Info("alerts: alerts of before wait to be sent", "alerts", n)
 	}
 	if moved {
-		_ = m.rewrite(nil) // at worst it is decided again at the next start
+		_, _ = m.put(true) // at worst it is decided again at the next start
 	}
 }
 
@@ -480,6 +483,93 @@ func (m *Manager) Close() error {
 	return m.j.Close()
 }
 
+// batch is what one write puts on the disk, as it was at one moment: a kind that says its findings were told, without the alert that tells them,
+// would lose them in a crash.
+type batch struct {
+	whole bool // all that there is, in place of what was written before
+	// alerts are to be written: in a whole batch those that were written before, then the unsaved.
+	alerts []pending
+	fresh  []*item // with those that every sink is done with already
+	acked  []ackRecord
+	folds  []fold
+	// changed are the kinds that are not in the journal as they are, gone those that were forgotten.
+	changed []*fold
+	gone    []string
+}
+
+// pending is an alert as it was then: the sinks that waited for it, and whether another had taken it.
+type pending struct {
+	*item
+	sinks    []*worker
+	hadTaken bool
+}
+
+// collect takes what is to be written. It is called with mu held.
+func (m *Manager) collect(whole bool) *batch {
+	b := &batch{whole: whole, fresh: m.fresh, acked: m.acked, changed: m.fold.changed, gone: m.fold.gone}
+	m.fresh, m.acked, m.fold.changed, m.fold.gone = nil, nil, nil, nil
+	take := func(it *item) {
+		if len(it.waiting) > 0 { // else it was sent from memory
+			b.alerts = append(b.alerts, pending{it, slices.Collect(maps.Keys(it.waiting)), it.taken})
+		}
+	}
+	if whole {
+		for _, it := range m.ordered() {
+			if it.saved {
+				take(it)
+			}
+		}
+		for _, k := range m.fold.folds {
+			b.folds = append(b.folds, *k)
+		}
+	}
+	slices.SortFunc(b.fresh, func(a, b *item) int { return cmp.Compare(a.n, b.n) })
+	for _, it := range b.fresh {
+		take(it)
+	}
+	for _, k := range b.changed {
+		k.dirty = false
+		if !whole && m.fold.folds[k.Alert.Fingerprint] == k {
+			b.folds = append(b.folds, *k)
+		}
+	}
+	return b
+}
+
+// records are the lines of a batch. Those that only take back what earlier lines say are not in a whole one.
+func (b *batch) records() iter.Seq[record] {
+	return func(yield func(record) bool) {
+		for _, p := range b.alerts {
+			if !yield(p.record()) {
+				return
+			}
+		}
+		for i := range b.acked {
+			if !b.whole && !yield(record{Ack: &b.acked[i]}) {
+				return
+			}
+		}
+		if len(b.gone) > 0 && !b.whole && !yield(record{Gone: b.gone}) {
+			return
+		}
+		for i := range b.folds {
+			if !yield(record{Fold: &b.folds[i]}) {
+				return
+			}
+		}
+	}
+}
+
+// record is an alert in the journal.
+func (p pending) record() record {
+	r := &alertRecord{N: p.n, Made: p.made, Sinks: make([]string, 0, len(p.sinks)), Taken: p.hadTaken, Alert: p.alert}
+	for _, w := range p.sinks {
+		r.Sinks = append(r.Sinks, w.name)
+	}
+	slices.Sort(r.Sinks)
+	return record{Alert: r}
+}
+
 // write puts what is new on the disk and then hands new alerts to the sinks: also when the disk did not take them, for an alert that is told
 // and may be told twice is better than one that is not. Unless now is set, a disk that failed a moment ago is not tried again.
 func (m *Manager) write(now bool) error {
@@ -491,79 +581,19 @@ func (m *Manager) write(now bool) error {
 		m.hand(m.fresh)
 		return m.lastErr
 	}
-	m.mu.Lock()
-	var records [][]byte
-	var firstErr error
-	add := func(r record) {
-		b, err := json.Marshal(r)
-		if err != nil && firstErr == nil {
-			firstErr = err
-		}
-		records = append(records, b)
-	}
-	fresh := m.fresh
-	slices.SortFunc(fresh, func(a, b *item) int { return cmp.Compare(a.n, b.n) })
-	type entry struct {
-		*item
-		sinks []*worker // that it waited for, and the journal knows of
-	}
-	var unsaved []entry
-	for _, it := range fresh {
-		if len(it.waiting) > 0 { // else it was sent from memory
-			add(it.record())
-			unsaved = append(unsaved, entry{it, slices.Collect(maps.Keys(it.waiting))})
+	grown := m.j.Size() >= 2*m.whole+256<<10
+	wrote, err := m.put(grown)
+	if err != nil { // what is too large or broken may be mended by writing it anew, and what cannot be written anew may be added to
+		if _, again := m.put(!grown); again == nil {
+			wrote, err = true, nil
 		}
 	}
-	acked, changed, gone := m.acked, m.fold.changed, m.fold.gone
-	for i := range acked {
-		add(record{Ack: &acked[i]})
-	}
-	for _, k := range changed {
-		k.dirty = false
-		if m.fold.folds[k.Alert.Fingerprint] == k {
-			add(record{Fold: k})
-		}
-	}
-	if gone := slices.DeleteFunc(slices.Clone(gone), func(fp string) bool { return m.fold.folds[fp] != nil }); len(gone) > 0 {
-		add(record{Gone: gone})
-	}
-	m.fresh, m.acked, m.fold.changed, m.fold.gone = nil, nil, nil, nil
-	m.mu.Unlock()
-
-	err := firstErr
-	if err == nil && len(records) > 0 {
-		err = m.append(records)
-	}
-
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.stats.FileBytes = m.j.Size()
-	for _, it := range unsaved {
-		if err != nil {
-			if len(it.waiting) > 0 {
-				m.fresh = append(m.fresh, it.item)
-			}
-			continue
-		}
-		it.saved = true
-		// Sinks that were done with it while it was written are told of in the next write.
-		for _, w := range it.sinks {
-			if !it.waiting[w] {
-				m.acknowledge(w, it.item, !it.taken)
-			}
-		}
-	}
-	m.hand(fresh)
 	m.lastErr = err
 	if err != nil {
 		m.retryAt = m.now().Add(diskRetry)
-		m.acked = append(acked, m.acked...)
-		for _, k := range changed {
-			if m.fold.folds[k.Alert.Fingerprint] == k {
-				m.fold.change(k)
-			}
-		}
-		m.fold.gone = append(gone, m.fold.gone...)
 		m.stats.WriteErrors++
 		if !m.stats.Failing {
 			m.stats.Failing = true
@@ -572,11 +602,57 @@ func (m *Manager) write(now bool) error {
 		m.lastErr = fmt.Errorf("alerts: %w", err)
 		return m.lastErr
 	}
-	if len(records) > 0 && m.stats.Failing {
+	if wrote && m.stats.Failing {
 		m.stats.Failing = false
 		m.log.Info("alerts: the journal is written again")
 	}
 	return nil
+}
+
+// put adds what is new to the journal, or writes it anew from all that waits. It is called with io held.
+func (m *Manager) put(whole bool) (wrote bool, err error) {
+	m.mu.Lock()
+	b := m.collect(whole)
+	m.mu.Unlock()
+	before := m.j.Size()
+	if records := journal.Encode(b.records()); whole {
+		if err = m.j.Rewrite(records); err == nil {
+			m.whole = m.j.Size()
+		}
+	} else {
+		err = m.j.Append(records)
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, p := range b.alerts {
+		if p.saved {
+			continue
+		}
+		if err != nil {
+			if len(p.waiting) > 0 {
+				m.fresh = append(m.fresh, p.item)
+			}
+			continue
+		}
+		p.saved = true
+		// Sinks that were done with it while it was written are told of in the next write.
+		for _, w := range p.sinks {
+			if !p.waiting[w] {
+				m.acknowledge(w, p.item, !p.taken)
+			}
+		}
+	}
+	if err != nil {
+		m.acked = append(b.acked, m.acked...)
+		for _, k := range b.changed {
+			if m.fold.folds[k.Alert.Fingerprint] == k {
+				m.fold.change(k)
+			}
+		}
+		m.fold.gone = append(b.gone, m.fold.gone...)
+	}
+	m.hand(b.fresh)
+	return whole || m.j.Size() != before, err
 }
 
 // hand has sinks send what was written, or could not be. It is called with mu held.
@@ -593,57 +669,6 @@ func (m *Manager) hand(list []*item) {
 			}
 		}
 	}
-}
-
-// record is an item in the journal.
-func (it *item) record() record {
-	r := &alertRecord{N: it.n, Made: it.made, Alert: it.alert, Sinks: []string{}, Taken: it.taken}
-	for w := range it.waiting {
-		r.Sinks = append(r.Sinks, w.name)
-	}
-	slices.Sort(r.Sinks)
-	return record{Alert: r}
-}
-
-// append adds to the journal, which is written anew when it has grown, or when only that may help. It is called with io held.
-func (m *Manager) append(records [][]byte) error {
-	err := m.j.Append(records...)
-	m.mu.Lock()
-	worth := m.bytes + 1000*int64(len(m.fold.folds))
-	m.mu.Unlock()
-	if err == nil && m.j.Size() < 2*worth+256<<10 {
-		return nil
-	}
-	if rerr := m.rewrite(records); rerr != nil {
-		return err // if it was appended, all is well but the length
-	}
-	return nil
-}
-
-// rewrite writes the journal anew from what waits. The batch that is being written stands behind it: what of it is in the state already is
-// replaced by the same.
-func (m *Manager) rewrite(records [][]byte) error {
-	m.mu.Lock()
-	var list [][]byte
-	add := func(r record) error {
-		b, err := json.Marshal(r)
-		list = append(list, b)
-		return err
-	}
-	var err error
-	for _, it := range m.ordered() {
-		if it.saved && len(it.waiting) > 0 {
-			err = errors.Join(err, add(it.record()))
-		}
-	}
-	for _, k := range m.fold.folds {
-		err = errors.Join(err, add(record{Fold: k}))
-	}
-	m.mu.Unlock()
-	if err != nil {
-		return err
-	}
-	return m.j.Rewrite(slices.Values(append(list, records...)))
 }
 
 // Stats returns the counters.

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -414,6 +415,63 @@ func TestTheJournalIsShortened(t *testing.T) {
 	}
 	if st := m.Stats(); st.FileBytes > 5<<18+600*2000 {
 		t.Errorf("%d bytes after %d alerts", st.FileBytes, st.Alerts)
+	}
+}
+
+// A journal that says that findings of a kind were told must have the alert that tells them, whatever comes while it is written.
+func TestAKindIsNotWrittenAsToldWithoutItsAlert(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "a")
+	m := manager(t, Options{Path: path, Sinks: sink(newRecorder()), Window: time.Hour})
+	s, f := weak(name)
+	f.Severity = session.Medium
+	m.Add(s, f)
+	m.Add(s, f) // folded
+	m.mu.Lock()
+	b := m.collect(false)
+	m.mu.Unlock()
+	f.Severity = session.High
+	m.Add(s, f) // told at once, being worse
+	if len(b.alerts) != 1 || len(b.folds) != 1 || b.folds[0].Untold != 1 || len(m.fresh) != 1 {
+		t.Fatalf("%d alerts, folds %+v, %d fresh", len(b.alerts), b.folds, len(m.fresh))
+	}
+	if err := m.j.Append(journal.Encode(b.records())); err != nil { // and the machine stops
+		t.Fatal(err)
+	}
+	m.Close()
+	m = manager(t, Options{Path: path, Sinks: sink(newRecorder()), Window: time.Hour})
+	if k := slices.Collect(maps.Values(m.fold.folds)); len(m.items) != 1 || len(k) != 1 || k[0].Untold != 1 {
+		t.Errorf("taken up: %d alerts, %+v", len(m.items), k)
+	}
+}
+
+// Kinds that come again and again are written each time; the whole journal is only when that doubles it.
+func TestTheJournalIsNotWrittenAnewEachTime(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "a")
+	// No alert waits beside them.
+	m := manager(t, Options{Path: path, Sinks: []SinkOptions{{Sink: newRecorder(), MinSeverity: session.Critical}}, Window: time.Hour})
+	s, f := weak(name)
+	f.Evidence["padding"] = strings.Repeat("x", 3000) // far more than a kind usually takes
+	for i := range 400 {
+		s.Endpoint.Name = fmt.Sprintf("%d.%s", i, name)
+		m.Add(s, f)
+		m.Add(s, f)
+	}
+	anew, inode := 0, uint64(0)
+	for range 100 {
+		m.Add(s, f)
+		if err := m.Sync(); err != nil {
+			t.Fatal(err)
+		}
+		info, err := os.Stat(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n := info.Sys().(*syscall.Stat_t).Ino; n != inode {
+			anew, inode = anew+1, n
+		}
+	}
+	if anew > 4 {
+		t.Errorf("written anew %d times in 100 writes", anew)
 	}
 }
 

@@ -102,7 +102,7 @@ func (m *Manager) change() (started []*worker) {
 		m.log.Info("alerts: other receivers are in use", "added", added, "changed", changed, "removed", names)
 	}
 	if moved {
-		_ = m.rewrite(nil) // else the next start finds the old names, and decides the same
+		_, _ = m.put(true) // else the next start finds the old names, and decides the same
 	}
 	return started
 }
@@ -194,7 +194,7 @@ func (w *worker) turned() (removed, swapped bool) {
 	if left {
 		w.m.io.Lock()
 		defer w.m.io.Unlock()
-		_ = w.m.rewrite(nil) // see change
+		_, _ = w.m.put(true) // see change
 	}
 	return removed, swapped
 }

@@ -1,6 +1,7 @@
 package history
 
 import (
+	"cmp"
 	"container/list"
 	"encoding/json"
 	"errors"
@@ -122,6 +123,15 @@ func (st *state) lastFinding() uint64 {
 		return 0
 	}
 	return st.findings[len(st.findings)-1].ID
+}
+
+// findingBehind is the oldest finding whose id is greater.
+func (st *state) findingBehind(id uint64) (findingRecord, bool) {
+	i, _ := slices.BinarySearchFunc(st.findings, id+1, func(f findingRecord, id uint64) int { return cmp.Compare(f.ID, id) })
+	if i == len(st.findings) {
+		return findingRecord{}, false
+	}
+	return st.findings[i], true
 }
 
 func (st *state) putEntry(r entryRecord) error {

@@ -2,11 +2,10 @@ package history
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
+	"iter"
 	"log/slog"
-	"slices"
 	"sync"
 	"time"
 
@@ -246,20 +245,24 @@ func (h *Store) Close() error {
 
 // batch is what one flush writes.
 type batch struct {
-	records      [][]byte
 	entries      []*held
 	gone         []uint64
 	goneFindings uint64
-	saved        uint64
-	usual        bool
+	saved, until uint64 // findings behind the one, up to the other
+	usual        []line // nil if it has not changed
+}
+
+func (b *batch) empty() bool {
+	return len(b.entries) == 0 && len(b.gone) == 0 && b.goneFindings == 0 && b.saved >= b.until && b.usual == nil
 }
 
 // flush writes what has changed.
 func (h *Store) flush(last bool) error {
 	h.io.Lock()
 	defer h.io.Unlock()
-	b, err := h.collect(last)
-	if err == nil && len(b.records) > 0 {
+	b := h.collect(last)
+	var err error
+	if !b.empty() {
 		err = h.write(b)
 	}
 	h.mu.Lock()
@@ -274,7 +277,7 @@ func (h *Store) flush(last bool) error {
 		}
 		return err
 	}
-	if len(b.records) == 0 {
+	if b.empty() {
 		return nil
 	}
 	h.stats.Writes++
@@ -288,14 +291,14 @@ func (h *Store) flush(last bool) error {
 
 // write appends a batch. A file that has grown to twice of what is in it is written anew.
 func (h *Store) write(b *batch) error {
-	err := h.j.Append(b.records...)
+	err := h.j.Append(journal.Encode(h.lines(b)))
 	h.mu.Lock()
 	worth := h.st.bytes
 	h.mu.Unlock()
 	if err == nil && h.j.Size() < 2*worth+1<<20 {
 		return nil
 	}
-	if rerr := h.rewrite(); rerr != nil {
+	if rerr := h.j.Rewrite(journal.Encode(h.lines(h.all()))); rerr != nil {
 		if err == nil {
 			h.log.Warn("history: cannot shorten the file", "error", rerr)
 			return nil // all is written
@@ -306,46 +309,71 @@ func (h *Store) write(b *batch) error {
 }
 
 // collect takes what is to be written.
-func (h *Store) collect(last bool) (*batch, error) {
+func (h *Store) collect(last bool) *batch {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	b := &batch{entries: h.dirty, gone: h.gone, goneFindings: h.goneFindings, saved: h.saved}
-	h.dirty, h.gone, h.goneFindings = nil, nil, 0
-	var firstErr error
-	add := func(l line) {
-		r, err := json.Marshal(l)
-		if err != nil && firstErr == nil {
-			firstErr = err
-		}
-		b.records = append(b.records, r)
-	}
-	if len(b.gone) > 0 {
-		add(line{Gone: b.gone})
-	}
-	if b.goneFindings > 0 {
-		add(line{GoneFindings: b.goneFindings})
-	}
+	b := &batch{entries: h.dirty, gone: h.gone, goneFindings: h.goneFindings, saved: h.saved, until: h.st.lastFinding()}
+	h.dirty, h.gone, h.goneFindings, h.saved = nil, nil, 0, max(h.saved, b.until)
 	for _, e := range b.entries {
 		e.dirty = false
-		if _, ok := h.st.byID[e.ID]; ok { // else it was evicted since
-			add(line{Entry: &e.entryRecord})
-		}
-	}
-	for i := range h.st.findings {
-		if f := &h.st.findings[i]; f.ID > h.saved {
-			add(line{Finding: f})
-			h.saved = f.ID
-		}
 	}
 	if now := time.Now(); last || now.Sub(h.usualAt) >= usualEvery {
 		if snap, changed := h.memory.snapshot(usualPairs); changed {
-			b.usual, h.usualAt = true, now
-			for _, l := range usualLines(snap) {
-				add(l)
+			b.usual, h.usualAt = usualLines(snap), now
+		}
+	}
+	return b
+}
+
+// all is a batch of everything that is not still to be written.
+func (h *Store) all() *batch {
+	b := &batch{usual: usualLines(h.memory.peek(usualPairs))}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	b.until = h.saved
+	b.entries = make([]*held, 0, h.st.order.Len())
+	for e := h.st.order.Back(); e != nil; e = e.Prev() {
+		b.entries = append(b.entries, e.Value.(*held))
+	}
+	return b
+}
+
+// lines are the records of a batch, each as things stand when it is its turn: what is evicted meanwhile is left out, and what changes meanwhile is
+// part of the next batch as well.
+func (h *Store) lines(b *batch) iter.Seq[line] {
+	return func(yield func(line) bool) {
+		if len(b.gone) > 0 && !yield(line{Gone: b.gone}) {
+			return
+		}
+		if b.goneFindings > 0 && !yield(line{GoneFindings: b.goneFindings}) {
+			return
+		}
+		for _, e := range b.entries {
+			h.mu.Lock()
+			_, ok := h.st.byID[e.ID]
+			r := e.entryRecord
+			h.mu.Unlock()
+			if ok && !yield(line{Entry: &r}) {
+				return
+			}
+		}
+		for id := b.saved; ; {
+			h.mu.Lock()
+			f, ok := h.st.findingBehind(id)
+			h.mu.Unlock()
+			if !ok || f.ID > b.until {
+				break
+			}
+			if id = f.ID; !yield(line{Finding: &f}) {
+				return
+			}
+		}
+		for _, l := range b.usual {
+			if !yield(l) {
+				return
 			}
 		}
 	}
-	return b, firstErr
 }
 
 // putBack has a batch written again. It is called with mu held.
@@ -359,41 +387,10 @@ func (h *Store) putBack(b *batch) {
 	h.gone = append(b.gone, h.gone...)
 	h.goneFindings = max(h.goneFindings, b.goneFindings)
 	h.saved = min(h.saved, b.saved)
-	if b.usual {
+	if b.usual != nil {
 		h.memory.touch()
 		h.usualAt = time.Time{}
 	}
-}
-
-// rewrite writes the file anew from the state.
-func (h *Store) rewrite() error {
-	snap := h.memory.peek(usualPairs)
-	h.mu.Lock()
-	records := make([][]byte, 0, h.st.order.Len()+len(h.st.findings)+1)
-	var firstErr error
-	add := func(l line) {
-		r, err := json.Marshal(l)
-		if err != nil && firstErr == nil {
-			firstErr = err
-		}
-		records = append(records, r)
-	}
-	for e := h.st.order.Back(); e != nil; e = e.Prev() {
-		add(line{Entry: &e.Value.(*held).entryRecord})
-	}
-	for i := range h.st.findings {
-		if h.st.findings[i].ID <= h.saved {
-			add(line{Finding: &h.st.findings[i]})
-		}
-	}
-	for _, l := range usualLines(snap) {
-		add(l)
-	}
-	h.mu.Unlock()
-	if firstErr != nil {
-		return firstErr
-	}
-	return h.j.Rewrite(slices.Values(records))
 }
 
 // Stats returns the counters.

@@ -94,7 +94,7 @@ func Open(path string, o Options, replay func(record []byte) error) (*Journal, R
 func (j *Journal) load(replay func([]byte) error) (Recovery, error) {
 	f, err := os.OpenFile(j.path, os.O_RDWR, 0)
 	if errors.Is(err, fs.ErrNotExist) {
-		return Recovery{}, j.Rewrite(func(func([]byte) bool) {})
+		return Recovery{}, j.Rewrite(Lines())
 	}
 	if err != nil {
 		return Recovery{}, err
@@ -149,7 +149,7 @@ func (j *Journal) load(replay func([]byte) error) (Recovery, error) {
 			return rec, err
 		}
 	}
-	return rec, j.Rewrite(slices.Values(kept))
+	return rec, j.Rewrite(Lines(kept...))
 }
 
 // setAside gives the file a second name, and removes the oldest of those if there are many.
@@ -177,33 +177,50 @@ func (j *Journal) setAside() (string, error) {
 	return name, nil
 }
 
-// rewriteStep is how many bytes Rewrite gathers before it writes them.
-const rewriteStep = 64 << 10
+// step is how many bytes are gathered before they are written.
+const step = 64 << 10
+
+// Records are what is written: each is one line, which nothing keeps, and an error ends the writing.
+type Records = iter.Seq2[[]byte, error]
+
+// Lines are records that are there already.
+func Lines(records ...[]byte) Records {
+	return func(yield func([]byte, error) bool) {
+		for _, r := range records {
+			if !yield(r, nil) {
+				return
+			}
+		}
+	}
+}
+
+// Encode gives values as records, each valid until the next: one buffer serves them all, however many there are.
+func Encode[T any](values iter.Seq[T]) Records {
+	return func(yield func([]byte, error) bool) {
+		var b bytes.Buffer
+		enc := json.NewEncoder(&b)
+		for v := range values {
+			b.Reset()
+			if err := enc.Encode(v); !yield(bytes.TrimSuffix(b.Bytes(), []byte("\n")), err) {
+				return
+			}
+		}
+	}
+}
 
 // Append adds records and returns once they are on the disk. After an error nothing was added; where the file may have been left in between,
 // every further Append is an error until a Rewrite was done.
-func (j *Journal) Append(records ...[]byte) error {
-	if len(records) == 0 {
-		return nil
-	}
+func (j *Journal) Append(records Records) error {
 	if j.f == nil {
 		return fmt.Errorf("append to %s: %w", j.path, os.ErrClosed)
 	}
 	if j.broken {
 		return fmt.Errorf("append to %s: an earlier write failed, a rewrite is due", j.path)
 	}
-	size := 0
-	for _, r := range records {
-		if len(r) > MaxRecord || bytes.IndexByte(r, '\n') >= 0 {
-			return fmt.Errorf("append to %s: a record of %d bytes is too long, or is not one line", j.path, len(r))
-		}
-		size += crcSize + len(r) + len("\n")
+	n, err := write(io.NewOffsetWriter(j.f, j.size), nil, records)
+	if n == 0 && err == nil {
+		return nil
 	}
-	buf := make([]byte, 0, size)
-	for _, r := range records {
-		buf = appendLine(buf, r)
-	}
-	_, err := j.f.WriteAt(buf, j.size)
 	if err == nil {
 		err = unix.Fdatasync(int(j.f.Fd()))
 	}
@@ -214,11 +231,40 @@ func (j *Journal) Append(records ...[]byte) error {
 		j.reserved = j.size // truncation gave the reserve up
 		return fmt.Errorf("append to %s: %w", j.path, err)
 	}
-	j.size += int64(len(buf))
+	j.size += n
 	if j.reserved-j.size < j.o.Reserve/2 {
 		j.reserve()
 	}
 	return nil
+}
+
+// write writes a head of whole lines, and the records behind it.
+func write(w io.Writer, head []byte, records Records) (size int64, err error) {
+	buf := append(make([]byte, 0, 2*step), head...)
+	flush := func() error {
+		n, err := w.Write(buf)
+		size += int64(n)
+		buf = buf[:0]
+		return err
+	}
+	for r, err := range records {
+		if err != nil {
+			return size, err
+		}
+		if len(r) > MaxRecord || bytes.IndexByte(r, '\n') >= 0 {
+			return size, fmt.Errorf("a record of %d bytes is too long, or is not one line", len(r))
+		}
+		if buf = appendLine(buf, r); len(buf) >= step {
+			if err := flush(); err != nil {
+				return size, err
+			}
+		}
+	}
+	if len(buf) == 0 {
+		return size, nil
+	}
+	err = flush()
+	return size, err
 }
 
 // reserve allocates blocks behind the end without moving it. A file system that cannot, or is full, is no error: then appends may fail.
@@ -232,7 +278,7 @@ func (j *Journal) reserve() {
 }
 
 // Rewrite replaces the content by the records, in one step: after an error or a crash the old content stands.
-func (j *Journal) Rewrite(records iter.Seq[[]byte]) (err error) {
+func (j *Journal) Rewrite(records Records) (err error) {
 	tmp := j.path + ".new"
 	f, err := os.OpenFile(tmp, os.O_RDWR|os.O_CREATE|os.O_TRUNC, 0o600)
 	if err != nil {
@@ -249,21 +295,8 @@ func (j *Journal) Rewrite(records iter.Seq[[]byte]) (err error) {
 	if err != nil {
 		return err
 	}
-	buf, size := appendLine(make([]byte, 0, 2*rewriteStep), head), int64(0)
-	flush := func() error {
-		n, err := f.Write(buf)
-		size += int64(n)
-		buf = buf[:0]
-		return err
-	}
-	for r := range records {
-		if buf = appendLine(buf, r); len(buf) >= rewriteStep {
-			if err := flush(); err != nil {
-				return err
-			}
-		}
-	}
-	if err := flush(); err != nil {
+	size, err := write(f, appendLine(nil, head), records)
+	if err != nil {
 		return err
 	}
 	if err := f.Sync(); err != nil {

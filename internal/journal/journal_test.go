@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"os"
 	"os/exec"
@@ -56,7 +57,7 @@ func add(t *testing.T, j *Journal, records ...string) {
 	for _, r := range records {
 		list = append(list, []byte(r))
 	}
-	if err := j.Append(list...); err != nil {
+	if err := j.Append(Lines(list...)); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -79,7 +80,7 @@ func TestRecordsOutliveTheirWriter(t *testing.T) {
 	if !slices.Equal(got, want) || rec.Records != 3 || rec.SetAside != "" {
 		t.Errorf("%q %+v", got, rec)
 	}
-	if err := j.Rewrite(slices.Values([][]byte{[]byte(`{"b":1}`)})); err != nil {
+	if err := j.Rewrite(Lines([]byte(`{"b":1}`))); err != nil {
 		t.Fatal(err)
 	}
 	add(t, j, `{"b":2}`)
@@ -95,9 +96,20 @@ func TestRecordsAreLinesOfBoundedLength(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "x")
 	j, _, _ := open(t, path)
 	for _, r := range [][]byte{[]byte("a\nb"), bytes.Repeat([]byte("x"), MaxRecord+1)} {
-		if err := j.Append(r); err == nil {
+		if err := j.Append(Lines(r)); err == nil {
 			t.Errorf("a record of %d bytes was taken", len(r))
 		}
+	}
+	// A batch with one that cannot be written adds nothing, however much of it was written before.
+	long := bytes.Repeat([]byte("y"), 2*step)
+	if err := j.Append(Lines(long, long, []byte("a\nb"))); err == nil {
+		t.Error("a batch with a record of two lines was taken")
+	}
+	if err := j.Append(func(yield func([]byte, error) bool) { _ = yield(long, nil) && yield(nil, io.ErrNoProgress) }); !errors.Is(err, io.ErrNoProgress) {
+		t.Errorf("a record that could not be made: %v", err)
+	}
+	if got, found := read(t, path); len(got) != 0 || found.Damaged != 0 {
+		t.Errorf("%d records, %+v", len(got), found)
 	}
 	longest := strings.Repeat("x", MaxRecord)
 	add(t, j, longest, "{}")
@@ -116,7 +128,7 @@ func TestOneProcessWrites(t *testing.T) {
 	if err := j.Close(); err != nil {
 		t.Error(err)
 	}
-	if err := j.Append([]byte("{}")); !errors.Is(err, os.ErrClosed) {
+	if err := j.Append(Lines([]byte("{}"))); !errors.Is(err, os.ErrClosed) {
 		t.Errorf("append after Close: %v", err)
 	}
 	open(t, path)
@@ -248,7 +260,7 @@ func TestAFullDisk(t *testing.T) {
 	var appended int
 	var err error
 	for err == nil && appended < 10_000 {
-		if err = j.Append([]byte(record)); err == nil {
+		if err = j.Append(Lines([]byte(record))); err == nil {
 			appended++
 		}
 	}
@@ -258,7 +270,7 @@ func TestAFullDisk(t *testing.T) {
 	if appended < 30 {
 		t.Errorf("the reserve lasted for %d appends", appended)
 	}
-	if err := j.Rewrite(slices.Values([][]byte{[]byte(record), bytes.Repeat([]byte("9"), MaxRecord-10)})); !errors.Is(err, syscall.ENOSPC) {
+	if err := j.Rewrite(Lines([]byte(record), bytes.Repeat([]byte("9"), MaxRecord-10))); !errors.Is(err, syscall.ENOSPC) {
 		t.Errorf("rewrite on a full disk: %v", err)
 	}
 	if got, found := read(t, path); len(got) != appended+1 || found.Damaged != 0 {
@@ -303,7 +315,7 @@ func TestReadingWhileWriting(t *testing.T) {
 	for i := range 2000 {
 		add(t, j, fmt.Sprintf(`{"n":%d}`, i+1))
 		if i%100 == 99 {
-			if err := j.Rewrite(slices.Values([][]byte{fmt.Appendf(nil, `{"n":%d}`, i+1)})); err != nil {
+			if err := j.Rewrite(Lines(fmt.Appendf(nil, `{"n":%d}`, i+1))); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -341,10 +353,10 @@ func writeForEver(path string) {
 	}
 	for {
 		n++
-		check(j.Append(fmt.Appendf(nil, `{"n":%d}`, n)))
+		check(j.Append(Lines(fmt.Appendf(nil, `{"n":%d}`, n))))
 		fmt.Println(n)
 		if n%50 == 0 {
-			check(j.Rewrite(slices.Values([][]byte{fmt.Appendf(nil, `{"n":%d}`, n)})))
+			check(j.Rewrite(Lines(fmt.Appendf(nil, `{"n":%d}`, n))))
 		}
 	}
 }
@@ -414,4 +426,21 @@ func FuzzScan(f *testing.F) {
 			t.Fatal("a good line was not read")
 		}
 	})
+}
+
+func TestValuesAreEncodedOneAfterAnother(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "x")
+	j, _, _ := open(t, path)
+	if err := j.Append(Encode(slices.Values([]any{map[string]int{"a": 1}, "<two>", []int{3}}))); err != nil {
+		t.Fatal(err)
+	}
+	if got, _ := read(t, path); !slices.Equal(got, []string{`{"a":1}`, `"\u003ctwo\u003e"`, `[3]`}) {
+		t.Errorf("%q", got)
+	}
+	if err := j.Append(Encode(slices.Values([]any{1, make(chan int), 2}))); err == nil {
+		t.Error("a value without JSON was taken")
+	}
+	if got, _ := read(t, path); len(got) != 3 {
+		t.Errorf("%q", got)
+	}
 }
