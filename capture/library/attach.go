@@ -27,6 +27,8 @@ type probed struct {
 	places map[string]int
 	// attached tells which halves of OpenSSL have their probes; crypto's need offsets that only ssl's half tells.
 	attached struct{ crypto, ssl, others, gnuTLS, s2n bool }
+	// named: it bears the version of the libcrypto beside it. A process that is looked at while it is loaded may have libssl alone.
+	named bool
 	// err is why it has no probes that it should have; over: there were too many others.
 	err  error
 	over bool
@@ -399,7 +401,8 @@ func (a *attacher) attachVersion(group []found) {
 		if len(c.ssl) == 0 {
 			continue
 		}
-		if !p.attached.ssl && len(c.crypto) == 0 && of.version != "" {
+		if !p.named && len(c.crypto) == 0 && of.version != "" {
+			p.named = true
 			a.mu.Lock()
 			c.name = of.version // libssl does not bear its own
 			a.mu.Unlock()

@@ -48,3 +48,27 @@ func TestVersionsOfOpenSSLAreNotMixed(t *testing.T) {
 		})
 	}
 }
+
+func TestLibsslIsNamedByTheFirstLibcryptoBesideIt(t *testing.T) {
+	file := func(c *contents) found {
+		p := &probed{contents: c}
+		p.attached.ssl, p.attached.crypto = true, true // by what was found before
+		return found{probed: p}
+	}
+	ssl := file(&contents{ssl: []place{{}}, name: "OpenSSL"})
+	crypto, other := file(&contents{crypto: []place{{}}, name: "OpenSSL 3.5.7"}), file(&contents{crypto: []place{{}}, name: "OpenSSL 3.0.19"})
+	a := newAttacher(nil)
+	for _, tt := range []struct {
+		name  string
+		group []found
+		want  string
+	}{
+		{"alone, as a program is loaded", []found{ssl}, "OpenSSL"},
+		{"with libcrypto", []found{ssl, crypto}, "OpenSSL 3.5.7"},
+		{"with another process's libcrypto", []found{other, ssl}, "OpenSSL 3.5.7"},
+	} {
+		if a.attachVersion(tt.group); ssl.contents.name != tt.want {
+			t.Errorf("%s: %q, want %q", tt.name, ssl.contents.name, tt.want)
+		}
+	}
+}
