@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"io"
+	"sync"
 	"time"
 
 	"github.com/dynwatch/dynwatch/analyze/session"
@@ -52,13 +53,18 @@ func DNSFindingEvent(d *session.DNS, f session.Finding) ([]byte, error) {
 	})
 }
 
+// buffers are for lines that are being made.
+var buffers = sync.Pool{New: func() any { return new(bytes.Buffer) }}
+
 // line is how JSON would print v.
 func line(v any) ([]byte, error) {
-	var b bytes.Buffer
-	enc := json.NewEncoder(&lineWriter{w: &b})
+	b := buffers.Get().(*bytes.Buffer)
+	defer buffers.Put(b)
+	b.Reset()
+	enc := json.NewEncoder(&lineWriter{w: b})
 	enc.SetEscapeHTML(false)
 	err := enc.Encode(v)
-	return bytes.Clone(bytes.TrimSuffix(b.Bytes(), []byte("\n"))), err // findings are kept for long, and a buffer has room for as much again
+	return bytes.Clone(bytes.TrimSuffix(b.Bytes(), []byte("\n"))), err // findings are kept for long: without room for more
 }
 
 // DNS writes one DNS answer.
