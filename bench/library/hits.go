@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/dynwatch/dynwatch/bench/programs"
+	"github.com/dynwatch/dynwatch/capture/library"
 )
 
 const (
@@ -32,7 +33,7 @@ func count(w workload, c *client) error {
 	if _, err := c.round(2); err != nil { // imports, caches
 		return err
 	}
-	p, err := attach(true)
+	p, err := attach(library.Options{All: true})
 	if err != nil {
 		return err
 	}

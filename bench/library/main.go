@@ -7,7 +7,8 @@
 //
 //	go run ./bench/library -for 9m
 //
-// Ratios above 1 are time lost; [ ] is what the median lies in with 95 % certainty.
+// Ratios above 1 are time lost; [ ] is what the median lies in with 95 % certainty. With -without REGEXP some of the probes are left out: what the ratio
+// loses by that is theirs.
 //
 //	go run ./bench/library -hits
 //
@@ -31,6 +32,7 @@ func main() {
 	long := flag.Duration("for", 9*time.Minute, "how long all clients are measured together")
 	slice := flag.Duration("slice", 200*time.Millisecond, "how long a slice of work takes, about")
 	only := flag.String("only", "", "measure the clients whose name this regular expression matches")
+	without := flag.String("without", "", "leave out the probes whose program's name this regular expression matches, as dynwatch_openssl_asked")
 	hits := flag.Bool("hits", false, "count the hits of the probes instead")
 	at := flag.String("serve", "", "be the server, with its root certificate in this folder")
 	client := flag.String("client", "", "be a client, which trusts the certificates in this file, of the address that is the argument")
@@ -42,7 +44,7 @@ func main() {
 	case *client != "":
 		err = get(*client, flag.Arg(0))
 	default:
-		err = run(*only, *hits, *long, *slice)
+		err = run(*only, *without, *hits, *long, *slice)
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "library: error:", err)
@@ -50,10 +52,16 @@ func main() {
 	}
 }
 
-func run(only string, hits bool, long, slice time.Duration) error {
+func run(only, without string, hits bool, long, slice time.Duration) error {
 	pattern, err := regexp.Compile(only)
 	if err != nil {
 		return fmt.Errorf("-only: %w", err)
+	}
+	var leftOut *regexp.Regexp
+	if without != "" {
+		if leftOut, err = regexp.Compile(without); err != nil {
+			return fmt.Errorf("-without: %w", err)
+		}
 	}
 	var chosen []workload
 	for _, w := range workloads {
@@ -91,7 +99,7 @@ func run(only string, hits bool, long, slice time.Duration) error {
 		if hits {
 			err = count(w, c)
 		} else {
-			err = measure(w, c, long/time.Duration(len(chosen)), slice)
+			err = measure(w, c, leftOut, long/time.Duration(len(chosen)), slice)
 		}
 		c.end()
 		if err != nil {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"regexp"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -31,8 +32,8 @@ type probes struct {
 	done   chan error
 }
 
-func attach(all bool) (*probes, error) {
-	s, err := library.Open(library.Options{All: all})
+func attach(o library.Options) (*probes, error) {
+	s, err := library.Open(o)
 	if err != nil {
 		return nil, err
 	}
@@ -75,6 +76,12 @@ type slice struct {
 	w      workload
 	c      *client
 	amount int // units of work
+	// without are probes that are left out; nil for none.
+	without *regexp.Regexp
+}
+
+func (s slice) attach() (*probes, error) {
+	return attach(library.Options{All: !s.w.passedOver, Without: s.without})
 }
 
 // plain is a slice without probes.
@@ -88,7 +95,7 @@ func (s slice) plain() (took, error) {
 
 // probed is one with the probes attached; own is the processor's time that dynwatch took meanwhile.
 func (s slice) probed() (t took, own time.Duration, err error) {
-	p, err := attach(!s.w.passedOver)
+	p, err := s.attach()
 	if err != nil {
 		return t, 0, err
 	}
@@ -110,7 +117,7 @@ func (s slice) probed() (t took, own time.Duration, err error) {
 	if s.w.passedOver {
 		n = seen.PassedOver
 	}
-	if s.w.handshakes && n < uint64(s.amount) {
+	if s.w.handshakes && s.without == nil && n < uint64(s.amount) {
 		err = fmt.Errorf("the probes saw %d of %d handshakes: nothing was measured; %s", n, s.amount, strings.Join(seen.Problems, "; "))
 	}
 	return t, own, err
@@ -118,7 +125,7 @@ func (s slice) probed() (t took, own time.Duration, err error) {
 
 // undone is one without probes, which were set before it and taken away again.
 func (s slice) undone() (t took, err error) {
-	p, err := attach(!s.w.passedOver)
+	p, err := s.attach()
 	if err != nil {
 		return t, err
 	}
@@ -130,7 +137,7 @@ func (s slice) undone() (t took, err error) {
 
 // calibrated is a slice that takes about so long.
 func calibrated(w workload, c *client, long time.Duration) (slice, error) {
-	s := slice{w, c, 1}
+	s := slice{w: w, c: c, amount: 1}
 	if _, err := c.round(2); err != nil { // imports, caches
 		return s, err
 	}
@@ -158,11 +165,12 @@ func (x *series) add(t, before, after took) {
 	}
 }
 
-func measure(w workload, c *client, long, each time.Duration) error {
+func measure(w workload, c *client, leftOut *regexp.Regexp, long, each time.Duration) error {
 	s, err := calibrated(w, c, each)
 	if err != nil {
 		return err
 	}
+	s.without = leftOut
 	var ratios, control series
 	var without [2][]time.Duration
 	var own time.Duration

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path"
+	"regexp"
 	"strings"
 	"sync"
 	"time"
@@ -47,6 +48,7 @@ type namespace struct {
 type attacher struct {
 	kernel     *bpf.Library
 	max        int // of files that have probes
+	without    *regexp.Regexp
 	files      map[fileID]*probed
 	namespaces map[uint64]*namespace
 	scan       uint64 // the number of the full scan that is under way, or the last
@@ -429,6 +431,9 @@ func (a *attacher) set(f found, done *bool, places []place, offsets bpf.SSLOffse
 	var order []bpf.Probe // as places has them, which may matter
 	at := map[bpf.Probe][]uint64{}
 	for _, x := range places {
+		if a.without != nil && a.without.MatchString(x.probe.Program) {
+			continue
+		}
 		if at[x.probe] == nil {
 			order = append(order, x.probe)
 		}

@@ -6,6 +6,7 @@ import (
 	"maps"
 	"os"
 	"path"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -25,6 +26,8 @@ type Options struct {
 	All bool
 	// Programs are files that will be run soon: they get their probes at once.
 	Programs []string
+	// Without leaves out the probes whose program's name it matches, to measure what the others cost. What is then told is not the truth.
+	Without *regexp.Regexp
 }
 
 const (
@@ -95,6 +98,7 @@ func Open(o Options) (*Source, error) {
 		kernel: kernel, attach: newAttacher(kernel), all: o.All, processes: newGenerations[int, *process](maxProcesses, 0),
 		nudges: make(chan int, queue), closing: make(chan struct{}),
 	}
+	s.attach.without = o.Without
 	s.handshakes = newHandshakes()
 	s.handshakes.describe, s.handshakes.wall, s.handshakes.caller, s.handshakes.missed = s.describe, s.clock.wall, s.caller, s.missedBetween
 	s.clock.sync()
