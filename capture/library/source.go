@@ -36,7 +36,7 @@ const (
 	// trial is how many handshakes of a process are looked at that nobody follows.
 	trial = 3
 	// maxProcesses bounds the processes that are remembered, each of two generations.
-	maxProcesses = 4096
+	maxProcesses = 1024
 	// queue bounds the processes that wait to be looked at.
 	queue = 1024
 )

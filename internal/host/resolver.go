@@ -26,7 +26,8 @@ type Options struct {
 	Passwd string
 	// PodLogs and ContainerLogs are the kubelet's directories; default /var/log/pods and /var/log/containers.
 	PodLogs, ContainerLogs string
-	// MaxProcesses, MaxPods and MaxCgroups bound what is remembered; default 4096 each.
+	// MaxProcesses, MaxPods and MaxCgroups bound what is remembered; default 1024 each. What had to make room is read again when it is asked for
+	// again, unless the process is gone.
 	MaxProcesses, MaxPods, MaxCgroups int
 	// Patience is how long one process may take to be read; default 250 ms.
 	Patience time.Duration
@@ -117,7 +118,7 @@ func New(o Options) *Resolver {
 	}
 	for _, n := range []*int{&o.MaxProcesses, &o.MaxPods, &o.MaxCgroups} {
 		if *n <= 0 {
-			*n = 4096
+			*n = 1024
 		}
 	}
 	if o.Patience <= 0 {
