@@ -43,8 +43,22 @@ type Alert struct {
 	Repeat  bool `json:"repeat,omitempty"`
 	Limited bool `json:"limited,omitempty"`
 
-	// Finding is the latest finding's object of type finding, as docs/events.schema.json has it; absent with Limited.
+	// Finding is an object of type finding, as docs/events.schema.json has it: that of the latest finding, or of one that came less than ten seconds
+	// before it. It is absent with Limited, if it is very large, and in repeats when many kinds repeat.
 	Finding json.RawMessage `json:"finding,omitempty"`
+
+	event func() ([]byte, error) // makes Finding, which most findings of a kind are folded without
+}
+
+// complete makes the alert's Finding.
+func (a *Alert) complete() {
+	if a.event == nil {
+		return
+	}
+	if b, err := a.event(); err == nil && len(b) <= maxEvent { // else the message must do
+		a.Finding = b
+	}
+	a.event = nil
 }
 
 // Bounds of what one alert holds, in bytes.
@@ -85,42 +99,32 @@ func fingerprint(parts ...string) string {
 	return hex.EncodeToString(h.Sum(nil)[:16])
 }
 
-// ofSession is a finding of a session as an alert.
-func ofSession(s *session.Session, f session.Finding) (*Alert, error) {
-	event, err := output.FindingEvent(s, f)
-	if err != nil {
-		return nil, err
-	}
-	a := newAlert(f, s.Process.Workload(), s.EndpointName(), s.Start, event)
+// ofSession is a finding of a session as an alert, which reads both until it is complete.
+func ofSession(s *session.Session, f session.Finding) *Alert {
+	a := newAlert(f, s.Process.Workload(), s.EndpointName(), s.Start)
 	a.Region = printable(s.Endpoint.Region, maxText)
 	if c := s.OwnCertificate(); c != nil && !c.Partial {
 		a.Issuer = printable(c.Issuer, maxText)
 	}
 	a.Fingerprint = a.kind()
-	return a, nil
+	a.event = func() ([]byte, error) { return output.FindingEvent(s, f) }
+	return a
 }
 
 // ofDNS is a finding of a DNS answer as an alert.
-func ofDNS(d *session.DNS, f session.Finding) (*Alert, error) {
-	event, err := output.DNSFindingEvent(d, f)
-	if err != nil {
-		return nil, err
-	}
-	a := newAlert(f, flow.Workload{}, d.Question, d.Time, event)
+func ofDNS(d *session.DNS, f session.Finding) *Alert {
+	a := newAlert(f, flow.Workload{}, d.Question, d.Time)
 	a.Fingerprint = a.kind()
-	return a, nil
+	a.event = func() ([]byte, error) { return output.DNSFindingEvent(d, f) }
+	return a
 }
 
-func newAlert(f session.Finding, w flow.Workload, endpoint string, at time.Time, event []byte) *Alert {
-	a := &Alert{
+func newAlert(f session.Finding, w flow.Workload, endpoint string, at time.Time) *Alert {
+	return &Alert{
 		Rule: f.Rule, Severity: f.Severity.String(), Message: printable(f.Message, 4*maxText),
 		WorkloadKind: w.Kind, Namespace: printable(w.Namespace, maxText), Workload: printable(w.Name, maxText),
 		Endpoint: printable(endpoint, maxText), Count: 1, First: at, Last: at,
 	}
-	if len(event) <= maxEvent { // else the message must do
-		a.Finding = event
-	}
-	return a
 }
 
 func (a *Alert) kind() string {

@@ -7,8 +7,14 @@ import (
 	"time"
 )
 
-// limitedEvery is how often what the rate limit held back is told.
-const limitedEvery = time.Minute
+const (
+	// limitedEvery is how often what the rate limit held back is told.
+	limitedEvery = time.Minute
+	// maxEvents is how many kinds have the object of a finding that is still to be told. It is most of what a kind takes, and to make it most of
+	// what a finding costs: it is replaced every eventEvery at most.
+	maxEvents  = 512
+	eventEvery = 10 * time.Second
+)
 
 // fold is one kind of finding within its window.
 type fold struct {
@@ -21,7 +27,8 @@ type fold struct {
 	Untold      uint64    `json:"untold,omitempty"`
 	UntoldSince time.Time `json:"untold_since,omitzero"`
 
-	dirty bool // not in the journal as it is
+	eventAt time.Time // when the alert's Finding was made
+	dirty   bool      // not in the journal as it is
 }
 
 // folder decides which findings become alerts. It has no clock.
@@ -34,6 +41,7 @@ type folder struct {
 	filledAt                 time.Time
 
 	folded, limited uint64
+	events          int // kinds with a Finding
 	// changed are folds to be written, gone those to be removed.
 	changed []*fold
 	gone    []string
@@ -48,7 +56,7 @@ func (f *folder) add(a *Alert, now time.Time) *Alert {
 		if k.Untold == 1 {
 			k.UntoldSince = a.First
 		}
-		k.take(a)
+		f.take(k, a, now, worse)
 		f.change(k)
 		if worse && k.Told && !a.Limited {
 			return f.tell(k, now)
@@ -60,7 +68,7 @@ func (f *folder) add(a *Alert, now time.Time) *Alert {
 		due := f.close(k, now)
 		if due != nil {
 			k.Untold, k.UntoldSince = 1, a.First
-			k.take(a)
+			f.take(k, a, now, false)
 			f.change(k)
 			f.folded++
 			return due
@@ -70,22 +78,44 @@ func (f *folder) add(a *Alert, now time.Time) *Alert {
 		f.limit(a, now)
 		return nil
 	}
+	a.complete()
 	k = &fold{Alert: *a, Until: now.Add(f.window), Untold: 1, UntoldSince: a.First}
 	f.folds[a.Fingerprint] = k
+	if k.Alert.Finding != nil {
+		f.events++
+	}
 	return f.tell(k, now)
 }
 
-// take moves a fold's facts to those of the latest finding.
-func (k *fold) take(a *Alert) {
-	severity := k.Alert.Severity
-	if a.severity() > k.Alert.severity() {
-		severity = a.Severity
+// take moves a fold's facts to those of the latest finding, its Finding if that is wanted.
+func (f *folder) take(k *fold, a *Alert, now time.Time, whole bool) {
+	old := k.Alert
+	if has := old.Finding != nil; whole || !has && f.events < maxEvents || has && now.Sub(k.eventAt).Abs() >= eventEvery {
+		a.complete()
+		k.eventAt = now
 	}
-	first, last := k.Alert.First, k.Alert.Last
 	k.Alert = *a
-	k.Alert.Severity, k.Alert.First = severity, first
-	if a.Last.Before(last) {
-		k.Alert.Last = last
+	k.Alert.event = nil
+	k.Alert.First = old.First
+	if old.severity() >= a.severity() {
+		k.Alert.Severity = old.Severity
+	}
+	if old.Last.After(a.Last) {
+		k.Alert.Last = old.Last
+	}
+	switch {
+	case k.Alert.Finding == nil:
+		k.Alert.Finding = old.Finding
+	case old.Finding == nil:
+		f.events++
+	}
+}
+
+// drop forgets the Finding of a kind.
+func (f *folder) drop(k *fold) {
+	if k.Alert.Finding != nil {
+		k.Alert.Finding = nil
+		f.events--
 	}
 }
 
@@ -94,7 +124,7 @@ func (f *folder) tell(k *fold, now time.Time) *Alert {
 	a := k.Alert
 	a.ID, a.Count, a.First, a.Repeat = newID(), k.Untold, k.UntoldSince, k.Told
 	k.Told, k.Untold, k.UntoldSince = true, 0, time.Time{}
-	k.Alert.Finding = nil // most of what a kind takes, and with the next finding comes another
+	f.drop(k) // with the next finding comes another
 	f.change(k)
 	return &a
 }
@@ -143,6 +173,7 @@ func (f *folder) due(now time.Time) []*Alert {
 // close ends a window: what was folded is told and a new window begins, or the kind is forgotten.
 func (f *folder) close(k *fold, now time.Time) *Alert {
 	if k.Untold == 0 {
+		f.drop(k)
 		delete(f.folds, k.Alert.Fingerprint)
 		f.gone = append(f.gone, k.Alert.Fingerprint)
 		return nil
@@ -166,6 +197,16 @@ func (f *folder) active(now time.Time) []*Alert {
 	}
 	slices.SortFunc(list, func(a, b *Alert) int { return cmp.Compare(a.Fingerprint, b.Fingerprint) })
 	return list
+}
+
+// count counts the kinds with a Finding.
+func (f *folder) count() {
+	f.events = 0
+	for _, k := range f.folds {
+		if k.Alert.Finding != nil {
+			f.events++
+		}
+	}
 }
 
 func (f *folder) change(k *fold) {

@@ -156,3 +156,63 @@ func TestActive(t *testing.T) {
 		}
 	}
 }
+
+// A kind has the object of a recent finding for its next telling, and most findings of a swarm are folded without one being made.
+func TestFindingsOfASwarmAreNotAllMadeWhole(t *testing.T) {
+	f := newFolder()
+	made := 0
+	at := func(after time.Duration) *Alert {
+		a := finding("a", after)
+		a.event = func() ([]byte, error) { made++; return fmt.Appendf(nil, "%d", after/time.Second), nil }
+		return a
+	}
+	if a := f.add(at(0), t0); string(a.Finding) != "0" || f.events != 0 {
+		t.Fatalf("%s, %d", a.Finding, f.events)
+	}
+	for s := time.Second; s <= 25*time.Second; s += 50 * time.Millisecond {
+		f.add(at(s), t0.Add(s))
+	}
+	if made != 4 || f.events != 1 {
+		t.Errorf("%d made, %d kept", made, f.events)
+	}
+	for _, k := range f.folds {
+		if k.Alert.event != nil {
+			t.Error("the session is kept")
+		}
+	}
+	if due := f.due(t0.Add(time.Hour)); len(due) != 1 || string(due[0].Finding) != "21" || !due[0].Last.Equal(t0.Add(25*time.Second)) || f.events != 0 {
+		t.Errorf("%+v, %d", due, f.events)
+	}
+	worse := at(time.Hour + time.Second)
+	worse.Severity = "critical"
+	if a := f.add(worse, t0.Add(time.Hour+time.Second)); a == nil || string(a.Finding) != "3601" || f.events != 0 {
+		t.Errorf("a worse one: %+v, %d", a, f.events)
+	}
+}
+
+func TestFindingsAreKeptForSoManyKinds(t *testing.T) {
+	f := newFolder()
+	f.burst = maxEvents + 100
+	whole := func(i int) *Alert {
+		a := finding(fmt.Sprint(i), 0)
+		a.event = func() ([]byte, error) { return []byte("{}"), nil }
+		return a
+	}
+	for i := range maxEvents + 100 {
+		if a := f.add(whole(i), t0); a == nil || a.Finding == nil {
+			t.Fatalf("%d: %+v", i, a)
+		}
+		f.add(whole(i), t0)
+	}
+	f.count()
+	if f.events != maxEvents {
+		t.Errorf("%d are kept", f.events)
+	}
+	if due := f.due(t0.Add(time.Hour)); len(due) != maxEvents+100 || f.events != 0 {
+		t.Errorf("%d are due, %d kept", len(due), f.events)
+	}
+	f.due(t0.Add(2 * time.Hour))
+	if f.count(); len(f.folds) != 0 || f.events != 0 {
+		t.Errorf("%d kinds, %d kept", len(f.folds), f.events)
+	}
+}

@@ -77,8 +77,8 @@ const (
 
 // Stats count what a Manager did. What has no other comment only goes up, from the start of the process.
 type Stats struct {
-	// Findings came in: each became an alert, was Folded into one, or Limited by the rate. Unusable could not be encoded.
-	Findings, Folded, Limited, Unusable uint64
+	// Findings came in: each became an alert, was Folded into one, or Limited by the rate.
+	Findings, Folded, Limited uint64
 	// Alerts were made, of all kinds.
 	Alerts uint64
 	// Dropped were given up because the queue was full, before every sink had taken them. Orphaned were not sent to a sink that is no longer
@@ -219,6 +219,7 @@ func Open(o Options) (*Manager, error) {
 		m.log.Warn("alerts: the journal could not be read whole; what could is kept", "reason", rec.Reason, "set_aside", rec.SetAside, "records", rec.Records)
 	}
 	m.takeUp(byName)
+	m.fold.count()
 	return m, nil
 }
 
@@ -304,29 +305,23 @@ func (m *Manager) ordered() []*item {
 
 // Add takes a finding of a session in. It does not wait for the disk. Nothing of the session is kept by reference.
 func (m *Manager) Add(s *session.Session, f session.Finding) {
-	a, err := ofSession(s, f)
-	m.add(a, err)
+	m.add(ofSession(s, f))
 }
 
 // AddDNS takes the findings of a DNS answer in.
 func (m *Manager) AddDNS(d *session.DNS) {
 	for _, f := range d.Findings {
-		a, err := ofDNS(d, f)
-		m.add(a, err)
+		m.add(ofDNS(d, f))
 	}
 }
 
-func (m *Manager) add(a *Alert, err error) {
+func (m *Manager) add(a *Alert) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if len(m.sinks) == 0 {
 		return // a kind that was told to nobody must not be taken for told
 	}
 	m.stats.Findings++
-	if err != nil {
-		m.stats.Unusable++
-		return
-	}
 	a.Host = m.o.Host
 	if a.First.IsZero() {
 		a.First, a.Last = m.now(), m.now()

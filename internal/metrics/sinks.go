@@ -25,7 +25,7 @@ func (s *Set) Alerts(a alert.Stats) {
 	s.alerted = a
 	s.alerts.WithLabelValues("folded").Add(grown(a.Folded, was.Folded))
 	s.alerts.WithLabelValues("limited").Add(grown(a.Limited, was.Limited))
-	told := func(x *alert.Stats) uint64 { return x.Findings - min(x.Findings, x.Folded+x.Limited+x.Unusable) }
+	told := func(x *alert.Stats) uint64 { return x.Findings - min(x.Findings, x.Folded+x.Limited) }
 	s.alerts.WithLabelValues("told").Add(grown(told(&a), told(&was)))
 	s.alertQueue.WithLabelValues().Set(float64(a.Queued))
 	s.alertOldest.WithLabelValues().Set(unixOrZero(a.Oldest))
