@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -12,6 +11,7 @@ import (
 	"github.com/dynwatch/dynwatch/capture/ebpf"
 	"github.com/dynwatch/dynwatch/capture/library"
 	"github.com/dynwatch/dynwatch/internal/doctor"
+	"github.com/dynwatch/dynwatch/internal/output"
 )
 
 func doctorCommand() *cobra.Command {
@@ -71,7 +71,7 @@ func hooks() []doctor.Hook {
 
 func printReport(w io.Writer, r *doctor.Report, format string) error {
 	if format == "json" {
-		return json.NewEncoder(w).Encode(r)
+		return output.NewEncoder(w).Encode(r)
 	}
 	wide := 0
 	for _, c := range r.Checks {

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -17,6 +16,7 @@ import (
 	"github.com/dynwatch/dynwatch/analyze/endpoint"
 	"github.com/dynwatch/dynwatch/internal/flow"
 	"github.com/dynwatch/dynwatch/internal/nearest"
+	"github.com/dynwatch/dynwatch/internal/output"
 	"github.com/dynwatch/dynwatch/internal/rangefile"
 )
 
@@ -76,7 +76,7 @@ func rangesListCommand(load func() (*endpoint.Ranges, error), format *string) *c
 				return &hinted{usagef("no prefix of service %q", service), "the services are " + strings.Join(r.Services(), ", ")}
 			}
 			if *format == "json" {
-				enc := json.NewEncoder(cmd.OutOrStdout())
+				enc := output.NewEncoder(cmd.OutOrStdout())
 				for _, p := range list {
 					if err := enc.Encode(prefixJSON{p.Prefix.String(), p.Region, p.Services}); err != nil {
 						return err
@@ -184,7 +184,7 @@ func lookUp(r *endpoint.Ranges, arg string) lookupJSON {
 
 func printLookup(w io.Writer, l lookupJSON, asJSON bool) error {
 	if asJSON {
-		return json.NewEncoder(w).Encode(l)
+		return output.NewEncoder(w).Encode(l)
 	}
 	var err error
 	switch {
@@ -264,7 +264,7 @@ func printUpdate(w io.Writer, name string, d *endpoint.Diff, asJSON bool) error 
 		u.Removed = append(u.Removed, changeJSON{p.Prefix.String(), p.Region})
 	}
 	if asJSON {
-		return json.NewEncoder(w).Encode(u)
+		return output.NewEncoder(w).Encode(u)
 	}
 	var b strings.Builder
 	for _, c := range u.Added {

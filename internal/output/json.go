@@ -18,9 +18,14 @@ type JSON struct {
 
 // NewJSON returns a printer that writes to w.
 func NewJSON(w io.Writer) *JSON {
+	return &JSON{NewEncoder(w)}
+}
+
+// NewEncoder returns an encoder of one line for each value, in which what drives a terminal is escaped.
+func NewEncoder(w io.Writer) *json.Encoder {
 	enc := json.NewEncoder(&lineWriter{w: w})
 	enc.SetEscapeHTML(false)
-	return &JSON{enc}
+	return enc
 }
 
 // Session writes one session.
@@ -61,9 +66,7 @@ func line(v any) ([]byte, error) {
 	b := buffers.Get().(*bytes.Buffer)
 	defer buffers.Put(b)
 	b.Reset()
-	enc := json.NewEncoder(&lineWriter{w: b})
-	enc.SetEscapeHTML(false)
-	err := enc.Encode(v)
+	err := NewEncoder(b).Encode(v)
 	return bytes.Clone(bytes.TrimSuffix(b.Bytes(), []byte("\n"))), err // findings are kept for long: without room for more
 }
 

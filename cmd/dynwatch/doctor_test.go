@@ -1,0 +1,36 @@
+package main
+
+import (
+	"bytes"
+	"strings"
+	"testing"
+
+	"github.com/dynwatch/dynwatch/capture/library"
+	"github.com/dynwatch/dynwatch/internal/doctor"
+	"github.com/dynwatch/dynwatch/internal/testschema"
+)
+
+// TestDoctorIsByItsSchema holds a report of this host, and one with everything in it, to docs/doctor.schema.json. A process may call itself what it likes.
+func TestDoctorIsByItsSchema(t *testing.T) {
+	schema := testschema.Load(t, "docs/doctor.schema.json")
+	host := doctor.Run(doctor.Options{Look: library.Look})
+	full := *host
+	full.Libraries = &doctor.Libraries{Processes: 9, Without: 3, Others: 1, Unprobed: []library.Unprobed{
+		{Library: "Java", Reason: "it makes its code itself", Processes: 1, Examples: []library.Example{{PID: 7, Program: "\u009b31m\x1b[2J\x7f\u202e", File: "/x\ny"}}},
+		{Reason: "it may not be looked at", Processes: 1, Examples: []library.Example{{PID: 8}}},
+	}}
+	nobody := *host
+	nobody.Libraries = nil
+	for name, r := range map[string]*doctor.Report{"this host": host, "everything": &full, "nobody looked": &nobody} {
+		var out bytes.Buffer
+		if err := printReport(&out, r, "json"); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := schema.Check(out.Bytes()); err != nil {
+			t.Errorf("%s: %v\n%s", name, err, out.Bytes())
+		}
+		if text := strings.TrimSuffix(out.String(), "\n"); strings.ContainsAny(text, "\u009b\x1b\x7f\n") {
+			t.Errorf("%s: %q", name, text)
+		}
+	}
+}
