@@ -81,7 +81,8 @@ type Stats struct {
 	Flows, Sessions uint64
 	// HalfOpen flows ended without a byte of payload.
 	HalfOpen uint64
-	// Evicted flows were dropped from a full table, by what they were; active ones also to keep to MaxMemory.
+	// Evicted flows were dropped from a full table, by what they were: those that had ended, with payload or without, were finished. Active ones
+	// also to keep to MaxMemory.
 	EvictedOpening, EvictedActive, EvictedFinished uint64
 	// GapBytes are missing bytes inside what had to be read; ConflictBytes came twice with different content.
 	GapBytes, ConflictBytes uint64
@@ -265,7 +266,7 @@ func (a *Analyzer) segment(seg *flow.Segment) {
 		s.last = seconds(seg.Time) // the step may turn out to be true
 	}
 	switch s.state {
-	case slotOpening:
+	case slotOpening, slotClosed:
 		a.opening(s, dir, seg)
 	case slotActive:
 		a.active(s, dir, seg)
@@ -312,7 +313,7 @@ func (a *Analyzer) Flush() {
 		}
 	}
 	for s := range a.table.all {
-		if s.state == slotOpening {
+		if s.state == slotOpening || s.state == slotClosed {
 			a.stats.HalfOpen++
 		}
 	}

@@ -51,6 +51,7 @@ type slotState uint8
 const (
 	slotEmpty    slotState = iota
 	slotOpening            // SYN seen, no payload: all that is known is in the slot itself
+	slotClosed             // slotOpening, and a FIN or RST was seen
 	slotActive             // a conn reads it
 	slotFinished           // judged or found to be none of ours: its packets cost one look-up
 	slotEnded              // slotFinished, and a FIN or RST was seen

@@ -41,7 +41,7 @@ func (a *Analyzer) idle(s *slot) bool {
 // forget ends what a slot stands for, before the slot is removed.
 func (a *Analyzer) forget(s *slot) {
 	switch s.state {
-	case slotOpening:
+	case slotOpening, slotClosed:
 		a.stats.HalfOpen++
 		delete(a.openings, s.key)
 	case slotActive:
@@ -50,12 +50,43 @@ func (a *Analyzer) forget(s *slot) {
 	}
 }
 
-// evict makes room in a full table: of the next flows it takes a half-open one, else one that is over, else the one silent longest.
+// How evict rates flows: by what they are, and among equals by how long they have been silent.
+const (
+	worthActive     = iota // being read
+	worthOpening           // its payload may come
+	worthEnded             // read for a moment longer, for what may come late
+	worthOver              // nothing hangs on it but that late packets are known as such
+	worthUnanswered        // a SYN that nobody has answered for a while
+
+	silentBits = 20 // of a rating
+	// unanswered, in seconds: by then a SYN was sent a second and a third time (RFC 6298, Section 2).
+	unanswered = 4
+)
+
+// worth rates a flow that is to make room or not: the higher, the sooner it goes.
+func (a *Analyzer) worth(s *slot) int {
+	silent := int(min(max(a.nowSec, s.last)-s.last, 1<<silentBits-1))
+	kind := worthOver
+	switch answered := s.sawSyn(0) && s.sawSyn(1); {
+	case s.state == slotActive && a.conns[s.conn].deadline != 0:
+		kind = worthEnded
+	case s.state == slotActive:
+		kind = worthActive
+	case s.state == slotOpening && (answered || silent < unanswered):
+		kind = worthOpening
+	case s.state == slotOpening:
+		kind = worthUnanswered
+	}
+	return kind<<silentBits | silent
+}
+
+// evict makes room in a full table: of the next flows it takes an unanswered one, else one that is over or has ended, else a half-open one, else the one
+// silent longest.
 func (a *Analyzer) evict() {
 	const few, many = 32, 1024 // flows to choose from, and slots to look at for one that is not being read
 	var victim *slot
 	worst, seen := -1, 0
-	for n := 0; seen < few || worst < overScore && n < many; n++ { // a table without a flow is not full
+	for n := 0; seen < few || worst < worthOpening<<silentBits && n < many; n++ { // a table without a flow is not full
 		s := a.table.atHand()
 		a.table.moveHand()
 		if s.state == slotEmpty {
@@ -65,23 +96,20 @@ func (a *Analyzer) evict() {
 			continue
 		}
 		seen++
-		score := int(min(max(a.nowSec, s.last)-s.last, overScore-1))
-		switch s.state {
-		case slotOpening:
-			score += 2 * overScore
-		case slotFinished, slotEnded:
-			score += overScore
-		}
-		if score > worst {
-			victim, worst = s, score
+		if w := a.worth(s); w > worst {
+			victim, worst = s, w
 		}
 	}
 	switch victim.state {
 	case slotOpening:
 		a.stats.EvictedOpening++
-	case slotFinished, slotEnded:
+	case slotClosed, slotFinished, slotEnded:
 		a.stats.EvictedFinished++
 	case slotActive:
+		if a.conns[victim.conn].deadline != 0 {
+			a.stats.EvictedFinished++
+			break
+		}
 		a.stats.EvictedActive++
 		a.conns[victim.conn].evicted = true
 	}
@@ -89,9 +117,6 @@ func (a *Analyzer) evict() {
 	key := victim.key
 	a.table.remove(&key)
 }
-
-// overScore is what evict rates a flow that is over higher than one that is read.
-const overScore = 1 << 20
 
 // over handles a packet of a flow that was judged, or is none of ours: only the SYN of a new one on the same five-tuple matters.
 func (a *Analyzer) over(s *slot, dir uint8, seg *flow.Segment) {
@@ -121,6 +146,7 @@ func (a *Analyzer) opening(s *slot, dir uint8, seg *flow.Segment) {
 	case seg.Flags.Has(flow.RST):
 		// A refusal leaves the slot as it is: the client may try again with the same SYN (as after the answer of a connection in TIME-WAIT).
 	case syn && ack:
+		s.state = slotOpening
 		if !s.sawSyn(1 - dir) {
 			s.setSyn(1-dir, seg.Ack-1)
 		}
@@ -134,6 +160,7 @@ func (a *Analyzer) opening(s *slot, dir uint8, seg *flow.Segment) {
 			a.stats.HalfOpen++
 			a.renew(s, seg.Time)
 		}
+		s.state = slotOpening
 		s.setSyn(dir, seg.Seq)
 		s.setOpener(dir)
 	case ack:
@@ -144,6 +171,7 @@ func (a *Analyzer) opening(s *slot, dir uint8, seg *flow.Segment) {
 		c := a.activate(s)
 		a.deliverSegment(c, dir, seg)
 	} else if seg.Flags&(flow.FIN|flow.RST) != 0 {
+		s.state = slotClosed
 		delete(a.openings, s.key) // a segment with payload that comes late brings its own
 	} else if seg.Opening != nil {
 		a.keepOpening(s, seg.Opening)

@@ -57,7 +57,7 @@ func (a *Analyzer) Follows(t *flow.FiveTuple, cookie uint64) bool {
 	var k flowKey
 	k.set(t, cookie)
 	s := a.table.find(&k)
-	return s != nil && (s.state == slotOpening || s.state == slotActive)
+	return s != nil && (s.state == slotOpening || s.state == slotClosed || s.state == slotActive)
 }
 
 // existing takes a connection that was open before the source started. Its handshake was not seen, so it is put out at once as incomplete;

@@ -437,6 +437,57 @@ func TestAFullTableGivesUpHalfOpenFlowsFirst(t *testing.T) {
 	}
 }
 
+// Flows that are over stay for a while, to know their late packets. They are not worth a connection whose first bytes are still to come.
+func TestAFullTableKeepsConnectionsThatBegin(t *testing.T) {
+	dialogue := handshake{}.dialogue(t)
+	r := newRun(t, func(o *Options) { o.MaxFlows = 500 })
+	var begun []*wire
+	for i := range 3000 {
+		w := newWire(clientAddr, dynamodbAddr)
+		w.tuple.SrcPort, w.tuple.SrcIP[12], w.now = uint16(i), 98, start.Add(time.Duration(i)*time.Millisecond)
+		if w.open(); i%10 != 0 {
+			r.feedOpen(w.say(dialogue, 0).close().segs)
+			continue
+		}
+		r.feedOpen(w.segs)
+		if begun = append(begun, w); len(begun) > 100 { // a second later
+			late := begun[0]
+			late.segs, late.now, begun = nil, w.now, begun[1:]
+			r.feedOpen(late.say(dialogue, 0).close().segs)
+		}
+	}
+	if st := r.Stats(); st.EvictedActive != 0 || st.EvictedOpening != 0 || st.EvictedFinished < 2000 {
+		t.Errorf("evicted: %d opening, %d active, %d finished", st.EvictedOpening, st.EvictedActive, st.EvictedFinished)
+	}
+	r.Flush()
+	if len(r.sessions) != 2900 {
+		t.Errorf("%d sessions", len(r.sessions))
+	}
+	for _, s := range r.sessions {
+		if s.Verdict == "incomplete" {
+			t.Fatalf("%+v", s)
+		}
+	}
+}
+
+// Connections that end without a byte of payload, such as those of health checks, are no loss when they make room.
+func TestConnectionsWithoutPayloadAreNoLossOnceClosed(t *testing.T) {
+	for name, end := range map[string]func(*wire){
+		"closed": func(w *wire) { w.open().close() },
+		"reset":  func(w *wire) { w.open().add(fromServer, flow.RST, w.seq[fromServer], "") },
+		"refused": func(w *wire) {
+			w.add(fromClient, flow.SYN, 1, "")
+			w.add(fromServer, flow.RST|flow.ACK, 0, "")
+		},
+	} {
+		r := newRun(t, func(o *Options) { o.MaxFlows = 100 })
+		r.feedOpen(many(1000, func(_ int, w *wire) { end(w) }))
+		if st := r.Stats(); st.EvictedOpening != 0 || st.EvictedFinished != 900 || st.HalfOpen != 900 {
+			t.Errorf("%s: evicted: %d opening, %d finished; %d half open", name, st.EvictedOpening, st.EvictedFinished, st.HalfOpen)
+		}
+	}
+}
+
 // feedOpen gives segments to the Analyzer and does not end the capture.
 func (r *run) feedOpen(segs []flow.Segment) {
 	for i := range segs {
