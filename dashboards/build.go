@@ -277,7 +277,7 @@ func build(uid, title, description string, g *grid, more ...variable) *dashboard
 	return &dashboard{
 		UID: uid, Title: title, Description: description, Tags: []string{"dynwatch"}, SchemaVersion: 42, Version: 1, GraphTooltip: 1,
 		Refresh: "1m", Time: timeRange{"now-24h", "now"}, Timezone: "browser",
-		Links: []dashLink{{Type: "dashboards", Title: "dynwatch", Tags: []string{"dynwatch"}, IncludeVars: true, KeepTime: true}},
+		Links: []dashLink{{Type: "dashboards", Title: "dynwatch", Icon: "external link", Tags: []string{"dynwatch"}, IncludeVars: true, KeepTime: true}},
 		Annotations: annotations{[]annotation{
 			{
 				Name: "Alerts", Datasource: prom, Enable: true, IconColor: "red", Step: "60s",

@@ -31,6 +31,8 @@ type timeRange struct {
 type dashLink struct {
 	Type        string   `json:"type"`
 	Title       string   `json:"title"`
+	Icon        string   `json:"icon"`
+	Tooltip     string   `json:"tooltip"`
 	Tags        []string `json:"tags"`
 	AsDropdown  bool     `json:"asDropdown"`
 	IncludeVars bool     `json:"includeVars"`
