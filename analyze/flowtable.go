@@ -53,8 +53,9 @@ const (
 	slotOpening            // SYN seen, no payload: all that is known is in the slot itself
 	slotClosed             // slotOpening, and a FIN or RST was seen
 	slotActive             // a conn reads it
-	slotFinished           // judged or found to be none of ours: its packets cost one look-up
-	slotEnded              // slotFinished, and a FIN or RST was seen
+	slotFinished           // judged: its packets cost one look-up
+	slotForeign            // found to be none of ours: the same
+	slotEnded              // slotFinished or slotForeign, and a FIN or RST was seen
 )
 
 // Flag bits of a slot, each for end a, and one bit higher for end b.

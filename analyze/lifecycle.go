@@ -28,7 +28,7 @@ func (a *Analyzer) idle(s *slot) bool {
 		limit = idleFinished
 	case s.state == slotActive:
 		limit = idleActive
-	case s.state == slotFinished, s.state == slotOpening && s.sawSyn(0) && s.sawSyn(1):
+	case s.state == slotFinished, s.state == slotForeign, s.state == slotOpening && s.sawSyn(0) && s.sawSyn(1):
 		limit = idleFinished
 	}
 	if a.nowSec < s.last || a.nowSec-s.last < limit {
@@ -103,7 +103,7 @@ func (a *Analyzer) evict() {
 	switch victim.state {
 	case slotOpening:
 		a.stats.EvictedOpening++
-	case slotClosed, slotFinished, slotEnded:
+	case slotClosed, slotFinished, slotForeign, slotEnded:
 		a.stats.EvictedFinished++
 	case slotActive:
 		if a.conns[victim.conn].deadline != 0 {
@@ -259,8 +259,11 @@ func (a *Analyzer) activate(s *slot) *conn {
 func (a *Analyzer) finish(c *conn) {
 	if s := a.table.find(&c.key); s != nil && s.state == slotActive && s.conn == c.index {
 		s.state, s.conn = slotFinished, -1
-		if c.endSeen {
+		switch {
+		case c.endSeen:
 			s.state = slotEnded
+		case c.dismissed && !c.ours && !a.o.All:
+			s.state = slotForeign
 		}
 	}
 	a.conclude(c)

@@ -54,10 +54,24 @@ func (a *Analyzer) lateSecrets(c *conn) {
 // Follows reports whether a flow is known and may still become a session: it has been neither put out and done with, nor found to be none of
 // ours. cookie is the socket's, 0 where the source does not know it.
 func (a *Analyzer) Follows(t *flow.FiveTuple, cookie uint64) bool {
+	s := a.slotOf(t, cookie)
+	return s != nil && (s.state == slotOpening || s.state == slotClosed || s.state == slotActive)
+}
+
+// Judged tells whether a flow is ours, once that is known and while it is followed, or that it is not.
+func (a *Analyzer) Judged(t *flow.FiveTuple, cookie uint64) (ours, known bool) {
+	s := a.slotOf(t, cookie)
+	if s == nil {
+		return false, false
+	}
+	ours = s.state == slotActive && a.conns[s.conn].ours
+	return ours, ours || s.state == slotForeign
+}
+
+func (a *Analyzer) slotOf(t *flow.FiveTuple, cookie uint64) *slot {
 	var k flowKey
 	k.set(t, cookie)
-	s := a.table.find(&k)
-	return s != nil && (s.state == slotOpening || s.state == slotClosed || s.state == slotActive)
+	return a.table.find(&k)
 }
 
 // existing takes a connection that was open before the source started. Its handshake was not seen, so it is put out at once as incomplete;

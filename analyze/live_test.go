@@ -213,6 +213,37 @@ func TestFollowsUntilAFlowIsJudgedOrNoneOfOurs(t *testing.T) {
 	}
 }
 
+func TestAFlowIsJudgedAsSoonAsItsNameIsKnown(t *testing.T) {
+	for name, ours := range map[string]bool{"ours": true, "another service": false} {
+		t.Run(name, func(t *testing.T) {
+			d := handshake{max: 0x303, sni: map[bool]string{true: "dynamodb.us-east-1.amazonaws.com", false: "example.com"}[ours]}.dialogue(t)
+			var found []string
+			r := newRun(t, live(&found))
+			w := newWire(clientAddr, farAddr).open().say(d, 0)
+			if _, known := r.Judged(&w.segs[0].FiveTuple, 77); known {
+				t.Error("a flow that nobody has seen is judged")
+			}
+			for i := range w.segs {
+				seg := w.segs[i]
+				seg.Cookie = 77
+				r.Segment(&seg)
+				is, known := r.Judged(&seg.FiveTuple, 77)
+				back := seg.Reverse()
+				if is2, known2 := r.Judged(&back, 77); is2 != is || known2 != known {
+					t.Fatal("it hangs on the direction")
+				}
+				if _, known := r.Judged(&seg.FiveTuple, 78); known {
+					t.Fatal("it does not hang on the socket")
+				}
+				named := i >= 3 // the fourth packet is the ClientHello
+				if want := named && (!ours || r.Follows(&seg.FiveTuple, 77)); known != want || is != (want && ours) {
+					t.Fatalf("packet %d: ours %v, known %v", i+1, is, known)
+				}
+			}
+		})
+	}
+}
+
 // liveWith is live with a key log.
 func liveWith(found *[]string, keys *tlswire.KeyLog) func(*Options) {
 	return func(o *Options) {

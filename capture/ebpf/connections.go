@@ -20,6 +20,7 @@ type connection struct {
 	connect  uint64
 	answered bool // its SYN+ACK was given out
 	aside    bool // opening is
+	doubtful bool // its first bytes do not tell if it is wanted, and nobody has decided it yet
 	over     [2]bool
 }
 
@@ -57,7 +58,7 @@ func (cs *connections) find(e *bpf.Event, clock *clock) (c *connection, isNew bo
 		cs.update(c, e)
 		return c, false
 	}
-	c = &connection{connect: o.Connected}
+	c = &connection{connect: o.Connected, doubtful: o.Reason == bpf.ByDoubt}
 	cs.open(c, o, clock)
 	client, server := e.Tuple.SrcIP, e.Tuple.DstIP
 	clientPort, serverPort := e.Tuple.SrcPort, e.Tuple.DstPort

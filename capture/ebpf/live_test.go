@@ -379,8 +379,11 @@ func TestDoubtfulConnectionsAreCopiedUntilDecided(t *testing.T) {
 			server += len(seg.Payload)
 		}
 	}
-	if err := s.Decide(seg.Cookie, false); err != nil {
-		t.Fatal(err)
+	if !s.Doubtful() {
+		t.Fatal("it is not doubtful")
+	}
+	if err := s.Decide(false); err != nil || s.Doubtful() {
+		t.Fatalf("decided: %v", err)
 	}
 	tc.Write([]byte("hello"))
 	io.ReadFull(tc, make([]byte, 1000))

@@ -106,15 +106,21 @@ func (s *Source) SetPrefixes(prefixes []netip.Prefix) error {
 	return s.kernel.SetPrefixes(prefixes)
 }
 
-// Decide tells what was found out about a doubtful connection: keep false has the kernel copy nothing more of it, true has it copied
-// like one that bears a name of DynamoDB's. Connections that are never decided cost no more than their budget.
-func (s *Source) Decide(cookie uint64, keep bool) error {
+// Doubtful reports whether the kernel could not tell from the first bytes of a connection, that of the segment which Next gave last, if it is wanted, and
+// nobody has decided it since. It is called by who calls Next.
+func (s *Source) Doubtful() bool { return s.conn != nil && s.conn.doubtful }
+
+// Decide tells what was found out about a doubtful connection, that of the segment which Next gave last: keep false has the kernel copy nothing more of it,
+// true has it copied like one that bears a name of DynamoDB's. Connections that are never decided cost no more than their budget. It is called by who
+// calls Next.
+func (s *Source) Decide(keep bool) error {
+	s.conn.doubtful = false
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed {
 		return bpf.ErrClosed
 	}
-	return s.kernel.Decide(cookie, keep)
+	return s.kernel.Decide(s.event.Opener.Cookie, keep)
 }
 
 // Next fills seg with the next segment. Its payload is valid until the next call. After Close it gives what was seen before, then io.EOF; so it

@@ -335,6 +335,7 @@ func (r *liveRun) pump() error {
 		case err == nil:
 			r.pollLibrary(&seg)
 			r.analyzer.Segment(&seg)
+			r.src.Judge(&seg, r.analyzer)
 			r.copy.segment(&seg)
 			if seg.Time-last > advanceEvery {
 				last = seg.Time

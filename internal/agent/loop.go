@@ -167,6 +167,7 @@ func (a *agent) pump(w *live.Watch) error {
 			}
 			a.probes.poll(&seg, a.libraryTold)
 			a.analyzer.Segment(&seg)
+			w.Judge(&seg, a.analyzer)
 			if step := seg.Time - last; 0 <= step && step <= int64(advanceEvery) {
 				continue // a clock that was set back makes a round too
 			}

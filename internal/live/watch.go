@@ -138,6 +138,26 @@ func (w *Watch) How() string {
 	return fmt.Sprintf("by eBPF: %d prefixes, and the first bytes of all other connections", len(w.prefixes))
 }
 
+// decider is a source that copies little of a connection until it is told what it is.
+type decider interface {
+	Doubtful() bool
+	Decide(keep bool) error
+}
+
+// Judge has the source copy all, or nothing more, of the connection of the segment that Next gave last, if its first bytes did not tell the kernel whether it is
+// DynamoDB's and the analysis knows by now.
+func (w *Watch) Judge(seg *flow.Segment, by interface {
+	Judged(t *flow.FiveTuple, cookie uint64) (ours, known bool)
+}) {
+	d, ok := w.Source.(decider)
+	if !ok || !d.Doubtful() {
+		return
+	}
+	if ours, known := by.Judged(&seg.FiveTuple, seg.Cookie); known {
+		_ = d.Decide(ours) // else no more than its budget is copied, and a budget that is too small is counted
+	}
+}
+
 // Learned is how many addresses are followed because DNS answers gave them.
 func (w *Watch) Learned() int { return len(w.learned) }
 
