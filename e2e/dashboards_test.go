@@ -6,13 +6,13 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
 
 	"github.com/dynwatch/dynwatch/dashboards"
+	"github.com/dynwatch/dynwatch/internal/testenv"
 )
 
 // What a data source puts into a variable or an annotation besides, which Grafana's types leave open: Prometheus's, as Grafana exports them.
@@ -83,7 +83,7 @@ func TestDashboardsAreByGrafanasTypes(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		cmd := exec.Command("node", append([]string{filepath.Join(modules, "typescript", "bin", "tsc"), "--noEmit", "--strict", "--skipLibCheck"}, names...)...)
+		cmd := testenv.Command(t, "node", append([]string{filepath.Join(modules, "typescript", "bin", "tsc"), "--noEmit", "--strict", "--skipLibCheck"}, names...)...)
 		cmd.Dir = dir
 		return cmd.CombinedOutput()
 	}

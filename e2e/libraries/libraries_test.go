@@ -360,7 +360,7 @@ func startWatch(t *testing.T) *watch {
 	}
 	defer said.Close()
 	// It gets a processor before the clients do: on a busy machine some are gone before it could look whose code is in them.
-	w.cmd = exec.Command("nice", "-n", "-15", binary, "capture", "--source", "ebpf", "-o", "json", "--endpoint", "127.0.77.0/24", "--allow-ca", filepath.Join(work, "roots.pem"))
+	w.cmd = testenv.Command(t, "nice", "-n", "-15", binary, "capture", "--source", "ebpf", "-o", "json", "--endpoint", "127.0.77.0/24", "--allow-ca", filepath.Join(work, "roots.pem"))
 	w.cmd.Stdout, w.cmd.Stderr = out, said
 	w.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	if err := w.cmd.Start(); err != nil {
