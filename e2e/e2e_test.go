@@ -116,6 +116,23 @@ func TestCopies(t *testing.T) {
 	}
 }
 
+// checkCount holds the number of sessions to what the scenario wants. A Go client makes two requests, and when the connection of the first is gone by the second, as
+// a busy machine has shown once, it opens another: one more, from a port of its own.
+func checkCount(t *testing.T, s *placed, sessions []*seen, want int) {
+	t.Helper()
+	ports := map[int]bool{}
+	for _, v := range sessions {
+		ports[v.Flow.ClientPort] = true
+	}
+	switch n := len(sessions); {
+	case n == want:
+	case s.client == "go" && want == 1 && n == 2 && len(ports) == 2:
+		t.Logf("the client opened another connection")
+	default:
+		t.Errorf("%d sessions, want %d", n, want)
+	}
+}
+
 func checkSource(t *testing.T, source string) {
 	o := observe(t, source)
 	nameless := 0
@@ -128,9 +145,7 @@ func checkSource(t *testing.T, source string) {
 				}
 				return
 			}
-			if len(sessions) != s.want.sessions {
-				t.Errorf("%d sessions, want %d", len(sessions), s.want.sessions)
-			}
+			checkCount(t, s, sessions, s.want.sessions)
 			for _, v := range sessions {
 				if wrong := s.want.differences(s, v); len(wrong) > 0 {
 					t.Errorf("%s\nin %s", strings.Join(wrong, "\n"), v.line)

@@ -75,9 +75,7 @@ func TestLibrary(t *testing.T) {
 		t.Run(s.name, func(t *testing.T) {
 			w := s.withLibrary()
 			sessions := o.at(s)
-			if len(sessions) != w.sessions {
-				t.Errorf("%d sessions, want %d", len(sessions), w.sessions)
-			}
+			checkCount(t, s, sessions, w.sessions)
 			for _, v := range sessions {
 				if slices.Contains(s.want.findings, "*") {
 					v.Findings = slices.DeleteFunc(slices.Clone(v.Findings), func(f finding) bool { return f.Rule == "interception-refused" })
