@@ -15,17 +15,29 @@ import (
 	"golang.org/x/net/dns/dnsmessage"
 )
 
+// bothAtOnePort listens to UDP and TCP at the same port. One that is free for UDP may be somebody's for TCP.
+func bothAtOnePort(t *testing.T) (net.PacketConn, net.Listener) {
+	t.Helper()
+	var err error
+	for range 50 {
+		var udp net.PacketConn
+		if udp, err = net.ListenPacket("udp", "127.0.0.1:0"); err != nil {
+			t.Fatal(err)
+		}
+		var tcp net.Listener
+		if tcp, err = net.Listen("tcp", udp.LocalAddr().String()); err == nil {
+			return udp, tcp
+		}
+		udp.Close()
+	}
+	t.Fatal(err)
+	return nil, nil
+}
+
 // nameServer answers by UDP and TCP on one port of loopback.
 func nameServer(t *testing.T, answer func(q dnsmessage.Question, tcp bool) dnsmessage.Message) netip.AddrPort {
 	t.Helper()
-	udp, err := net.ListenPacket("udp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	tcp, err := net.Listen("tcp", udp.LocalAddr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
+	udp, tcp := bothAtOnePort(t)
 	reply := func(b []byte, isTCP bool) []byte {
 		var m dnsmessage.Message
 		if err := m.Unpack(b); err != nil || len(m.Questions) != 1 {
