@@ -77,22 +77,19 @@ func landing(m elf.Machine, code []byte, keep registers) uint64 {
 	if m != elf.EM_X86_64 {
 		return 0 // stepping costs less there, and other instructions are done by the kernel
 	}
-	for at := 0; at < len(code) && at < maxLanding; {
-		if emulated(code[at:]) {
+	for end, in := range instructions(code) {
+		at := end - in.Len
+		switch {
+		case at >= maxLanding:
+			return 0
+		case emulated(code[at:]):
 			if at > 0 && !reachedOnce(code, at) {
 				return 0
 			}
 			return uint64(at)
-		}
-		if isEndbr(code[at:]) {
-			at += 4
-			continue
-		}
-		in, err := x86asm.Decode(code[at:], 64)
-		if err != nil || in.Len == 0 || written(in)&keep != 0 {
+		case written(in)&keep != 0:
 			return 0
 		}
-		at += in.Len
 	}
 	return 0
 }
@@ -117,16 +114,15 @@ func isEndbr(code []byte) bool {
 	return len(code) >= 4 && code[0] == 0xf3 && code[1] == 0x0f && code[2] == 0x1e && code[3] == 0xfa // endbr64
 }
 
-// instructions yields those of amd64's code from its beginning on, each with where it ends, as far as they can be read: endbr64 aside, which
-// does nothing.
+// instructions yields those of amd64's code from its beginning on, each with where it ends, as far as they can be read. endbr64, which the disassembler
+// does not know, is the NOP that it is to all but jumps.
 func instructions(code []byte) iter.Seq2[int, x86asm.Inst] {
 	return func(yield func(int, x86asm.Inst) bool) {
 		for at := 0; at < len(code); {
-			if isEndbr(code[at:]) {
-				at += 4
-				continue
-			}
 			in, err := x86asm.Decode(code[at:], 64)
+			if isEndbr(code[at:]) {
+				in, err = x86asm.Inst{Op: x86asm.NOP, Len: 4}, nil
+			}
 			if err != nil || in.Len == 0 {
 				return
 			}
@@ -175,23 +171,16 @@ func registerOf(r x86asm.Reg) registers {
 
 // reachedOnce reports whether no jump of a function leads behind its beginning and up to at: such a place would be passed again.
 func reachedOnce(code []byte, at int) bool {
-	for i := 0; i < len(code); {
-		if isEndbr(code[i:]) {
-			i += 4
-			continue
-		}
-		in, err := x86asm.Decode(code[i:], 64)
-		if err != nil || in.Len == 0 {
-			return false
-		}
-		i += in.Len
+	read := 0
+	for end, in := range instructions(code) {
+		read = end
 		for _, a := range in.Args {
 			if rel, ok := a.(x86asm.Rel); ok {
-				if to := i + int(rel); to > 0 && to <= at {
+				if to := end + int(rel); to > 0 && to <= at {
 					return false
 				}
 			}
 		}
 	}
-	return true
+	return read == len(code)
 }
