@@ -29,7 +29,7 @@ const (
 // /proc/PID/fd. A copy of the descriptor (pidfd_getfd) is the key of the socket's storage, and is given back at once. What a process
 // opens or closes meanwhile is no error.
 func (s *Socket) findByFiles(proc string) error {
-	pids, err := processes(proc)
+	pids, err := Processes(proc)
 	if err != nil {
 		return fmt.Errorf("list processes: %w", err)
 	}
@@ -193,8 +193,8 @@ type process struct {
 	cgroup string // the root of the cgroup2 hierarchy
 }
 
-// processes are the numbers of all.
-func processes(proc string) ([]int, error) {
+// Processes are the numbers of all, in rising order; proc is where procfs is mounted.
+func Processes(proc string) ([]int, error) {
 	d, err := os.Open(proc)
 	if err != nil {
 		return nil, err

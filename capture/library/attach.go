@@ -202,7 +202,7 @@ func (a *attacher) directories(r *root) (all []*probed) {
 
 // fullScan looks at every process, and detaches from files that nobody has mapped or installed in the last two scans.
 func (a *attacher) fullScan() error {
-	pids, err := allProcesses()
+	pids, err := bpf.Processes("/proc")
 	if err != nil {
 		return err
 	}

@@ -250,22 +250,3 @@ func statID(f *os.File) (id [2]uint64, ok bool) {
 	}
 	return [2]uint64{st.Dev, st.Ino}, true
 }
-
-// allProcesses are the numbers of all.
-func allProcesses() (pids []int, err error) {
-	d, err := os.Open("/proc")
-	if err != nil {
-		return nil, err
-	}
-	defer d.Close()
-	names, err := d.Readdirnames(-1)
-	if err != nil {
-		return nil, err
-	}
-	for _, name := range names {
-		if pid, err := strconv.Atoi(name); err == nil {
-			pids = append(pids, pid)
-		}
-	}
-	return pids, nil
-}

@@ -11,6 +11,8 @@ import (
 	"path"
 	"slices"
 	"strings"
+
+	"github.com/dynwatch/dynwatch/bpf"
 )
 
 // Unprobed are running processes with a TLS library that can have no probes, all of the same library and for the same reason.
@@ -57,7 +59,7 @@ const (
 
 // Look looks at what all processes have mapped, by the files alone: nothing is attached, and no rights are needed but to read.
 func Look() (*Survey, error) {
-	pids, err := allProcesses()
+	pids, err := bpf.Processes("/proc")
 	if err != nil {
 		return nil, err
 	}
