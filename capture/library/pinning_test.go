@@ -21,14 +21,7 @@ func TestProgramsThatPinAreNotSaidNotToVerify(t *testing.T) {
 		testenv.Lacks(t, "libssl-dev: %v", err)
 	}
 	const source = "testdata/pin.c"
-	text, err := os.ReadFile(source)
-	if err != nil {
-		t.Fatal(err)
-	}
-	ways := regexp.MustCompile(`(?m)^\t\{ "(.+)", \w+, \d \},$`).FindAllSubmatch(text, -1)
-	if len(ways) < 10 {
-		t.Fatalf("%d ways are in %s", len(ways), source)
-	}
+	ways := waysOf(t, source, `"(.+)", \w+, \d`, 10)
 	_, leaf, err := synth.NewHost("Test", serverName)
 	if err != nil {
 		t.Fatal(err)
@@ -49,14 +42,14 @@ func TestProgramsThatPinAreNotSaidNotToVerify(t *testing.T) {
 			t.Fatalf("%s: %v\n%s", linked, err, out)
 		}
 		for _, way := range ways {
-			how := string(way[1])
+			how := way[1]
 			running = append(running, startWaiting(t, linked+", "+how, exec.Command(program, known, address, how)))
 		}
 	}
 	told := tellOf(t, running)
 	for _, w := range running {
 		how := w.cmd.Args[len(w.cmd.Args)-1]
-		checkPinning(t, w, told, how == string(ways[0][1]))
+		checkPinning(t, w, told, how == ways[0][1])
 	}
 }
 
@@ -68,14 +61,7 @@ func TestProgramsThatPinWithGnuTLSAreNotSaidNotToVerify(t *testing.T) {
 		testenv.Lacks(t, "libgnutls28-dev: %v", err)
 	}
 	const source = "testdata/pin-gnutls.c"
-	text, err := os.ReadFile(source)
-	if err != nil {
-		t.Fatal(err)
-	}
-	ways := regexp.MustCompile(`(?m)^\t\{ "(.+)", (\d), \w+, \w+ \},$`).FindAllSubmatch(text, -1)
-	if len(ways) < 8 {
-		t.Fatalf("%d ways are in %s", len(ways), source)
-	}
+	ways := waysOf(t, source, `"(.+)", (\d), \w+, \w+`, 8)
 	_, leaf, err := synth.NewHost("Test", serverName)
 	if err != nil {
 		t.Fatal(err)
@@ -97,13 +83,27 @@ func TestProgramsThatPinWithGnuTLSAreNotSaidNotToVerify(t *testing.T) {
 	careless := map[*waiting]bool{}
 	var running []*waiting
 	for _, way := range ways {
-		w := startWaiting(t, string(way[1]), exec.Command(program, known, address, string(way[1])))
-		running, careless[w] = append(running, w), string(way[2]) == "1"
+		w := startWaiting(t, way[1], exec.Command(program, known, address, way[1]))
+		running, careless[w] = append(running, w), way[2] == "1"
 	}
 	told := tellOf(t, running)
 	for _, w := range running {
 		checkPinning(t, w, told, careless[w])
 	}
+}
+
+// waysOf are the lines of a program's list, by what is between their braces; there are so many at least.
+func waysOf(t *testing.T, source, entry string, least int) [][]string {
+	t.Helper()
+	text, err := os.ReadFile(source)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ways := regexp.MustCompile(`(?m)^\t\{ `+entry+` \},$`).FindAllStringSubmatch(string(text), -1)
+	if len(ways) < least {
+		t.Fatalf("%d ways are in %s", len(ways), source)
+	}
+	return ways
 }
 
 // tellOf lets clients go on, and gives what is told of each in the end.

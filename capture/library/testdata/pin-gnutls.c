@@ -2,17 +2,15 @@
  * A client that has GnuTLS verify nothing, and compares what the server shows with a certificate that it knows, as programs do that pin; by itself, or
  * with what says that it is libcurl between.
  *
- * Arguments: the certificate, in DER; the server's address and port; and how it does so, of the list below. It says "ready", waits for a line, makes
- * a handshake, compares, says "done" if that came out well, and waits for the end of its input.
+ * Arguments: the certificate, in DER; the server's address and port; and how it does so, of the list below.
  */
 #define _GNU_SOURCE
-#include <arpa/inet.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
 
 #include <gnutls/gnutls.h>
+
+#include "pin.h"
 
 void curl_begins(gnutls_session_t session);
 unsigned int curl_ends(gnutls_session_t session);
@@ -99,23 +97,15 @@ static const struct how {
 	{ NULL, 0, NULL, NULL },
 };
 
-static void fail(const char *what)
-{
-	perror(what);
-	exit(1);
-}
-
 int main(int argc, char **argv)
 {
-	struct sockaddr_in to = { .sin_family = AF_INET };
 	gnutls_certificate_credentials_t credentials;
 	const struct how *how = all;
 	gnutls_session_t session;
-	char *port;
 	FILE *file;
 	int fd;
 
-	if (argc != 4 || !(port = strchr(argv[2], ':')))
+	if (argc != 4)
 		fail("arguments");
 	while (how->name && strcmp(how->name, argv[3]))
 		how++;
@@ -123,24 +113,13 @@ int main(int argc, char **argv)
 	length = file ? fread(known, 1, sizeof(known), file) : 0;
 	if (!how->name || !length)
 		fail("certificate");
-	puts("ready");
-	fflush(stdout);
-	getchar();
-	*port = 0;
-	inet_pton(AF_INET, argv[2], &to.sin_addr);
-	to.sin_port = htons(atoi(port + 1));
-	fd = socket(AF_INET, SOCK_STREAM, 0);
-	if (connect(fd, (struct sockaddr *)&to, sizeof(to)))
-		fail("connect");
+	fd = ready(argv[2]);
 	if (gnutls_certificate_allocate_credentials(&credentials) || gnutls_init(&session, GNUTLS_CLIENT) || gnutls_set_default_priority(session) ||
 	    gnutls_credentials_set(session, GNUTLS_CRD_CERTIFICATE, credentials))
 		fail("session");
 	gnutls_transport_set_int(session, fd);
 	if (!how->before(session) || gnutls_handshake(session) || !how->after(session))
 		fail("handshake");
-	puts("done");
-	fflush(stdout);
-	while (getchar() != EOF)
-		;
+	done();
 	return 0;
 }

@@ -1,18 +1,16 @@
 /*
  * A client that has OpenSSL verify nothing, and compares what the server shows with a certificate that it knows, as programs do that pin.
  *
- * Arguments: the certificate, in PEM; the server's address and port; and how it compares, of the list below. It says "ready", waits for a line, makes
- * a handshake, compares, says "done" if that came out well, and waits for the end of its input.
+ * Arguments: the certificate, in PEM; the server's address and port; and how it compares, of the list below.
  */
-#include <arpa/inet.h>
 #include <pthread.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
 
 #include <openssl/pem.h>
 #include <openssl/ssl.h>
+
+#include "pin.h"
 
 static X509 *known;
 
@@ -91,25 +89,17 @@ static void *handshake(void *ssl)
 	return SSL_connect(ssl) == 1 ? ssl : NULL;
 }
 
-static void *fail(const char *what)
-{
-	perror(what);
-	exit(1);
-}
-
 int main(int argc, char **argv)
 {
-	struct sockaddr_in to = { .sin_family = AF_INET };
 	const struct how *how = all;
 	void *made = NULL;
-	char *port;
 	pthread_t thread;
 	SSL_CTX *ctx;
 	FILE *file;
 	SSL *ssl;
 	int fd;
 
-	if (argc != 4 || !(port = strchr(argv[2], ':')))
+	if (argc != 4)
 		fail("arguments");
 	while (how->name && strcmp(how->name, argv[3]))
 		how++;
@@ -117,15 +107,7 @@ int main(int argc, char **argv)
 	known = file ? PEM_read_X509(file, NULL, NULL, NULL) : NULL;
 	if (!how->name || !known || !same(known)) /* whose digest is known from now on */
 		fail("certificate");
-	puts("ready");
-	fflush(stdout);
-	getchar();
-	*port = 0;
-	inet_pton(AF_INET, argv[2], &to.sin_addr);
-	to.sin_port = htons(atoi(port + 1));
-	fd = socket(AF_INET, SOCK_STREAM, 0);
-	if (connect(fd, (struct sockaddr *)&to, sizeof(to)))
-		fail("connect");
+	fd = ready(argv[2]);
 	ctx = SSL_CTX_new(TLS_client_method());
 	SSL_CTX_set_verify(ctx, SSL_VERIFY_NONE, NULL);
 	ssl = SSL_new(ctx);
@@ -136,9 +118,6 @@ int main(int argc, char **argv)
 		fail("thread");
 	if (!made || !how->compares(ssl))
 		fail("handshake");
-	puts("done");
-	fflush(stdout);
-	while (getchar() != EOF)
-		;
+	done();
 	return 0;
 }
