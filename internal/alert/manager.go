@@ -539,13 +539,15 @@ func (b *batch) records() iter.Seq[record] {
 				return
 			}
 		}
-		for i := range b.acked {
-			if !b.whole && !yield(record{Ack: &b.acked[i]}) {
+		if !b.whole {
+			for i := range b.acked {
+				if !yield(record{Ack: &b.acked[i]}) {
+					return
+				}
+			}
+			if len(b.gone) > 0 && !yield(record{Gone: b.gone}) {
 				return
 			}
-		}
-		if len(b.gone) > 0 && !b.whole && !yield(record{Gone: b.gone}) {
-			return
 		}
 		for i := range b.folds {
 			if !yield(record{Fold: &b.folds[i]}) {
