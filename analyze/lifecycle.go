@@ -100,18 +100,14 @@ func (a *Analyzer) evict() {
 			victim, worst = s, w
 		}
 	}
-	switch victim.state {
-	case slotOpening:
+	switch worst >> silentBits {
+	case worthOpening, worthUnanswered:
 		a.stats.EvictedOpening++
-	case slotClosed, slotFinished, slotForeign, slotEnded:
-		a.stats.EvictedFinished++
-	case slotActive:
-		if a.conns[victim.conn].deadline != 0 {
-			a.stats.EvictedFinished++
-			break
-		}
+	case worthActive:
 		a.stats.EvictedActive++
 		a.conns[victim.conn].evicted = true
+	default:
+		a.stats.EvictedFinished++
 	}
 	a.forget(victim)
 	key := victim.key

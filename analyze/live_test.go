@@ -174,74 +174,74 @@ func TestTheOwnerOfAConnectionIsItsOwn(t *testing.T) {
 	}
 }
 
-func TestFollowsUntilAFlowIsJudgedOrNoneOfOurs(t *testing.T) {
-	for name, ours := range map[string]bool{"ours": true, "another service": false} {
-		t.Run(name, func(t *testing.T) {
-			d := handshake{max: 0x303, sni: map[bool]string{true: "dynamodb.us-east-1.amazonaws.com", false: "example.com"}[ours]}.dialogue(t)
-			server := dynamodbAddr
-			if !ours {
-				server = farAddr
-			}
-			var found []string
-			r := newRun(t, live(&found))
-			w := newWire(clientAddr, server).open().say(d, 0)
-			if r.Follows(&w.segs[0].FiveTuple, 77) {
-				t.Error("a flow that nobody has seen is followed")
-			}
-			followed := 0
-			for i := range w.segs {
-				seg := w.segs[i]
-				seg.Cookie = 77
-				r.Segment(&seg)
-				back := seg.Reverse()
-				if r.Follows(&seg.FiveTuple, 77) != r.Follows(&back, 77) || r.Follows(&seg.FiveTuple, 78) {
-					t.Fatal("it hangs on the direction, or does not on the socket")
-				}
-				if r.Follows(&seg.FiveTuple, 77) {
-					followed++
-				}
-			}
-			if followed < 3 || followed == len(w.segs) {
-				t.Errorf("followed for %d of %d packets", followed, len(w.segs))
-			}
-			if !ours {
-				r.none(t)
-			} else if s := r.only(t); s.Cookie != 77 {
-				t.Errorf("cookie %d", s.Cookie)
-			}
+// oursOrNot runs a test over a handshake with DynamoDB's name at server, and over one with another name at another address.
+func oursOrNot(t *testing.T, server string, test func(t *testing.T, ours bool, r *run, w *wire)) {
+	for _, c := range []struct {
+		name, sni, server string
+		ours              bool
+	}{
+		{"ours", "dynamodb.us-east-1.amazonaws.com", server, true},
+		{"another service", "example.com", farAddr, false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			d := handshake{max: 0x303, sni: c.sni}.dialogue(t)
+			test(t, c.ours, newRun(t, live(new([]string))), newWire(clientAddr, c.server).open().say(d, 0))
 		})
 	}
 }
 
+func TestFollowsUntilAFlowIsJudgedOrNoneOfOurs(t *testing.T) {
+	oursOrNot(t, dynamodbAddr, func(t *testing.T, ours bool, r *run, w *wire) {
+		if r.Follows(&w.segs[0].FiveTuple, 77) {
+			t.Error("a flow that nobody has seen is followed")
+		}
+		followed := 0
+		for i := range w.segs {
+			seg := w.segs[i]
+			seg.Cookie = 77
+			r.Segment(&seg)
+			back := seg.Reverse()
+			if r.Follows(&seg.FiveTuple, 77) != r.Follows(&back, 77) || r.Follows(&seg.FiveTuple, 78) {
+				t.Fatal("it hangs on the direction, or does not on the socket")
+			}
+			if r.Follows(&seg.FiveTuple, 77) {
+				followed++
+			}
+		}
+		if followed < 3 || followed == len(w.segs) {
+			t.Errorf("followed for %d of %d packets", followed, len(w.segs))
+		}
+		if !ours {
+			r.none(t)
+		} else if s := r.only(t); s.Cookie != 77 {
+			t.Errorf("cookie %d", s.Cookie)
+		}
+	})
+}
+
 func TestAFlowIsJudgedAsSoonAsItsNameIsKnown(t *testing.T) {
-	for name, ours := range map[string]bool{"ours": true, "another service": false} {
-		t.Run(name, func(t *testing.T) {
-			d := handshake{max: 0x303, sni: map[bool]string{true: "dynamodb.us-east-1.amazonaws.com", false: "example.com"}[ours]}.dialogue(t)
-			var found []string
-			r := newRun(t, live(&found))
-			w := newWire(clientAddr, farAddr).open().say(d, 0)
-			if _, known := r.Judged(&w.segs[0].FiveTuple, 77); known {
-				t.Error("a flow that nobody has seen is judged")
+	oursOrNot(t, farAddr, func(t *testing.T, ours bool, r *run, w *wire) {
+		if _, known := r.Judged(&w.segs[0].FiveTuple, 77); known {
+			t.Error("a flow that nobody has seen is judged")
+		}
+		for i := range w.segs {
+			seg := w.segs[i]
+			seg.Cookie = 77
+			r.Segment(&seg)
+			is, known := r.Judged(&seg.FiveTuple, 77)
+			back := seg.Reverse()
+			if is2, known2 := r.Judged(&back, 77); is2 != is || known2 != known {
+				t.Fatal("it hangs on the direction")
 			}
-			for i := range w.segs {
-				seg := w.segs[i]
-				seg.Cookie = 77
-				r.Segment(&seg)
-				is, known := r.Judged(&seg.FiveTuple, 77)
-				back := seg.Reverse()
-				if is2, known2 := r.Judged(&back, 77); is2 != is || known2 != known {
-					t.Fatal("it hangs on the direction")
-				}
-				if _, known := r.Judged(&seg.FiveTuple, 78); known {
-					t.Fatal("it does not hang on the socket")
-				}
-				named := i >= 3 // the fourth packet is the ClientHello
-				if want := named && (!ours || r.Follows(&seg.FiveTuple, 77)); known != want || is != (want && ours) {
-					t.Fatalf("packet %d: ours %v, known %v", i+1, is, known)
-				}
+			if _, known := r.Judged(&seg.FiveTuple, 78); known {
+				t.Fatal("it does not hang on the socket")
 			}
-		})
-	}
+			named := i >= 3 // the fourth packet is the ClientHello
+			if want := named && (!ours || r.Follows(&seg.FiveTuple, 77)); known != want || is != (want && ours) {
+				t.Fatalf("packet %d: ours %v, known %v", i+1, is, known)
+			}
+		}
+	})
 }
 
 // liveWith is live with a key log.
