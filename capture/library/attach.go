@@ -77,11 +77,15 @@ type programs struct {
 	callers   []codeRange
 }
 
+// files is how many it has of both kinds.
+func (p *programs) files() int { return len(p.libraries) + len(p.callers) }
+
 // startedFor is how long what was seen of a process is taken for it: its number may be another's later.
 const startedFor = 5 * time.Second
 
 // programsOf lists what a process has mapped. library, if it is not nil, is given each TLS library: its name as the process's mount namespace has it, and
-// a path that leads to it from here even if it was deleted. It fails if the process is gone, and for a kernel thread, which has no program.
+// a path that leads to it from here even if it was deleted. It fails if the process is gone, and for a kernel thread, which has no program; also if the process
+// went while it was looked at, with what was seen until then: to read on gives no error, but nothing more.
 func programsOf(pid int, library func(name, link string)) (programs, error) {
 	exe, err := os.Readlink(procPath(pid, "exe"))
 	if err != nil {
@@ -100,6 +104,9 @@ func programsOf(pid int, library func(name, link string)) (programs, error) {
 			p.callers = append(p.callers, codeRange{from, to, callerOf(name)})
 		}
 	})
+	if err == nil {
+		_, err = os.Readlink(procPath(pid, "exe"))
+	}
 	return p, err
 }
 
@@ -110,7 +117,7 @@ func (a *attacher) remember(pid int, p programs) {
 	a.started.put(pid, started{time.Now(), p})
 }
 
-// programs lists what a process has mapped, or had a moment ago if it is gone.
+// programs lists what a process has mapped, or had a moment ago if it is gone: as much as was ever seen of it.
 func (a *attacher) programs(pid int) (programs, error) {
 	p, err := programsOf(pid, nil)
 	if err == nil {
@@ -118,8 +125,11 @@ func (a *attacher) programs(pid int) (programs, error) {
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if x, ok := a.started.get(pid); ok && time.Since(x.at) < startedFor {
+	if x, ok := a.started.get(pid); ok && time.Since(x.at) < startedFor && x.files() >= p.files() {
 		return x.programs, nil
+	}
+	if p.exe != "" {
+		return p, nil
 	}
 	return programs{}, err
 }

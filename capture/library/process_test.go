@@ -9,7 +9,45 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/dynwatch/dynwatch/internal/testenv"
 )
+
+// TestAProcessThatEndsWhileItIsLookedAtIsGone: what was read of it until then is not all that it had.
+func TestAProcessThatEndsWhileItIsLookedAtIsGone(t *testing.T) {
+	cmd := testenv.Command(t, "/usr/bin/python3", "-c", "import ssl; print(); input()")
+	said, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := cmd.StdinPipe(); err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		cmd.Process.Kill()
+		cmd.Wait()
+	})
+	if _, err := said.Read(make([]byte, 1)); err != nil {
+		t.Fatal(err)
+	}
+	pid := cmd.Process.Pid
+	if p, err := programsOf(pid, nil); err != nil || len(p.libraries) == 0 || len(p.callers) == 0 {
+		t.Fatalf("%+v, %v", p, err)
+	}
+	p, err := programsOf(pid, func(string, string) {
+		cmd.Process.Kill()
+		// It stays as a zombie, whose mappings can be read, and are none.
+		if err := unix.Waitid(unix.P_PID, pid, nil, unix.WEXITED|unix.WNOWAIT, nil); err != nil {
+			t.Error(err)
+		}
+	})
+	if err == nil {
+		t.Errorf("%+v of a process that has ended", p)
+	}
+}
 
 // TestPathsAreFollowedWithoutTheKernelAsWithIt compares the steps with openat2.
 func TestPathsAreFollowedWithoutTheKernelAsWithIt(t *testing.T) {
