@@ -16,7 +16,7 @@ import (
 )
 
 // What a data source puts into a variable or an annotation besides, which Grafana's types leave open: Prometheus's, as Grafana exports them.
-var ofPrometheus = []string{"definition", "expr", "step", "titleFormat", "textFormat", "tagKeys", "useValueForTime"}
+var ofPrometheus = []string{"definition", "expr", "step", "titleFormat", "textFormat"}
 
 // TestDashboardsAreByGrafanasTypes holds the dashboards to the types that Grafana publishes for their JSON: that of a dashboard (schemaVersion 42), and the
 // options and field options of each panel by the panel's own. A key that Grafana does not know is an error, as are a value of the wrong type or word, and a
