@@ -116,8 +116,9 @@ func TestCopies(t *testing.T) {
 	}
 }
 
-// checkCount holds the number of sessions to what the scenario wants. A Go client makes two requests, and when the connection of the first is gone by the second, as
-// a busy machine has shown once, it opens another: one more, from a port of its own.
+// checkCount holds the number of sessions to what the scenario wants. A Go client makes two requests, and when the connection of the first is gone by the second it
+// opens another: one more, from a port of its own. A busy machine has shown that once; presumably net/http had waited 50 ms in vain for its writer
+// (maxWriteWaitBeforeConnReuse), and so did not keep the connection.
 func checkCount(t *testing.T, s *placed, sessions []*seen, want int) {
 	t.Helper()
 	ports := map[int]bool{}
