@@ -94,7 +94,13 @@ func (p *process) tail() string {
 // await polls until ready gives nil. What it was that did not come is in the error; what ended meanwhile ends the test.
 func await(t *testing.T, what string, ready func() error, alive ...*process) {
 	t.Helper()
-	for deadline := time.Now().Add(40 * time.Second); ; time.Sleep(50 * time.Millisecond) {
+	awaitFor(t, 40*time.Second, what, ready, alive...)
+}
+
+// awaitFor is await for so long at most.
+func awaitFor(t *testing.T, most time.Duration, what string, ready func() error, alive ...*process) {
+	t.Helper()
+	for deadline := time.Now().Add(most); ; time.Sleep(50 * time.Millisecond) {
 		err := ready()
 		if err == nil {
 			return
