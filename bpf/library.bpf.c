@@ -352,12 +352,8 @@ int dynwatch_openssl_asked(struct regs *ctx)
 	return 0;
 }
 
-/*
- * SSL_get_peer_certificate(const SSL *), SSL_get_peer_cert_chain and their like, of libssl: who wants to compare a certificate with one that it knows
- * (pinning) must get it first. And who asks, for what some do with it is known.
- */
-SEC("uprobe/openssl_peer")
-int dynwatch_openssl_peer(struct regs *ctx)
+/* The program gets at certificates of a session's. Who asks is told, for what some do with them is known. */
+static __always_inline void session_inspected(struct regs *ctx, __u16 flags)
 {
 	struct note o = { .kind = LIBRARY_INSPECTED, .strand = (__u32)bpf_get_current_pid_tgid() };
 	__u64 object = C_ARG1(ctx);
@@ -365,9 +361,26 @@ int dynwatch_openssl_peer(struct regs *ctx)
 	if (C_CALLER(ctx, &o.code))
 		o.code = 0;
 	if (is_ignored() || !object || !read_object(object, &o) || o.flags & LIBRARY_SERVER)
-		return 0;
-	o.flags |= LIBRARY_SESSION;
+		return;
+	o.flags |= LIBRARY_SESSION | flags;
 	send(&o, 0);
+}
+
+/*
+ * SSL_get_peer_certificate(const SSL *) and its like, of libssl: who wants to compare a certificate with one that it knows (pinning) must get it first.
+ */
+SEC("uprobe/openssl_peer")
+int dynwatch_openssl_peer(struct regs *ctx)
+{
+	session_inspected(ctx, 0);
+	return 0;
+}
+
+/* SSL_get_peer_cert_chain(const SSL *) and its like, of libssl: most who ask mean to do something with it. */
+SEC("uprobe/openssl_chain")
+int dynwatch_openssl_chain(struct regs *ctx)
+{
+	session_inspected(ctx, LIBRARY_CHAIN);
 	return 0;
 }
 

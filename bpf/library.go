@@ -39,6 +39,7 @@ const (
 	LibraryGnuTLS                               // GnuTLS; of a handshake: Value is 1 if it verifies by itself, Data the name
 	LibrarySession                              // of an inspection: at the certificates of this very session; Code is who asks for them
 	LibraryS2N                                  // s2n; of a handshake: Value is 1 if it verifies, Length how many certificates the chain has
+	LibraryChain                                // with LibrarySession: at all of them, not at the leaf alone
 )
 
 // LibraryEvent is what a probe saw.
@@ -114,6 +115,7 @@ var (
 	OpenSSLHost        = Probe{Program: "dynwatch_openssl_host"}
 	OpenSSLAsked       = Probe{Program: "dynwatch_openssl_asked", Offsets: true}
 	OpenSSLPeer        = Probe{Program: "dynwatch_openssl_peer", Offsets: true}
+	OpenSSLChain       = Probe{Program: "dynwatch_openssl_chain", Offsets: true}
 	OpenSSLInspected   = Probe{Program: "dynwatch_openssl_inspected"}
 	GoHandshake        = Probe{Program: "dynwatch_go_handshake"}
 	GoCertificates     = Probe{Program: "dynwatch_go_certificates"}
@@ -138,7 +140,7 @@ var (
 
 // probes are all of them.
 var probes = []Probe{
-	OpenSSLCertificate, OpenSSLHandshake, OpenSSLVerified, OpenSSLHost, OpenSSLAsked, OpenSSLPeer, OpenSSLInspected,
+	OpenSSLCertificate, OpenSSLHandshake, OpenSSLVerified, OpenSSLHost, OpenSSLAsked, OpenSSLPeer, OpenSSLChain, OpenSSLInspected,
 	GoHandshake, GoCertificates, BoringSSLCertificate,
 	GnuTLSName, GnuTLSVerifies, GnuTLSHook, GnuTLSEnd, GnuTLSHandshake, GnuTLSVerify, GnuTLSVerified, GnuTLSHost, GnuTLSPeers, GnuTLSCompared,
 	GnuTLSCertificates,

@@ -28,6 +28,7 @@ enum {
 	LIBRARY_GNUTLS = 1 << 6,   /* GnuTLS; of a handshake: value is 1 if it verifies by itself, data the name */
 	LIBRARY_SESSION = 1 << 7,  /* of an inspection: at the certificates of this very session; code is who asks for them */
 	LIBRARY_S2N = 1 << 8,      /* s2n; of a handshake: value is 1 if it verifies, length how many certificates the chain has */
+	LIBRARY_CHAIN = 1 << 9,    /* with LIBRARY_SESSION: at all of them, not at the leaf alone */
 };
 
 /* Counters of what did not reach user space, indexes of the map library_counters. They only rise. */

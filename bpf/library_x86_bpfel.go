@@ -119,6 +119,7 @@ const (
 	libraryProgDynwatchGoHandshake          = "dynwatch_go_handshake"
 	libraryProgDynwatchOpensslAsked         = "dynwatch_openssl_asked"
 	libraryProgDynwatchOpensslCertificate   = "dynwatch_openssl_certificate"
+	libraryProgDynwatchOpensslChain         = "dynwatch_openssl_chain"
 	libraryProgDynwatchOpensslHandshake     = "dynwatch_openssl_handshake"
 	libraryProgDynwatchOpensslHost          = "dynwatch_openssl_host"
 	libraryProgDynwatchOpensslInspected     = "dynwatch_openssl_inspected"
@@ -205,6 +206,7 @@ type libraryProgramSpecs struct {
 	DynwatchGoHandshake          *ebpf.ProgramSpec `ebpf:"dynwatch_go_handshake"`
 	DynwatchOpensslAsked         *ebpf.ProgramSpec `ebpf:"dynwatch_openssl_asked"`
 	DynwatchOpensslCertificate   *ebpf.ProgramSpec `ebpf:"dynwatch_openssl_certificate"`
+	DynwatchOpensslChain         *ebpf.ProgramSpec `ebpf:"dynwatch_openssl_chain"`
 	DynwatchOpensslHandshake     *ebpf.ProgramSpec `ebpf:"dynwatch_openssl_handshake"`
 	DynwatchOpensslHost          *ebpf.ProgramSpec `ebpf:"dynwatch_openssl_host"`
 	DynwatchOpensslInspected     *ebpf.ProgramSpec `ebpf:"dynwatch_openssl_inspected"`
@@ -337,6 +339,7 @@ type libraryPrograms struct {
 	DynwatchGoHandshake          *ebpf.Program `ebpf:"dynwatch_go_handshake"`
 	DynwatchOpensslAsked         *ebpf.Program `ebpf:"dynwatch_openssl_asked"`
 	DynwatchOpensslCertificate   *ebpf.Program `ebpf:"dynwatch_openssl_certificate"`
+	DynwatchOpensslChain         *ebpf.Program `ebpf:"dynwatch_openssl_chain"`
 	DynwatchOpensslHandshake     *ebpf.Program `ebpf:"dynwatch_openssl_handshake"`
 	DynwatchOpensslHost          *ebpf.Program `ebpf:"dynwatch_openssl_host"`
 	DynwatchOpensslInspected     *ebpf.Program `ebpf:"dynwatch_openssl_inspected"`
@@ -365,6 +368,7 @@ func (p *libraryPrograms) Close() error {
 		p.DynwatchGoHandshake,
 		p.DynwatchOpensslAsked,
 		p.DynwatchOpensslCertificate,
+		p.DynwatchOpensslChain,
 		p.DynwatchOpensslHandshake,
 		p.DynwatchOpensslHost,
 		p.DynwatchOpensslInspected,

@@ -222,10 +222,10 @@ var (
 		{"SSL_get_peer_certificate", bpf.OpenSSLPeer, false},
 		{"SSL_get0_peer_certificate", bpf.OpenSSLPeer, false},
 		{"SSL_get1_peer_certificate", bpf.OpenSSLPeer, false},
-		{"SSL_get_peer_cert_chain", bpf.OpenSSLPeer, true},
-		{"SSL_get0_verified_chain", bpf.OpenSSLPeer, false},
-		{"SSL_get_peer_full_cert_chain", bpf.OpenSSLPeer, false}, // BoringSSL's
-		{"SSL_get0_peer_certificates", bpf.OpenSSLPeer, false},   // the same
+		{"SSL_get_peer_cert_chain", bpf.OpenSSLChain, true},
+		{"SSL_get0_verified_chain", bpf.OpenSSLChain, false},
+		{"SSL_get_peer_full_cert_chain", bpf.OpenSSLChain, false}, // BoringSSL's
+		{"SSL_get0_peer_certificates", bpf.OpenSSLChain, false},   // the same
 		{"SSL_SESSION_get0_peer", bpf.OpenSSLInspected, false},
 		{"SSL_SESSION_get0_peer_certificates", bpf.OpenSSLInspected, false}, // BoringSSL's
 	}

@@ -238,6 +238,8 @@ func (hs *handshakes) add(e *bpf.LibraryEvent, yield func(*handshake)) {
 		}
 		switch {
 		case by == callerItself:
+		case e.Flags&bpf.LibraryChain != 0 && by != callerCurl: // Node.js and Python hand it to the program, in more forms than are seen
+			h.inspected = true
 		case by != callerUnknown && (h.by == callerUnknown || h.by == by):
 			h.by = by
 		default:

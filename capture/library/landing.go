@@ -47,7 +47,7 @@ func keeps(p bpf.Probe) (keep registers, ok bool) {
 		return arguments, true
 	case bpf.OpenSSLVerified, bpf.GnuTLSVerified:
 		return rsp, true
-	case bpf.OpenSSLPeer:
+	case bpf.OpenSSLPeer, bpf.OpenSSLChain:
 		return rdi | rsp, true
 	case bpf.GnuTLSPeers, bpf.GnuTLSCertificates:
 		return arguments | rsp, true

@@ -92,6 +92,51 @@ func TestProgramsThatPinWithGnuTLSAreNotSaidNotToVerify(t *testing.T) {
 	}
 }
 
+// nodePins is a client that has Node.js verify nothing, and compares what getPeerX509Certificate gives it.
+const nodePins = `
+const tls = require("tls"), fs = require("fs"), { X509Certificate } = require("crypto");
+const [known, address, how] = process.argv.slice(1), [host, port] = address.split(":");
+const pin = new X509Certificate(fs.readFileSync(known));
+const same = {
+  nothing: () => true,
+  publicKey: () => s.getPeerX509Certificate().publicKey.equals(pin.publicKey),
+  serialNumber: () => s.getPeerX509Certificate().serialNumber === pin.serialNumber,
+  fingerprint256: () => s.getPeerX509Certificate().fingerprint256 === pin.fingerprint256,
+  raw: () => s.getPeerX509Certificate().raw.equals(pin.raw),
+  getPeerCertificate: () => s.getPeerCertificate().fingerprint256 === pin.fingerprint256,
+};
+let s;
+console.log("ready");
+process.stdin.once("data", () => {
+  s = tls.connect({ host, port, servername: "server.example", rejectUnauthorized: false }, () => console.log(same[how]() ? "done" : "another"));
+  s.on("error", () => {});
+  process.stdin.on("end", () => process.exit(0));
+});
+`
+
+// TestNodeProgramsThatPinAreNotSaidNotToVerify is the same for Node.js, whose own code gets the chain for its program: what that compares calls nothing more of
+// OpenSSL's that tells.
+func TestNodeProgramsThatPinAreNotSaidNotToVerify(t *testing.T) {
+	testenv.Root(t)
+	_, leaf, err := synth.NewHost("Test", serverName)
+	if err != nil {
+		t.Fatal(err)
+	}
+	known := filepath.Join(t.TempDir(), "known.pem")
+	if err := os.WriteFile(known, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: leaf.Certificate[0]}), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	address := serveTLS(t, leaf)
+	var running []*waiting
+	for _, how := range []string{"nothing", "publicKey", "serialNumber", "fingerprint256", "raw", "getPeerCertificate"} {
+		running = append(running, startWaiting(t, how, testenv.Command(t, "node", "-e", nodePins, known, address, how)))
+	}
+	told := tellOf(t, running)
+	for _, w := range running {
+		checkPinning(t, w, told, w.name == "nothing")
+	}
+}
+
 // waysOf are the lines of a program's list, by what is between their braces; there are so many at least.
 func waysOf(t *testing.T, source, entry string, least int) [][]string {
 	t.Helper()
