@@ -148,6 +148,76 @@ func TestProgramsAreSeenWhicheverCameFirst(t *testing.T) {
 	}
 }
 
+// pythonAgain makes a handshake for each line that it reads, and verifies nothing.
+const pythonAgain = `
+import socket, ssl, sys
+host, port = sys.argv[1].split(":")
+context = ssl._create_unverified_context()
+print("ready", flush=True)
+for line in sys.stdin:
+    context.wrap_socket(socket.create_connection((host, int(port)))).close()
+    print("done", flush=True)
+`
+
+// A process whose handshakes are of no interest is left in peace, by the kernel. That it was is forgotten here before it is there.
+func TestAProcessThatWasLeftInPeaceIsFollowedAgain(t *testing.T) {
+	testenv.Root(t)
+	_, leaf, err := synth.NewHost("Test", serverName)
+	if err != nil {
+		t.Fatal(err)
+	}
+	address := serveTLS(t, leaf)
+	for _, others := range []int{0, 2*maxProcesses + 1} {
+		t.Run(fmt.Sprintf("%d others since", others), func(t *testing.T) {
+			w := startWaiting(t, "Python", testenv.Command(t, "/usr/bin/python3", "-c", pythonAgain, address))
+			pid := w.cmd.Process.Pid
+			s, err := Open(Options{})
+			if err != nil {
+				testenv.Lacks(t, "library probes: %v", err)
+			}
+			t.Cleanup(func() {
+				if err := s.Release(); err != nil {
+					t.Error(err)
+				}
+			})
+			randoms := map[[32]byte]bool{}
+			told := func() int { // of new ones
+				before := len(randoms)
+				if err := s.Poll(func(l *flow.Library) {
+					if l.PID == pid {
+						randoms[l.Random] = true
+					}
+				}); err != nil {
+					t.Fatal(err)
+				}
+				return len(randoms) - before
+			}
+			for range trial {
+				w.goOn(t)
+			}
+			if n := told(); n != trial {
+				t.Fatalf("told of %d handshakes of %d", n, trial)
+			}
+			for i := range s.candidates {
+				s.candidates[i].seen = time.Time{} // as if it was a while ago
+			}
+			told()
+			w.goOn(t)
+			if n := told(); n != 0 || s.Stats().PassedOver == 0 {
+				t.Fatalf("told of %d handshakes of a process that is left in peace", n)
+			}
+			for i := range others {
+				s.Follow(1<<22 + i) // no process has that number
+			}
+			s.Follow(pid)
+			w.goOn(t)
+			if n := told(); n != 1 {
+				t.Errorf("told of %d handshakes of one", n)
+			}
+		})
+	}
+}
+
 // openAll has probes in all that runs, until the test ends.
 func openAll(t *testing.T) *Source {
 	t.Helper()

@@ -220,8 +220,8 @@ func (s *Source) keepAttached() {
 
 // Follow announces that a process opens a connection whose handshake is of interest.
 func (s *Source) Follow(pid int) {
-	p, ok := s.processes.get(pid)
-	if !ok {
+	p, known := s.processes.get(pid)
+	if !known {
 		p = &process{}
 		s.processes.put(pid, p)
 	}
@@ -230,7 +230,7 @@ func (s *Source) Follow(pid int) {
 	}
 	p.followed = true
 	s.nudge(pid)
-	if p.ignored {
+	if p.ignored || !known { // one that is left in peace tells nothing, and may have been forgotten here
 		p.ignored = false
 		_ = s.kernel.Ignore(pid, false) // it stays ignored: its handshakes are told as not captured
 	}
