@@ -8,6 +8,7 @@ import (
 	"os"
 	"path"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -80,6 +81,9 @@ type programs struct {
 // files is how many it has of both kinds.
 func (p *programs) files() int { return len(p.libraries) + len(p.callers) }
 
+// maxLibraries bounds the TLS libraries of one process. It has one or two, or a few copies in Python's wheels; more is somebody who wants to be looked at for long.
+const maxLibraries = 64
+
 // startedFor is how long what was seen of a process is taken for it: its number may be another's later.
 const startedFor = 5 * time.Second
 
@@ -94,7 +98,7 @@ func programsOf(pid int, library func(name, link string)) (programs, error) {
 	p := programs{exe: exe}
 	wanted := func(name string) bool { return isLibrary(path.Base(name)) || callerOf(name) != callerUnknown }
 	err = executable(pid, wanted, func(name, span string) {
-		if isLibrary(path.Base(name)) {
+		if isLibrary(path.Base(name)) && len(p.libraries) < maxLibraries && !slices.Contains(p.libraries, name) {
 			p.libraries = append(p.libraries, name)
 			if library != nil {
 				library(name, procPath(pid, "map_files/"+span))

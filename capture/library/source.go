@@ -37,6 +37,9 @@ const (
 	trial = 3
 	// maxProcesses bounds the processes that are remembered, each of two generations.
 	maxProcesses = 1024
+	// lookAgain is how long the mappings of a process are not read again for the sake of an address that is in none of them: it chooses how often it
+	// asks, and from where.
+	lookAgain = 100 * time.Millisecond
 	// queue bounds the processes that wait to be looked at.
 	queue = 1024
 )
@@ -78,13 +81,15 @@ type process struct {
 	library, path string
 	gnuTLS, s2n   struct{ library, path string } // beside another
 	callers       []codeRange
-	stranger      uint64 // the last address that none of callers is at
-	named         bool
-	nodeOff       bool
-	handshakes    int
-	followed      bool
-	candidate     bool // to be ignored
-	ignored       bool
+	// strangers are the last addresses that none of callers is at; looked is when callers were looked up for the last time.
+	strangers  [4]uint64
+	looked     time.Time
+	named      bool
+	nodeOff    bool
+	handshakes int
+	followed   bool
+	candidate  bool // to be ignored
+	ignored    bool
 }
 
 // Open loads the probes and attaches them to the libraries of this host. It fails with a *bpf.NotSupportedError or a *bpf.PermissionError
@@ -337,14 +342,16 @@ func (s *Source) caller(pid int, address uint64) caller {
 		return callerUnknown
 	}
 	c := find()
-	if c != callerUnknown || address == p.stranger {
+	if c != callerUnknown || slices.Contains(p.strangers[:], address) || time.Since(p.looked) < lookAgain {
 		return c
 	}
+	p.looked = time.Now()
 	if has, err := s.attach.programs(pid); err == nil { // mapped since
 		p.callers = has.callers
 	}
 	if c = find(); c == callerUnknown {
-		p.stranger = address
+		copy(p.strangers[1:], p.strangers[:])
+		p.strangers[0] = address
 	}
 	return c
 }
@@ -525,6 +532,10 @@ func (c *clock) sync() {
 }
 
 // mono is the kernel's time now.
-func (c *clock) mono() uint64 { return uint64(time.Now().UnixNano() - c.offset) }
+func (*clock) mono() uint64 {
+	var ts unix.Timespec
+	_ = unix.ClockGettime(unix.CLOCK_MONOTONIC, &ts) // which every Linux has
+	return uint64(ts.Nano())
+}
 
 func (c *clock) wall(mono uint64) int64 { return int64(mono) + c.offset }
