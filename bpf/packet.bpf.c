@@ -464,6 +464,7 @@ static __noinline int look(struct __sk_buff *skb, struct bpf_sock *sk)
 		c->left[FROM_SERVER] = SERVER_BUDGET;
 	} else {
 		count(COUNT_DOUBT, 1);
+		bpf_map_delete_elem(&verdicts, &cookie); /* of another connection of this socket, before AF_UNSPEC */
 		o->reason = BY_DOUBT;
 		c->left[FROM_CLIENT] = DOUBT_CLIENT_BUDGET;
 		c->left[FROM_SERVER] = DOUBT_SERVER_BUDGET;

@@ -20,6 +20,7 @@ import (
 	"syscall"
 	"testing"
 	"time"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 
@@ -392,6 +393,55 @@ func TestDoubtfulConnectionsAreCopiedUntilDecided(t *testing.T) {
 	for err = error(nil); err == nil || errors.Is(err, capture.ErrIdle); err = s.Next(&seg) {
 		if (seg.Src() == addr || seg.Dst() == addr) && seg.Flags&(flow.FIN|flow.RST) != 0 {
 			t.Error("the end of a connection that was let go")
+		}
+	}
+}
+
+// TestASocketThatConnectsAgainIsDoubtfulAgain: what was decided of its connection before is not what becomes of this one.
+func TestASocketThatConnectsAgainIsDoubtfulAgain(t *testing.T) {
+	near, far := net.Pipe()
+	go tls.Client(near, &tls.Config{InsecureSkipVerify: true}).Handshake() // without a server name
+	hello := make([]byte, 4096)
+	n, err := far.Read(hello)
+	if err != nil {
+		t.Fatal(err)
+	}
+	far.Close()
+	hello = hello[:n]
+
+	s := open(t, Options{LookAtOthers: true})
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(fd)
+	for i, at := range []string{"127.0.7.64:0", "127.0.7.65:0"} {
+		ln, addr := listen(t, at)
+		defer ln.Close()
+		if err := unix.Connect(fd, &unix.SockaddrInet4{Port: int(addr.Port()), Addr: addr.Addr().As4()}); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := unix.Write(fd, hello); err != nil {
+			t.Fatal(err)
+		}
+		var seg flow.Segment
+		for deadline := time.Now().Add(20 * time.Second); seg.Dst() != addr || len(seg.Payload) == 0; {
+			if err := s.Next(&seg); err != nil && !errors.Is(err, capture.ErrIdle) {
+				t.Fatal(err)
+			}
+			if time.Now().After(deadline) {
+				t.Fatalf("nothing comes of connection %d", i+1)
+			}
+		}
+		if !s.Doubtful() {
+			t.Fatalf("connection %d is not doubtful", i+1)
+		}
+		if err := s.Decide(false); err != nil {
+			t.Fatal(err)
+		}
+		unspec := unix.RawSockaddr{Family: unix.AF_UNSPEC}
+		if _, _, errno := unix.Syscall(unix.SYS_CONNECT, uintptr(fd), uintptr(unsafe.Pointer(&unspec)), unsafe.Sizeof(unspec)); errno != 0 {
+			t.Fatal(errno)
 		}
 	}
 }
