@@ -25,8 +25,12 @@ const (
 	journalSchema = 1
 	// reserve is what stays writable on a disk that others filled: some hundred alerts.
 	reserve = 1 << 20
-	// diskRetry is how long a disk is left alone after an error.
+	// diskRetry is how long a disk is left alone after an error, anewRetry how long the journal is not written anew after that failed: each attempt
+	// costs what all waiting alerts weigh, and takes for a moment what the disk has left.
 	diskRetry = time.Second
+	anewRetry = time.Minute
+	// longEvery is how often the log says that the journal cannot be shortened.
+	longEvery = time.Hour
 )
 
 // Options are what a Manager works with. Path is required; the rest has defaults.
@@ -140,9 +144,11 @@ type Manager struct {
 	j  *journal.Journal
 	// whole is the journal's length when it was last written anew.
 	whole int64
-	// After an error the disk is left alone for a while: each attempt costs what all waiting alerts weigh.
-	retryAt time.Time
-	lastErr error
+	// After an error the disk is left alone for a while, and longer before all is written anew.
+	retryAt, anewAt time.Time
+	lastErr         error
+	// longSaid is when the log last said that the journal cannot be shortened; zero once it was.
+	longSaid time.Time
 
 	now func() time.Time
 }
@@ -578,11 +584,16 @@ func (m *Manager) write(now bool) error {
 		m.hand(m.fresh)
 		return m.lastErr
 	}
-	grown := m.j.Size() >= 2*m.whole+256<<10
-	wrote, err := m.put(grown)
-	if err != nil { // what is too large or broken may be mended by writing it anew, and what cannot be written anew may be added to
-		if _, again := m.put(!grown); again == nil {
+	wrote, err := m.put(false)
+	grown, due := m.j.Size() >= 2*m.whole+256<<10, !m.now().Before(m.anewAt)
+	if grown && due || err != nil && (now || due) { // what is too large or broken may be mended by writing it anew
+		_, again := m.put(true)
+		switch {
+		case again == nil:
 			wrote, err = true, nil
+		case err == nil && (m.longSaid.IsZero() || m.now().Sub(m.longSaid) >= longEvery):
+			m.longSaid = m.now()
+			m.log.Warn("alerts: the journal cannot be shortened; what waits is saved, and the file grows until it can be", "bytes", m.j.Size(), "error", again)
 		}
 	}
 	m.mu.Lock()
@@ -590,6 +601,7 @@ func (m *Manager) write(now bool) error {
 	m.stats.FileBytes = m.j.Size()
 	m.lastErr = err
 	if err != nil {
+		m.hand(m.fresh)
 		m.retryAt = m.now().Add(diskRetry)
 		m.stats.WriteErrors++
 		if !m.stats.Failing {
@@ -606,28 +618,33 @@ func (m *Manager) write(now bool) error {
 	return nil
 }
 
-// put adds what is new to the journal, or writes it anew from all that waits. It is called with io held.
+// put adds what is new to the journal, or writes it anew from all that waits; wrote is whether that was anything. What it could write is handed to
+// the sinks. It is called with io held.
 func (m *Manager) put(whole bool) (wrote bool, err error) {
 	m.mu.Lock()
 	b := m.collect(whole)
 	m.mu.Unlock()
 	before := m.j.Size()
 	if records := journal.Encode(b.records()); whole {
-		if err = m.j.Rewrite(records); err == nil {
-			m.whole = m.j.Size()
+		if err = m.j.Rewrite(records); err != nil {
+			m.anewAt = m.now().Add(anewRetry)
+		} else if m.whole, m.anewAt = m.j.Size(), (time.Time{}); !m.longSaid.IsZero() {
+			m.longSaid = time.Time{}
+			m.log.Info("alerts: the journal is shortened again", "bytes", m.whole)
 		}
 	} else {
 		err = m.j.Append(records)
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	var back []*item
 	for _, p := range b.alerts {
 		if p.saved {
 			continue
 		}
 		if err != nil {
 			if len(p.waiting) > 0 {
-				m.fresh = append(m.fresh, p.item)
+				back = append(back, p.item)
 			}
 			continue
 		}
@@ -640,6 +657,7 @@ func (m *Manager) put(whole bool) (wrote bool, err error) {
 		}
 	}
 	if err != nil {
+		m.fresh = append(back, m.fresh...) // in the order in which they are sent
 		m.acked = append(b.acked, m.acked...)
 		for _, k := range b.changed {
 			if m.fold.folds[k.Alert.Fingerprint] == k {
@@ -647,9 +665,10 @@ func (m *Manager) put(whole bool) (wrote bool, err error) {
 			}
 		}
 		m.fold.gone = append(b.gone, m.fold.gone...)
+		return false, err
 	}
 	m.hand(b.fresh)
-	return whole || m.j.Size() != before, err
+	return whole || m.j.Size() != before, nil
 }
 
 // hand has sinks send what was written, or could not be. It is called with mu held.

@@ -475,6 +475,66 @@ func TestTheJournalIsNotWrittenAnewEachTime(t *testing.T) {
 	}
 }
 
+// What cannot be shortened is saved all the same: that is said, and not tried with each write.
+func TestAJournalThatCannotBeShortened(t *testing.T) {
+	dir := testenv.SmallDisk(t, 3<<20)
+	var log bytes.Buffer
+	m := manager(t, Options{Path: filepath.Join(dir, "a"), Sinks: sink(newRecorder()), Log: testLog(&log)})
+	now := time.Now()
+	m.now = func() time.Time { return now }
+	full := testenv.FillDisk(t, dir) // but for what the journal has in reserve
+	for i := range 200 {
+		m.Add(weak(fmt.Sprintf("%d.example", i)))
+	}
+	if err := m.Sync(); err != nil {
+		t.Fatal(err)
+	}
+	if st := m.Stats(); st.FileBytes < 256<<10 || st.WriteErrors != 0 || st.Failing || st.Unsaved != 0 {
+		t.Errorf("%+v", st)
+	}
+	tries := 0
+	untouched := time.Unix(1e9, 0)
+	wait := func(d time.Duration) {
+		now = now.Add(d)
+		if err := os.Chtimes(dir, untouched, untouched); err != nil {
+			t.Fatal(err)
+		}
+		if err := m.write(false); err != nil {
+			t.Error(err)
+		}
+		if info, err := os.Stat(dir); err != nil {
+			t.Fatal(err)
+		} else if !info.ModTime().Equal(untouched) {
+			tries++ // another file was made in it
+		}
+	}
+	for range 50 {
+		wait(time.Second)
+	}
+	if said := strings.Count(log.String(), "cannot be shortened"); tries != 0 || said != 1 {
+		t.Errorf("tried %d more times within a minute, said %d times", tries, said)
+	}
+	m.stats.Failing = true // the disk did not take the latest alerts
+	for range 60 {
+		wait(time.Minute)
+	}
+	if said := strings.Count(log.String(), "cannot be shortened"); tries != 60 || said != 2 {
+		t.Errorf("tried %d times within an hour, said %d times", tries, said)
+	}
+	if st := m.Stats(); !st.Failing {
+		t.Error("without a byte written, it is told that writing succeeds again")
+	}
+	if err := os.Remove(full); err != nil {
+		t.Fatal(err)
+	}
+	for range 10 {
+		wait(time.Minute)
+	}
+	if tries != 61 || m.Stats().Failing || strings.Count(log.String(), "is shortened again") != 1 {
+		t.Errorf("with room: tried %d times, %+v\n%s", tries, m.Stats(), log.String())
+	}
+}
+
 func TestBackoff(t *testing.T) {
 	for _, tt := range []struct {
 		failures int
