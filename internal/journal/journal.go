@@ -238,9 +238,9 @@ func (j *Journal) Append(records Records) error {
 	return nil
 }
 
-// write writes a head of whole lines, and the records behind it.
+// write writes a head of whole lines, and the records behind it. What it gathers takes memory as it comes: most batches are small.
 func write(w io.Writer, head []byte, records Records) (size int64, err error) {
-	buf := append(make([]byte, 0, 2*step), head...)
+	buf := head
 	flush := func() error {
 		n, err := w.Write(buf)
 		size += int64(n)

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"syscall"
@@ -442,5 +443,24 @@ func TestValuesAreEncodedOneAfterAnother(t *testing.T) {
 	}
 	if got, _ := read(t, path); len(got) != 3 {
 		t.Errorf("%q", got)
+	}
+}
+
+// Appends come every second, most of them with little or nothing.
+func TestASmallAppendTakesLittleMemory(t *testing.T) {
+	j, _, _ := open(t, filepath.Join(t.TempDir(), "x"))
+	for name, records := range map[string]Records{"nothing": Lines(), "a record": Lines([]byte(`{"a":1}`)), "no value": Encode(slices.Values([]int(nil)))} {
+		const n = 100
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		for range n {
+			if err := j.Append(records); err != nil {
+				t.Fatal(err)
+			}
+		}
+		runtime.ReadMemStats(&after)
+		if each := (after.TotalAlloc - before.TotalAlloc) / n; each > 4<<10 {
+			t.Errorf("%s: %d bytes each", name, each)
+		}
 	}
 }
