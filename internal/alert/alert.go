@@ -44,7 +44,7 @@ type Alert struct {
 	Limited bool `json:"limited,omitempty"`
 
 	// Finding is an object of type finding, as docs/events.schema.json has it: that of the latest finding, or of one that came less than ten seconds
-	// before it. It is absent with Limited, if it is very large, and in repeats when many kinds repeat.
+	// before it. It is absent with Limited, if that finding is very large, and in repeats when many kinds repeat.
 	Finding json.RawMessage `json:"finding,omitempty"`
 
 	event func() ([]byte, error) // makes Finding, which most findings of a kind are folded without

@@ -27,7 +27,7 @@ type fold struct {
 	Untold      uint64    `json:"untold,omitempty"`
 	UntoldSince time.Time `json:"untold_since,omitzero"`
 
-	eventAt time.Time // when the alert's Finding was made
+	eventAt time.Time // when the alert's Finding was made, or was tried to; zero if it was told since
 	dirty   bool      // not in the journal as it is
 }
 
@@ -87,12 +87,16 @@ func (f *folder) add(a *Alert, now time.Time) *Alert {
 	return f.tell(k, now)
 }
 
-// take moves a fold's facts to those of the latest finding, its Finding if that is wanted.
+// take moves a fold's facts to those of the latest finding, its Finding if that is wanted: then an older one goes though there is none, for it
+// would stand beside facts that are not its own.
 func (f *folder) take(k *fold, a *Alert, now time.Time, whole bool) {
 	old := k.Alert
-	if has := old.Finding != nil; whole || !has && f.events < maxEvents || has && now.Sub(k.eventAt).Abs() >= eventEvery {
+	has := old.Finding != nil
+	if whole || (has || f.events < maxEvents) && now.Sub(k.eventAt).Abs() >= eventEvery {
 		a.complete()
 		k.eventAt = now
+	} else {
+		a.Finding = old.Finding
 	}
 	k.Alert = *a
 	k.Alert.event = nil
@@ -104,15 +108,16 @@ func (f *folder) take(k *fold, a *Alert, now time.Time, whole bool) {
 		k.Alert.Last = old.Last
 	}
 	switch {
-	case k.Alert.Finding == nil:
-		k.Alert.Finding = old.Finding
-	case old.Finding == nil:
+	case has && k.Alert.Finding == nil:
+		f.events--
+	case !has && k.Alert.Finding != nil:
 		f.events++
 	}
 }
 
 // drop forgets the Finding of a kind.
 func (f *folder) drop(k *fold) {
+	k.eventAt = time.Time{}
 	if k.Alert.Finding != nil {
 		k.Alert.Finding = nil
 		f.events--

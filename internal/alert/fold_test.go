@@ -1,8 +1,10 @@
 package alert
 
 import (
+	"errors"
 	"fmt"
 	"math/rand/v2"
+	"strings"
 	"testing"
 	"time"
 )
@@ -214,5 +216,46 @@ func TestFindingsAreKeptForSoManyKinds(t *testing.T) {
 	f.due(t0.Add(2 * time.Hour))
 	if f.count(); len(f.folds) != 0 || f.events != 0 {
 		t.Errorf("%d kinds, %d kept", len(f.folds), f.events)
+	}
+}
+
+// A finding whose object is too large, or cannot be made, stands without one: not beside that of another, and it is not tried with each of a swarm.
+func TestAFindingWithoutAnObject(t *testing.T) {
+	made := 0
+	at := func(after time.Duration, event string, err error) *Alert {
+		a := finding("a", after)
+		a.event = func() ([]byte, error) { made++; return []byte(event), err }
+		return a
+	}
+	huge := strings.Repeat("x", maxEvent+1)
+	for what, late := range map[string]*Alert{"huge": at(50*time.Minute, huge, nil), "an error": at(50*time.Minute, "", errors.New("no"))} {
+		f := newFolder()
+		f.add(at(0, "0", nil), t0)
+		f.add(at(time.Second, "1", nil), t0.Add(time.Second))
+		if f.events != 1 {
+			t.Errorf("%s: %d are kept", what, f.events)
+		}
+		late.Message = "late"
+		f.add(late, t0.Add(50*time.Minute))
+		if f.events != 0 {
+			t.Errorf("%s: %d are kept then", what, f.events)
+		}
+		if due := f.due(t0.Add(time.Hour)); len(due) != 1 || due[0].Message != "late" || due[0].Finding != nil {
+			t.Errorf("%s: %+v with finding %s", what, due[0], due[0].Finding)
+		}
+		// And the first one after it was told has its own.
+		f.add(at(time.Hour, "60", nil), t0.Add(time.Hour))
+		if due := f.due(t0.Add(2 * time.Hour)); len(due) != 1 || string(due[0].Finding) != "60" || f.events != 0 {
+			t.Errorf("%s: %+v, %d kept", what, due, f.events)
+		}
+	}
+	made = 0
+	f := newFolder()
+	f.add(at(0, huge, nil), t0)
+	for after := time.Millisecond; after < 25*time.Second; after += 10 * time.Millisecond {
+		f.add(at(after, huge, nil), t0.Add(after))
+	}
+	if made != 4 || f.events != 0 {
+		t.Errorf("made %d times in 25 s, %d kept", made, f.events)
 	}
 }
