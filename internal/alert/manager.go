@@ -142,8 +142,8 @@ type Manager struct {
 
 	io sync.Mutex // guards what follows; taken before mu
 	j  *journal.Journal
-	// whole is the journal's length when it was last written anew.
-	whole int64
+	// whole is the journal's length when it was last written anew, wholeWeight the weight of what was in it; zero until this process did so.
+	whole, wholeWeight int64
 	// After an error the disk is left alone for a while, and longer before all is written anew.
 	retryAt, anewAt time.Time
 	lastErr         error
@@ -585,8 +585,8 @@ func (m *Manager) write(now bool) error {
 		return m.lastErr
 	}
 	wrote, err := m.put(false)
-	grown, due := m.j.Size() >= 2*m.whole+256<<10, !m.now().Before(m.anewAt)
-	if grown && due || err != nil && (now || due) { // what is too large or broken may be mended by writing it anew
+	long, due := m.long(), !m.now().Before(m.anewAt)
+	if long && due || err != nil && (now || due) { // what is too large or broken may be mended by writing it anew
 		_, again := m.put(true)
 		switch {
 		case again == nil:
@@ -618,19 +618,30 @@ func (m *Manager) write(now bool) error {
 	return nil
 }
 
+// long reports whether the journal is to be shortened: it is twice as long as what is in it, and 256 KiB. Weights are guesses, good for what was taken
+// out since the journal was last written anew; what is in it they may be far from. It is called with io held.
+func (m *Manager) long() bool {
+	m.mu.Lock()
+	gone := max(0, m.wholeWeight-m.weight())
+	m.mu.Unlock()
+	return m.j.Size() >= 2*max(0, m.whole-gone)+256<<10
+}
+
+// weight is what alerts that wait, and kinds, take in the journal, about. It is called with mu held.
+func (m *Manager) weight() int64 { return m.bytes + 600*int64(len(m.fold.folds)) }
+
 // put adds what is new to the journal, or writes it anew from all that waits; wrote is whether that was anything. What it could write is handed to
 // the sinks. It is called with io held.
 func (m *Manager) put(whole bool) (wrote bool, err error) {
 	m.mu.Lock()
-	b := m.collect(whole)
+	b, weight := m.collect(whole), m.weight()
 	m.mu.Unlock()
 	before := m.j.Size()
 	if records := journal.Encode(b.records()); whole {
 		if err = m.j.Rewrite(records); err != nil {
 			m.anewAt = m.now().Add(anewRetry)
-		} else if m.whole, m.anewAt = m.j.Size(), (time.Time{}); !m.longSaid.IsZero() {
-			m.longSaid = time.Time{}
-			m.log.Info("alerts: the journal is shortened again", "bytes", m.whole)
+		} else {
+			m.shortened(weight)
 		}
 	} else {
 		err = m.j.Append(records)
@@ -669,6 +680,15 @@ func (m *Manager) put(whole bool) (wrote bool, err error) {
 	}
 	m.hand(b.fresh)
 	return whole || m.j.Size() != before, nil
+}
+
+// shortened notes that the journal was written anew. It is called with io held.
+func (m *Manager) shortened(weight int64) {
+	m.whole, m.wholeWeight, m.anewAt = m.j.Size(), weight, time.Time{}
+	if !m.longSaid.IsZero() {
+		m.longSaid = time.Time{}
+		m.log.Info("alerts: the journal is shortened again", "bytes", m.whole)
+	}
 }
 
 // hand has sinks send what was written, or could not be. It is called with mu held.

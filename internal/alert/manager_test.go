@@ -456,22 +456,75 @@ func TestTheJournalIsNotWrittenAnewEachTime(t *testing.T) {
 		m.Add(s, f)
 		m.Add(s, f)
 	}
-	anew, inode := 0, uint64(0)
+	anew := rewrites(t, m)
 	for range 100 {
 		m.Add(s, f)
 		if err := m.Sync(); err != nil {
 			t.Fatal(err)
 		}
-		info, err := os.Stat(path)
+		anew()
+	}
+	if n := anew(); n > 4 {
+		t.Errorf("written anew %d times in 100 writes", n)
+	}
+}
+
+// rewrites returns what tells how often the journal was another file than when it was asked before.
+func rewrites(t *testing.T, m *Manager) func() int {
+	anew, inode := 0, uint64(0)
+	return func() int {
+		t.Helper()
+		info, err := os.Stat(m.o.Path)
 		if err != nil {
 			t.Fatal(err)
 		}
 		if n := info.Sys().(*syscall.Stat_t).Ino; n != inode {
 			anew, inode = anew+1, n
 		}
+		return anew
 	}
-	if anew > 4 {
-		t.Errorf("written anew %d times in 100 writes", anew)
+}
+
+// A queue that is sent gives its room on the disk back, in a few steps; what comes and goes is no reason to write all anew.
+func TestTheJournalShrinksWithTheQueue(t *testing.T) {
+	m := manager(t, Options{Sinks: sink(newRecorder()), Window: time.Hour})
+	add := func(from, to int, severity session.Severity, padding string) {
+		for i := from; i < to; i++ {
+			s, f := weak(fmt.Sprintf("%d.%s", i, name))
+			f.Evidence["padding"], f.Severity = padding, severity
+			m.Add(s, f)
+		}
+		if err := m.Sync(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	anew := rewrites(t, m)
+	take := func(n int) {
+		m.mu.Lock()
+		m.sinks[0].remove(m.sinks[0].queue[:n], true)
+		m.mu.Unlock()
+		if err := m.write(false); err != nil {
+			t.Fatal(err)
+		}
+		anew()
+	}
+	const n, step = 1000, 10
+	add(0, n, session.High, strings.Repeat("x", 3000))
+	full, before := m.j.Size(), anew()
+	for range n / step {
+		take(step)
+	}
+	if size, times := m.j.Size(), anew()-before; full < 4<<20 || size > full/2 || times > 4 {
+		t.Errorf("%d bytes, then %d; written anew %d times", full, size, times)
+	}
+	before = anew()
+	for i := 0; i < n; i += step {
+		add(i, i+step, session.Critical, "")
+		anew()
+		take(step)
+	}
+	if times := anew() - before; times > 4 {
+		t.Errorf("written anew %d times while alerts came and went", times)
 	}
 }
 
