@@ -194,11 +194,13 @@ func Lines(records ...[]byte) Records {
 	}
 }
 
-// Encode gives values as records, each valid until the next: one buffer serves them all, however many there are.
+// Encode gives values as records, each valid until the next: one buffer serves them all, however many there are. They are not for a page of HTML:
+// <, > and & take one byte each, as they do where callers bound what they keep, not six.
 func Encode[T any](values iter.Seq[T]) Records {
 	return func(yield func([]byte, error) bool) {
 		var b bytes.Buffer
 		enc := json.NewEncoder(&b)
+		enc.SetEscapeHTML(false)
 		for v := range values {
 			b.Reset()
 			if err := enc.Encode(v); !yield(bytes.TrimSuffix(b.Bytes(), []byte("\n")), err) {

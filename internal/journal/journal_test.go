@@ -2,6 +2,7 @@ package journal
 
 import (
 	"bytes"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -435,7 +436,7 @@ func TestValuesAreEncodedOneAfterAnother(t *testing.T) {
 	if err := j.Append(Encode(slices.Values([]any{map[string]int{"a": 1}, "<two>", []int{3}}))); err != nil {
 		t.Fatal(err)
 	}
-	if got, _ := read(t, path); !slices.Equal(got, []string{`{"a":1}`, `"\u003ctwo\u003e"`, `[3]`}) {
+	if got, _ := read(t, path); !slices.Equal(got, []string{`{"a":1}`, `"<two>"`, `[3]`}) {
 		t.Errorf("%q", got)
 	}
 	if err := j.Append(Encode(slices.Values([]any{1, make(chan int), 2}))); err == nil {
@@ -462,5 +463,43 @@ func TestASmallAppendTakesLittleMemory(t *testing.T) {
 		if each := (after.TotalAlloc - before.TotalAlloc) / n; each > 4<<10 {
 			t.Errorf("%s: %d bytes each", name, each)
 		}
+	}
+}
+
+// Whatever a text has in it, it is one line in the journal, and the same when it is read.
+func TestTextsAreReadAsTheyWere(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "x")
+	j, _, _ := open(t, path)
+	texts := []string{"<a href=\"x\">&amp;</a>", "two\nlines\r\n", "\u2028\u2029", "\x00\x1b\\", "\U0001f600é"}
+	type value struct {
+		Text string
+		Raw  json.RawMessage
+	}
+	var values []value
+	for _, s := range texts {
+		b, err := json.Marshal(s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		// An object as another encoder may write it.
+		values = append(values, value{s, fmt.Appendf(nil, "{\n\t\"html\": \"<&>\", \"text\": %s\n}", b)})
+	}
+	if err := j.Append(Encode(slices.Values(values))); err != nil {
+		t.Fatal(err)
+	}
+	got, found := read(t, path)
+	if len(got) != len(texts) || found.Damaged != 0 {
+		t.Fatalf("%d records, %+v", len(got), found)
+	}
+	for i, r := range got {
+		var v value
+		var raw struct{ HTML, Text string }
+		if err := errors.Join(json.Unmarshal([]byte(r), &v), json.Unmarshal(v.Raw, &raw)); err != nil || v.Text != texts[i] || raw.Text != texts[i] || raw.HTML != "<&>" {
+			t.Errorf("%q: %s, %v", texts[i], r, err)
+		}
+	}
+	// What takes less than a record may before it is encoded takes no more then.
+	if err := j.Append(Encode(slices.Values([]string{strings.Repeat("<&>", MaxRecord/4)}))); err != nil {
+		t.Error(err)
 	}
 }
