@@ -94,7 +94,7 @@ type Stats struct {
 	QueuedBytes, MaxBytes int64
 	Unsaved, Kinds        int
 	Oldest                time.Time
-	// WriteErrors count; Failing holds from an error of the disk to the next success.
+	// WriteErrors count, each record that was left out because it is too long among them; Failing holds from an error of the disk to the next success.
 	WriteErrors    uint64
 	Failing        bool
 	FileBytes      int64
@@ -149,6 +149,7 @@ type Manager struct {
 	lastErr         error
 	// longSaid is when the log last said that the journal cannot be shortened; zero once it was.
 	longSaid time.Time
+	tooLong  uint64 // of the journal, as far as they are counted
 
 	now func() time.Time
 }
@@ -599,6 +600,11 @@ func (m *Manager) write(now bool) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.stats.FileBytes = m.j.Size()
+	if n := m.j.TooLong() - m.tooLong; n > 0 {
+		m.tooLong += n
+		m.stats.WriteErrors += n
+		m.log.Error("alerts: records that are too long are not in the journal, and would not survive a restart", "records", n)
+	}
 	m.lastErr = err
 	if err != nil {
 		m.hand(m.fresh)

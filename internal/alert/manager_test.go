@@ -588,6 +588,35 @@ func TestAJournalThatCannotBeShortened(t *testing.T) {
 	}
 }
 
+// An alert that is too long for a record is counted, told, and holds up none that comes after it.
+func TestAnAlertThatIsTooLongForTheJournal(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "a")
+	var log bytes.Buffer
+	m := manager(t, Options{Path: path, Sinks: sink(newRecorder()), Log: testLog(&log)})
+	long := ofSession(weak("long.example"))
+	long.Message = strings.Repeat("x", journal.MaxRecord)
+	m.mu.Lock()
+	m.enqueue(long)
+	m.mu.Unlock()
+	m.Add(weak("one.example"))
+	if err := m.Sync(); err != nil {
+		t.Fatal(err)
+	}
+	if st := m.Stats(); st.WriteErrors != 1 || st.Failing || st.Queued != 2 || strings.Count(log.String(), "too long") != 1 {
+		t.Errorf("%+v\n%s", st, log.String())
+	}
+	m.Add(weak("two.example"))
+	if err := m.Sync(); err != nil {
+		t.Fatal(err)
+	}
+	end := start(t, m)
+	r := m.sinks[0].sink.(*recorder)
+	r.wait(t, 3)
+	if err := end(); err != nil || r.endpoints()[0] != "long.example" {
+		t.Errorf("%v, %q", err, r.endpoints())
+	}
+}
+
 func TestBackoff(t *testing.T) {
 	for _, tt := range []struct {
 		failures int

@@ -263,6 +263,23 @@ func TestBytesAreBounded(t *testing.T) {
 	}
 }
 
+// A finding that is longer as a record than it was guessed to be is counted, and holds up none that comes after it.
+func TestAFindingThatIsTooLongForARecord(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "h")
+	h := store(t, Options{Path: path})
+	h.keep(Finding{Time: t0, Message: strings.Repeat("\x01", journal.MaxRecord/4), Event: []byte("{}")}, nil)
+	h.keep(Finding{Time: t0, Message: "another", Event: []byte("{}")}, nil)
+	if err := h.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	if st := h.Stats(); st.DroppedFindings != 1 || st.WriteErrors != 0 || st.Failing {
+		t.Errorf("%+v", st)
+	}
+	if got := contentOf(t, path, Query{}).Findings; len(got) != 1 || got[0].Message != "another" {
+		t.Errorf("%d findings are in the file", len(got))
+	}
+}
+
 func TestUsualFitsItsRecords(t *testing.T) {
 	var snap rules.Snapshot
 	long := strings.Repeat("é", 128) // 256 bytes, as long as rules keeps

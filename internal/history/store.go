@@ -83,8 +83,9 @@ type Store struct {
 	usualAt      time.Time
 	stats        Stats
 
-	io sync.Mutex // guards the journal
-	j  *journal.Journal
+	io      sync.Mutex // guards the journal
+	j       *journal.Journal
+	tooLong uint64 // of the journal, as far as they are counted
 }
 
 // Open opens or makes a history. What could not be read is set aside and said in the log; the error is for a file that cannot be written
@@ -268,6 +269,11 @@ func (h *Store) flush(last bool) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.stats.FileBytes = h.j.Size()
+	if n := h.j.TooLong() - h.tooLong; n > 0 {
+		h.tooLong += n
+		h.stats.DroppedFindings += n // nothing else comes near
+		h.log.Error("history: records that are too long are not in the file", "records", n)
+	}
 	if err != nil {
 		h.putBack(b)
 		h.stats.WriteErrors++

@@ -53,6 +53,7 @@ type Journal struct {
 	size     int64 // of whole lines
 	reserved int64 // end of what is allocated
 	broken   bool  // the file's end is unknown: only a Rewrite helps
+	tooLong  uint64
 }
 
 type header struct {
@@ -210,7 +211,8 @@ func Encode[T any](values iter.Seq[T]) Records {
 	}
 }
 
-// Append adds records and returns once they are on the disk. After an error nothing was added; where the file may have been left in between,
+// Append adds records and returns once they are on the disk, but for those over MaxRecord, which are left out and counted by TooLong: none may hold
+// up all that come after it. After an error nothing was added; where the file may have been left in between,
 // every further Append is an error until a Rewrite was done.
 func (j *Journal) Append(records Records) error {
 	if j.f == nil {
@@ -219,7 +221,7 @@ func (j *Journal) Append(records Records) error {
 	if j.broken {
 		return fmt.Errorf("append to %s: an earlier write failed, a rewrite is due", j.path)
 	}
-	n, err := write(io.NewOffsetWriter(j.f, j.size), nil, records)
+	n, err := j.write(io.NewOffsetWriter(j.f, j.size), nil, records)
 	if n == 0 && err == nil {
 		return nil
 	}
@@ -241,7 +243,7 @@ func (j *Journal) Append(records Records) error {
 }
 
 // write writes a head of whole lines, and the records behind it. What it gathers takes memory as it comes: most batches are small.
-func write(w io.Writer, head []byte, records Records) (size int64, err error) {
+func (j *Journal) write(w io.Writer, head []byte, records Records) (size int64, err error) {
 	buf := head
 	flush := func() error {
 		n, err := w.Write(buf)
@@ -253,8 +255,12 @@ func write(w io.Writer, head []byte, records Records) (size int64, err error) {
 		if err != nil {
 			return size, err
 		}
-		if len(r) > MaxRecord || bytes.IndexByte(r, '\n') >= 0 {
-			return size, fmt.Errorf("a record of %d bytes is too long, or is not one line", len(r))
+		if len(r) > MaxRecord {
+			j.tooLong++
+			continue
+		}
+		if bytes.IndexByte(r, '\n') >= 0 {
+			return size, fmt.Errorf("a record of %d bytes is not one line", len(r))
 		}
 		if buf = appendLine(buf, r); len(buf) >= step {
 			if err := flush(); err != nil {
@@ -279,7 +285,7 @@ func (j *Journal) reserve() {
 	}
 }
 
-// Rewrite replaces the content by the records, in one step: after an error or a crash the old content stands.
+// Rewrite replaces the content by the records, in one step: after an error or a crash the old content stands. Of records over MaxRecord see Append.
 func (j *Journal) Rewrite(records Records) (err error) {
 	tmp := j.path + ".new"
 	f, err := os.OpenFile(tmp, os.O_RDWR|os.O_CREATE|os.O_TRUNC, 0o600)
@@ -297,7 +303,7 @@ func (j *Journal) Rewrite(records Records) (err error) {
 	if err != nil {
 		return err
 	}
-	size, err := write(f, appendLine(nil, head), records)
+	size, err := j.write(f, appendLine(nil, head), records)
 	if err != nil {
 		return err
 	}
@@ -326,6 +332,9 @@ func syncDir(dir string) error {
 
 // Size is the length of the file in bytes.
 func (j *Journal) Size() int64 { return j.size }
+
+// TooLong is how often a record was left out.
+func (j *Journal) TooLong() uint64 { return j.tooLong }
 
 // Close gives the file and the lock back. A second Close does nothing.
 func (j *Journal) Close() error {

@@ -97,10 +97,8 @@ func TestRecordsOutliveTheirWriter(t *testing.T) {
 func TestRecordsAreLinesOfBoundedLength(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "x")
 	j, _, _ := open(t, path)
-	for _, r := range [][]byte{[]byte("a\nb"), bytes.Repeat([]byte("x"), MaxRecord+1)} {
-		if err := j.Append(Lines(r)); err == nil {
-			t.Errorf("a record of %d bytes was taken", len(r))
-		}
+	if err := j.Append(Lines([]byte("a\nb"))); err == nil {
+		t.Error("a record of two lines was taken")
 	}
 	// A batch with one that cannot be written adds nothing, however much of it was written before.
 	long := bytes.Repeat([]byte("y"), 2*step)
@@ -117,6 +115,19 @@ func TestRecordsAreLinesOfBoundedLength(t *testing.T) {
 	add(t, j, longest, "{}")
 	if got, _ := read(t, path); !slices.Equal(got, []string{longest, "{}"}) {
 		t.Errorf("%d records", len(got))
+	}
+	// One that is too long is left out, and what comes with it is not.
+	tooLong := longest + "x"
+	add(t, j, "[1]", tooLong, "[2]")
+	add(t, j, tooLong)
+	if got, found := read(t, path); !slices.Equal(got, []string{longest, "{}", "[1]", "[2]"}) || found.Damaged != 0 || j.TooLong() != 2 {
+		t.Errorf("%d records, %+v, %d too long", len(got), found, j.TooLong())
+	}
+	if err := j.Rewrite(Lines([]byte("[1]"), []byte(tooLong), []byte("[2]"))); err != nil {
+		t.Error(err)
+	}
+	if got, found := read(t, path); !slices.Equal(got, []string{"[1]", "[2]"}) || found.Damaged != 0 || j.TooLong() != 3 {
+		t.Errorf("after a rewrite: %d records, %+v, %d too long", len(got), found, j.TooLong())
 	}
 }
 
