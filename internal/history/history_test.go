@@ -427,6 +427,46 @@ func TestAFullDisk(t *testing.T) {
 }
 
 // Whoever reads while another writes sees a history that stood at some moment: counts never go down.
+// What cannot be shortened is written to all the same; shortening is not tried with each write.
+func TestAFileThatCannotBeShortened(t *testing.T) {
+	dir := testenv.SmallDisk(t, 4<<20)
+	var log bytes.Buffer
+	h := store(t, Options{Path: filepath.Join(dir, "h"), Log: slog.New(slog.NewTextHandler(&log, nil))})
+	write := func() {
+		for i := range 100 {
+			h.Add(seen(0, endpointNamed(fmt.Sprint(i))))
+		}
+		if err := h.flush(false); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write()
+	for st := h.Stats(); st.FileBytes < 2*st.Bytes+1<<20-64<<10; st = h.Stats() {
+		write()
+	}
+	testenv.FillDisk(t, dir) // but for what the file has in reserve
+	writes := 0
+	for ; !strings.Contains(log.String(), "cannot shorten") && writes < 10; writes++ {
+		write()
+	}
+	if writes == 10 {
+		t.Fatalf("the file is not too long, or was shortened: %+v", h.Stats())
+	}
+	untouched := time.Unix(1e9, 0)
+	if err := os.Chtimes(dir, untouched, untouched); err != nil {
+		t.Fatal(err)
+	}
+	write()
+	if info, err := os.Stat(dir); err != nil {
+		t.Fatal(err)
+	} else if !info.ModTime().Equal(untouched) {
+		t.Error("another file was made with the next write")
+	}
+	if st := h.Stats(); st.Failing || st.WriteErrors != 0 || strings.Count(log.String(), "cannot shorten") != 1 {
+		t.Errorf("%+v\n%s", st, log.String())
+	}
+}
+
 func TestReadingWhileWriting(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "h")
 	h := store(t, Options{Path: path, FlushEvery: time.Millisecond, MaxBytes: 100 << 10})

@@ -44,7 +44,9 @@ const (
 	usualPairs = 2048
 
 	findingsWithin = time.Second
-	reserve        = 256 << 10
+	// longFor is how long a file that could not be shortened is left as it is: each attempt takes for a moment what the disk has left.
+	longFor = time.Minute
+	reserve = 256 << 10
 )
 
 // Stats count what a Store did. All but the sizes only go up.
@@ -86,6 +88,8 @@ type Store struct {
 	io      sync.Mutex // guards the journal
 	j       *journal.Journal
 	tooLong uint64 // of the journal, as far as they are counted
+	// shortenAt is when a file that is too long is to be shortened, if that failed.
+	shortenAt time.Time
 }
 
 // Open opens or makes a history. What could not be read is set aside and said in the log; the error is for a file that cannot be written
@@ -301,12 +305,13 @@ func (h *Store) write(b *batch) error {
 	h.mu.Lock()
 	worth := h.st.bytes
 	h.mu.Unlock()
-	if err == nil && h.j.Size() < 2*worth+1<<20 {
+	if err == nil && (h.j.Size() < 2*worth+1<<20 || time.Now().Before(h.shortenAt)) {
 		return nil
 	}
 	if rerr := h.j.Rewrite(journal.Encode(h.lines(h.all()))); rerr != nil {
 		if err == nil {
-			h.log.Warn("history: cannot shorten the file", "error", rerr)
+			h.shortenAt = time.Now().Add(longFor)
+			h.log.Warn("history: cannot shorten the file; what is new is written", "bytes", h.j.Size(), "error", rerr)
 			return nil // all is written
 		}
 		return errors.Join(err, rerr)
