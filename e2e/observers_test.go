@@ -227,7 +227,7 @@ func (r *rig) run() (map[string]*observer, error) {
 const runningCRT = `
 import awscrt.io, time
 print("ready", flush=True)
-time.sleep(60)
+time.sleep(600)
 `
 
 // runningPrograms starts clients before the observers, waiting for an answer that does not come: what has its TLS library in itself, or in an

@@ -39,7 +39,8 @@ func work(argument string) error {
 	if err := json.Unmarshal([]byte(argument), &o); err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	// One of the tests' clients waits in vain until all observers are ready, which may take that long.
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 	defer cancel()
 	cfg, err := config.LoadDefaultConfig(ctx, config.WithRegion(o.Region), config.WithRetryMaxAttempts(1))
 	if err != nil {
