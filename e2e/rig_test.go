@@ -148,7 +148,7 @@ func (r *rig) start() error {
 // startIn starts a command in a namespace, with hosts for its /etc/hosts unless that is empty. Its output goes to a file of that name. The
 // process id is the command's own: each program on the way to it becomes the next.
 func (r *rig) startIn(where place, hosts, name string, arguments, env []string) (*process, error) {
-	p, err := r.launchIn(where, hosts, name, arguments, env)
+	p, err := r.launchIn(where, hosts, name, arguments, env, nil)
 	if err == nil {
 		r.processes = append(r.processes, p)
 	}
@@ -156,11 +156,11 @@ func (r *rig) startIn(where place, hosts, name string, arguments, env []string) 
 }
 
 // launch starts a client, whose end is its caller's business.
-func (r *rig) launch(hosts, name string, arguments, env []string) (*process, error) {
-	return r.launchIn(here, hosts, name, arguments, env)
+func (r *rig) launch(hosts, name string, arguments, env []string, in io.Reader) (*process, error) {
+	return r.launchIn(here, hosts, name, arguments, env, in)
 }
 
-func (r *rig) launchIn(where place, hosts, name string, arguments, env []string) (*process, error) {
+func (r *rig) launchIn(where place, hosts, name string, arguments, env []string, in io.Reader) (*process, error) {
 	if name := arguments[0]; !slices.ContainsFunc(programs, func(p program) bool { return p.path == name }) && filepath.Dir(name) != r.dir {
 		return nil, fmt.Errorf("start %s: not among the programs of requirements_test.go", name)
 	}
@@ -175,7 +175,7 @@ func (r *rig) launchIn(where place, hosts, name string, arguments, env []string)
 	}
 	defer f.Close()
 	p := &process{Cmd: command(arguments), name: name, log: log, done: make(chan struct{})}
-	p.Stdout, p.Stderr = f, f
+	p.Stdin, p.Stdout, p.Stderr = in, f, f
 	p.Env = append(baseEnv(r.dir), env...)
 	p.Dir = r.dir
 	p.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
