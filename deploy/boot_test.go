@@ -35,8 +35,11 @@ func bootMachine(t *testing.T, deb string) *machine {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cgroup := filepath.Join(root, fmt.Sprintf("dynwatch-boot-%d", os.Getpid()))
-	if err := os.Mkdir(cgroup, 0o755); err != nil {
+	cgroup, err := os.MkdirTemp(root, "dynwatch-boot-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chmod(cgroup, 0o755); err != nil { // its services' users look into it
 		t.Fatal(err)
 	}
 	var said bytes.Buffer

@@ -27,7 +27,14 @@ func newKubelet(t *testing.T, dir string) *kubelet {
 	if err != nil {
 		t.Fatal(err)
 	}
-	k := &kubelet{t, filepath.Join(dir, "logs"), filepath.Join(root, fmt.Sprintf("dynwatch-soak-%d", os.Getpid()))}
+	cgroups, err := os.MkdirTemp(root, "dynwatch-soak-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	k := &kubelet{t, filepath.Join(dir, "logs"), cgroups}
+	if err := os.Chmod(cgroups, 0o755); err != nil {
+		t.Fatal(err)
+	}
 	for _, d := range []string{filepath.Join(k.logs, "pods"), filepath.Join(k.logs, "containers")} {
 		if err := os.MkdirAll(d, 0o755); err != nil {
 			t.Fatal(err)

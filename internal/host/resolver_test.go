@@ -1,6 +1,7 @@
 package host
 
 import (
+	"crypto/rand"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -411,7 +412,10 @@ func TestCgroupOutlivesItsProcesses(t *testing.T) {
 	if err != nil {
 		testenv.Lacks(t, "%v", err)
 	}
-	dir := filepath.Join(root, "docker-"+idA+".scope")
+	random := make([]byte, 32)
+	rand.Read(random)
+	id := fmt.Sprintf("%x", random) // what a run that was killed has left is in nobody's way
+	dir := filepath.Join(root, "docker-"+id+".scope")
 	if err := os.Mkdir(dir, 0o755); err != nil {
 		testenv.Lacks(t, "cgroup2 is not writable: %v", err)
 	}
@@ -424,7 +428,7 @@ func TestCgroupOutlivesItsProcesses(t *testing.T) {
 	p := flow.Process{PID: 1 << 30, CgroupID: inode}
 	r := New(Options{Patience: time.Minute})
 	r.Lookup(&p)
-	if p.ContainerID != idA || p.Runtime != "docker" || !p.Exited {
+	if p.ContainerID != id || p.Runtime != "docker" || !p.Exited {
 		t.Errorf("%+v", p)
 	}
 	p = flow.Process{PID: 1 << 30, CgroupID: 1 << 40}
