@@ -35,6 +35,7 @@ const (
 	maxSeries     = metrics.MaxSeries + metrics.MaxWorkloadSeries
 	growthAllowed = 5  // file descriptors, and goroutines
 	hooks         = 20 // programs on hooks of the kernel, at most
+	perPlace      = 2  // objects for each place of library probes: a layout has 18 at most, and its libraries a dozen places
 	shortest      = 15 * time.Second
 	clientsAtOnce = 3
 	perClient     = 25
@@ -113,9 +114,10 @@ func servers(t *testing.T) string {
 
 // sample is what the agent takes at one moment.
 //
-// Links are those of descriptors that are of programs on hooks; places are where library probes are in files, which come and go with what others run.
+// Links are those of descriptors that are of programs on hooks, objects those of programs, their types and maps; places are where library probes are in files,
+// which come and go with what others run. With a library whose layout differs from that of all others come objects of its own.
 type sample struct {
-	resident, anonymous, descriptors, links, places, goroutines, series, sessions, inPods, told, flows, reading int
+	resident, anonymous, descriptors, links, objects, places, goroutines, series, sessions, inPods, told, flows, reading int
 }
 
 func (s sample) String() string {
@@ -149,6 +151,8 @@ func take(pid int, url string) (s sample, err error) {
 		switch to, _ := os.Readlink(fmt.Sprintf("/proc/%d/fd/%s", pid, fd.Name())); to {
 		case "anon_inode:bpf_link", "anon_inode:[perf_event]":
 			s.links++
+		case "anon_inode:bpf-prog", "anon_inode:bpf-map", "anon_inode:btf":
+			s.objects++
 		}
 	}
 	res, err := http.Get(url)
@@ -353,11 +357,14 @@ func judge(t *testing.T, samples []sample, clients, pods int) {
 		t.Errorf("%d series, allowed are %d", most, maxSeries)
 	}
 	for name, f := range map[string]func(sample) int{
-		"file descriptors": func(s sample) int { return s.descriptors - s.links }, "goroutines": func(s sample) int { return s.goroutines },
+		"file descriptors": func(s sample) int { return s.descriptors - s.links - s.objects }, "goroutines": func(s sample) int { return s.goroutines },
 	} {
 		if before, after := floors(samples, f); after > before+growthAllowed {
 			t.Errorf("%s grow: at least %d in the second quarter, %d in the last", name, before, after)
 		}
+	}
+	if before, after, allowed := objects(samples); after > allowed {
+		t.Errorf("programs and maps grow: at least %d in the second quarter, %d in the last, where the places of library probes account for %d", before, after, allowed)
 	}
 	if _, least := floors(samples, func(s sample) int { return s.links - s.places }); least > hooks {
 		t.Errorf("in the last quarter there are at least %d links beyond those of library probes", least)
@@ -386,6 +393,45 @@ func floors(samples []sample, f func(sample) int) (before, after int) {
 		return n
 	}
 	return least(samples[quarter : 2*quarter]), least(samples[len(samples)-quarter:])
+}
+
+// objects are the floors of programs and maps, and what the last quarter may have: more than before only as far as library probes came and went.
+func objects(samples []sample) (before, after, allowed int) {
+	before, after = floors(samples, func(s sample) int { return s.objects })
+	fewest, most := samples[len(samples)-1].places, 0
+	for _, s := range samples[len(samples)/4:] {
+		fewest, most = min(fewest, s.places), max(most, s.places)
+	}
+	return before, after, before + growthAllowed + perPlace*(most-fewest)
+}
+
+func TestProgramsMayComeWithLibrariesAlone(t *testing.T) {
+	for _, tt := range []struct {
+		name   string
+		at     func(i int) sample
+		leaked bool
+	}{
+		{"steady", func(int) sample { return sample{objects: 107, places: 31} }, false},
+		{"a library comes in the third quarter, with another layout", func(i int) sample {
+			if i < 70 {
+				return sample{objects: 107, places: 31}
+			}
+			return sample{objects: 125, places: 43}
+		}, false},
+		{"it came in the first quarter", func(i int) sample { return sample{objects: 107 + min(i, 18), places: 31 + min(i, 12)} }, false},
+		{"there are more, and no library came", func(i int) sample { return sample{objects: 107 + i/10, places: 31} }, true},
+		{"a library goes, and its programs stay, again and again", func(i int) sample { return sample{objects: 107 + 18*(i/12), places: 31 + 12*(i/6%2)} }, true},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			samples := make([]sample, 120)
+			for i := range samples {
+				samples[i] = tt.at(i)
+			}
+			if before, after, allowed := objects(samples); (after > allowed) != tt.leaked {
+				t.Errorf("from %d to %d, allowed are %d", before, after, allowed)
+			}
+		})
+	}
 }
 
 func TestALeakIsTakenForGrowthAndAPeakIsNot(t *testing.T) {
