@@ -42,7 +42,7 @@ setup: ## install the Debian packages that tests use (scripts/packages.txt)
 	scripts/setup
 
 # Packages whose tests watch this whole host, or hold programs to what they take of it: each runs alone, for they see one another's clients.
-WATCHERS := /(bench|bpf|capture|cmd|deploy|e2e)(/|$$)
+WATCHERS := /(bpf|capture/(afpacket|ebpf|library)|cmd|deploy|e2e)(/|$$)
 
 .PHONY: test
 test: setup lint check-generated build-all ## do all set-up, then run every test with the race detector
