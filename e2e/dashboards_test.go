@@ -19,8 +19,8 @@ import (
 var ofPrometheus = []string{"definition", "expr", "step", "titleFormat", "textFormat"}
 
 // TestDashboardsAreByGrafanasTypes holds the dashboards to the types that Grafana publishes for their JSON: that of a dashboard (schemaVersion 42), and the
-// options and field options of each panel by the panel's own. A key that Grafana does not know is an error, as are a value of the wrong type or word, and a
-// missing key that must be there.
+// options and field options of each panel by the panel's own. A key that Grafana does not know is an error, as is a value of the wrong type or word. So is a key
+// of the dashboard that is missing and must be there; of the options none must, for Grafana has defaults.
 func TestDashboardsAreByGrafanasTypes(t *testing.T) {
 	modules, dir := needRig(t).modules, t.TempDir()
 	grafanaTypes(t, filepath.Join(modules, "@grafana", "schema", "dist", "types"), filepath.Join(dir, "node_modules", "@grafana", "schema"))
@@ -95,12 +95,13 @@ func TestDashboardsAreByGrafanasTypes(t *testing.T) {
 import type * as stat from '@grafana/schema/raw/composable/stat/panelcfg/x/types.gen';
 export const board: Partial<Dashboard> = { "titel": "x" };
 export const options: Partial<stat.Options> = { "graphMode": "areas" };
+export const short: Dashboard = {};
 `
 	if err := os.WriteFile(filepath.Join(dir, "wrong.ts"), []byte(wrong), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	if out, err := check(); err == nil || bytes.Count(out, []byte("wrong.ts")) != 2 {
-		t.Errorf("two wrong keys are not found: %v\n%s", err, out)
+	if out, err := check(); err == nil || bytes.Count(out, []byte("wrong.ts")) != 3 {
+		t.Errorf("a wrong key, a wrong word and a missing key are not found: %v\n%s", err, out)
 	}
 }
 
