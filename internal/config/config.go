@@ -155,7 +155,7 @@ type Log struct {
 
 // Limits bounds memory.
 type Limits struct {
-	Flows     int `yaml:"flows" jsonschema:"minimum=1024,maximum=4194304,default=16384" jsonschema_description:"Connections that are kept in mind; beyond it the idlest makes room."`
+	Flows     int `yaml:"flows" jsonschema:"minimum=1024,maximum=4194304,default=16384" jsonschema_description:"Connections that are kept in mind. Beyond it room is made by one that nobody answers, else one that is over, has ended, begins or is read, in this order; among equals by the idlest."`
 	MemoryMiB int `yaml:"memory_mib" jsonschema:"minimum=4,maximum=4096,default=24" jsonschema_description:"What connections may take while their handshakes are read, in MiB; beyond it the heaviest gives way."`
 }
 
