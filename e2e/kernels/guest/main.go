@@ -179,19 +179,33 @@ var doctorLine = regexp.MustCompile(`^(\S.*?)  +(ok|degraded|missing) `)
 func (g *guest) tests(dir, binary string, flags ...string) func() (string, error) {
 	return func() (string, error) {
 		out, err := test(dir, binary, flags...)
-		var passed int
-		var skipped []string
-		for line := range strings.Lines(out) {
-			if name, ok := strings.CutPrefix(line, "--- SKIP: "); ok {
-				name, _, _ = strings.Cut(name, " ")
-				skipped = append(skipped, name)
-			} else if strings.HasPrefix(line, "--- PASS: ") {
-				passed++
-			}
-		}
+		detail, skipped := tally(out)
 		g.report.Skipped = append(g.report.Skipped, skipped...)
-		return fmt.Sprintf("%d passed, %d skipped", passed, len(skipped)), err
+		return detail, err
 	}
+}
+
+// tally counts tests by what a test binary printed of them, and names those that were skipped. A test whose parts (its subtests) were skipped has passed.
+func tally(out string) (detail string, names []string) {
+	var passed, skipped, parts int
+	for line := range strings.Lines(out) {
+		if name, ok := strings.CutPrefix(strings.TrimLeft(line, " "), "--- SKIP: "); ok {
+			name, _, _ = strings.Cut(name, " ")
+			names = append(names, name)
+			if strings.HasPrefix(line, " ") {
+				parts++
+			} else {
+				skipped++
+			}
+		} else if strings.HasPrefix(line, "--- PASS: ") {
+			passed++
+		}
+	}
+	detail = fmt.Sprintf("%d passed, %d skipped", passed, skipped)
+	if parts > 0 {
+		detail += fmt.Sprintf(", and %d parts of others", parts)
+	}
+	return detail, names
 }
 
 // test runs a test binary; the error holds what failed.
