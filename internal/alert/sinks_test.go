@@ -19,11 +19,13 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
 	collector "go.opentelemetry.io/proto/slim/otlp/collector/logs/v1"
 	logs "go.opentelemetry.io/proto/slim/otlp/logs/v1"
+	"golang.org/x/sys/unix"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/dynwatch/dynwatch/internal/testenv"
@@ -520,6 +522,112 @@ action(type="omfile" file=%q template="t" asyncWriting="off" flushOnTXEnd="on")
 	}
 }
 
+type socket interface {
+	net.Conn
+	syscall.Conn
+}
+
+// awaitEvents waits until poll(2) tells of an event at a socket.
+func awaitEvents(t *testing.T, c socket, events int16) {
+	t.Helper()
+	raw, err := c.SyscallConn()
+	if err != nil {
+		t.Fatal(err)
+	}
+	fds := []unix.PollFd{{Events: events}}
+	var polled error = unix.EINTR
+	err = raw.Control(func(fd uintptr) {
+		for fds[0].Fd = int32(fd); polled == unix.EINTR; {
+			_, polled = unix.Poll(fds, 20_000)
+		}
+	})
+	if err != nil || polled != nil || fds[0].Revents&events == 0 {
+		t.Fatalf("waited in vain for %#x: %v %v", events, err, polled)
+	}
+}
+
+// late is a connection whose user is off the processor, some times, from when it sets a deadline for its next read until that is over.
+type late struct {
+	socket
+	times int
+}
+
+func (l *late) SetReadDeadline(at time.Time) error {
+	err := l.socket.SetReadDeadline(at)
+	if l.times--; l.times >= 0 {
+		time.Sleep(time.Until(at) + time.Millisecond)
+	}
+	return err
+}
+
+func TestAConnectionThatTheReceiverClosedIsGoneHoweverBusyTheHostIs(t *testing.T) {
+	srv := httptest.NewUnstartedServer(nil) // for its certificate
+	srv.StartTLS()
+	defer srv.Close()
+	pair := func(t *testing.T, network, address string) (client socket, server net.Conn) {
+		l, err := net.Listen(network, address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer l.Close()
+		c, err := net.Dial(network, l.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		a, err := l.Accept()
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { c.Close(); a.Close() })
+		return c.(socket), a
+	}
+	for _, tt := range []struct {
+		name, network string
+		version       uint16 // of TLS
+		does          func(net.Conn)
+		event         int16 // at the client
+		want          bool
+	}{
+		{"TCP, open", "tcp", 0, func(net.Conn) {}, 0, false},
+		{"TCP, with an answer that nobody asked for", "tcp", 0, func(c net.Conn) { _, _ = io.WriteString(c, "welcome") }, unix.POLLIN, false},
+		{"TCP, closed", "tcp", 0, func(c net.Conn) { c.Close() }, unix.POLLRDHUP, true},
+		{"TCP, closed after an answer", "tcp", 0, func(c net.Conn) { _, _ = io.WriteString(c, "bye"); c.Close() }, unix.POLLRDHUP, true},
+		{"a stream of this host, open", "unix", 0, func(net.Conn) {}, 0, false},
+		{"a stream of this host, closed", "unix", 0, func(c net.Conn) { c.Close() }, unix.POLLRDHUP, true},
+		{"TLS, open, with an answer that nobody asked for", "tcp", tls.VersionTLS13, func(c net.Conn) { _, _ = io.WriteString(c, "welcome") }, unix.POLLIN, false},
+		{"TLS, open, with the first byte of a record", "tcp", tls.VersionTLS13, func(c net.Conn) { _, _ = c.(*tls.Conn).NetConn().Write([]byte{23}) }, unix.POLLIN, false},
+		{"TLS, closed", "tcp", tls.VersionTLS12, func(c net.Conn) { c.Close() }, unix.POLLRDHUP, true},
+		{"TLS, closed but for its socket", "tcp", tls.VersionTLS12, func(c net.Conn) { _ = c.(*tls.Conn).CloseWrite() }, unix.POLLIN, true},
+	} {
+		for _, times := range []int{0, 1, 5} {
+			t.Run(fmt.Sprintf("%s, late %d times", tt.name, times), func(t *testing.T) {
+				address := "127.0.0.1:0"
+				if tt.network == "unix" {
+					address = filepath.Join(t.TempDir(), "s")
+				}
+				c, server := pair(t, tt.network, address)
+				var client, far net.Conn = &late{c, times}, server
+				if tt.version != 0 {
+					near, over := tls.Client(client, &tls.Config{InsecureSkipVerify: true, MaxVersion: tt.version}), tls.Server(far, &tls.Config{Certificates: srv.TLS.Certificates})
+					done := make(chan error)
+					go func() { done <- over.Handshake() }()
+					if err := errors.Join(near.Handshake(), <-done); err != nil {
+						t.Fatal(err)
+					}
+					client, far = near, over
+				}
+				tt.does(far)
+				if tt.event != 0 {
+					awaitEvents(t, c, tt.event)
+				}
+				if got := gone(client); got != tt.want {
+					t.Errorf("gone: %t", got)
+				}
+			})
+		}
+	}
+}
+
 // A connection that the receiver has closed is noticed before an alert is written into it.
 func TestSyslogOverTLSComesBack(t *testing.T) {
 	srv := httptest.NewUnstartedServer(nil) // for its certificate
@@ -535,7 +643,6 @@ func TestSyslogOverTLSComesBack(t *testing.T) {
 	}
 	defer l.Close()
 	got := make(chan string, 10)
-	closed := make(chan struct{}, 10)
 	go func() {
 		for {
 			c, err := l.Accept()
@@ -550,7 +657,6 @@ func TestSyslogOverTLSComesBack(t *testing.T) {
 				got <- string(message)
 			}
 			c.Close() // after each message
-			closed <- struct{}{}
 		}
 	}()
 	s, err := NewSyslog(SyslogOptions{Network: "tls", Address: l.Addr().String(), TLS: TLSOptions{CAFile: ca}})
@@ -564,11 +670,15 @@ func TestSyslogOverTLSComesBack(t *testing.T) {
 		if err := s.Send(t.Context(), []*Alert{a}); err != nil {
 			t.Fatal(err)
 		}
-		if m := <-got; !strings.HasPrefix(m, "<82>1 2026-11-21T10:01:00.000000Z node-7 dynwatch ") || !strings.Contains(m, fmt.Sprintf(`id="%d"`, i)) {
-			t.Errorf("%q", m)
+		select {
+		case m := <-got:
+			if !strings.HasPrefix(m, "<82>1 2026-11-21T10:01:00.000000Z node-7 dynwatch ") || !strings.Contains(m, fmt.Sprintf(`id="%d"`, i)) {
+				t.Errorf("%q", m)
+			}
+		case <-time.After(20 * time.Second):
+			t.Fatalf("alert %d was written, and did not arrive", i)
 		}
-		<-closed
-		time.Sleep(20 * time.Millisecond) // for the FIN to arrive
+		awaitEvents(t, s.conn.(*tls.Conn).NetConn().(socket), unix.POLLRDHUP)
 	}
 	if s, err = NewSyslog(SyslogOptions{Network: "tls", Address: l.Addr().String()}); err != nil {
 		t.Fatal(err)

@@ -11,7 +11,10 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // SyslogOptions are a syslog receiver.
@@ -120,13 +123,48 @@ func (s *Syslog) dial(ctx context.Context) (err error) {
 }
 
 // gone reports whether the other side has closed a connection: what is written to it then is lost without an error.
+//
+// The socket is asked first, which no deadline can cut short: a read that is off the processor until its deadline is over ends without a look at the socket.
+// Only what waits there is read, as TLS says its goodbye in a record, before the socket's end: until none is left, or for as long as a second.
 func gone(c net.Conn) bool {
-	var b [1]byte
-	if c.SetReadDeadline(time.Now().Add(time.Millisecond)) != nil {
-		return true
+	var b [512]byte
+	for patience := time.Millisecond; patience < time.Second; patience *= 2 {
+		waits, over := look(c)
+		if over || !waits {
+			return over
+		}
+		if c.SetReadDeadline(time.Now().Add(patience)) != nil {
+			return true
+		}
+		if _, err := c.Read(b[:]); err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
+			return true
+		}
 	}
-	_, err := c.Read(b[:])
-	return err != nil && !errors.Is(err, os.ErrDeadlineExceeded)
+	return false
+}
+
+// look reports whether bytes wait at a connection's socket, and whether the other side will send no more. A socket that does not tell is over.
+func look(c net.Conn) (waits, over bool) {
+	if s, ok := c.(*tls.Conn); ok {
+		c = s.NetConn()
+	}
+	s, ok := c.(syscall.Conn)
+	if !ok {
+		return false, true
+	}
+	raw, err := s.SyscallConn()
+	if err != nil {
+		return false, true
+	}
+	over = true
+	_ = raw.Control(func(fd uintptr) { // fails if the connection is closed, without a call
+		fds := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN | unix.POLLRDHUP}}
+		if _, err := unix.Poll(fds, 0); err == nil {
+			waits = fds[0].Revents&unix.POLLIN != 0
+			over = fds[0].Revents&(unix.POLLRDHUP|unix.POLLHUP|unix.POLLERR|unix.POLLNVAL) != 0
+		}
+	})
+	return waits, over
 }
 
 // maxSyslog is how long a message gets, in bytes, unless its facts alone take more; RFC 5426 has receivers take 2048 at least.
