@@ -44,8 +44,8 @@ func TestANameInTheSecondSegmentHasTheWholeHandshakeCopied(t *testing.T) {
 	if n := len(cert.Certificate[0]); n < 20<<10 {
 		t.Fatalf("a certificate of %d bytes is no test", n)
 	}
-	far := func(*tls.ClientHelloInfo) (*tls.Certificate, error) { // some round trips away
-		time.Sleep(300 * time.Millisecond)
+	far := func(*tls.ClientHelloInfo) (*tls.Certificate, error) { // so far away that a busy host has judged the second segment by then
+		time.Sleep(3 * time.Second)
 		return &cert, nil
 	}
 	l, err := tls.Listen("tcp", "127.0.7.61:0", &tls.Config{GetCertificate: far, MaxVersion: tls.VersionTLS12})
