@@ -151,12 +151,7 @@ func TestImages(t *testing.T) {
 
 // agentInTheImage: with the least rights it becomes ready, gets its library probes attached, which may take longer, and an interrupt ends it.
 func agentInTheImage(t *testing.T, podman string, store []string) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	at := l.Addr().String()
-	l.Close()
+	at := testnet.Free(t)
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	agent := exec.CommandContext(ctx, podman, append(slices.Clone(store), "--runtime", "runc", "--cgroup-manager", "cgroupfs", "run", "--rm",

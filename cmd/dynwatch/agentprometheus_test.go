@@ -3,7 +3,6 @@ package main
 import (
 	"encoding/json"
 	"fmt"
-	"net"
 	"net/http"
 	"net/url"
 	"os"
@@ -17,6 +16,7 @@ import (
 	"golang.org/x/crypto/bcrypt"
 
 	"github.com/dynwatch/dynwatch/internal/testenv"
+	"github.com/dynwatch/dynwatch/internal/testnet"
 )
 
 // boto3 asks a server in clear for an item; what it makes of the answer does not matter.
@@ -83,12 +83,7 @@ func TestPrometheusScrapesTheAgent(t *testing.T) {
 		t.Fatalf("boto3: %v: %s", err, out)
 	}
 
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	api := l.Addr().String()
-	l.Close()
+	api := testnet.Free(t)
 	scrape := file("prometheus.yml", fmt.Sprintf("global: {scrape_interval: 1s}\nscrape_configs:\n- job_name: dynwatch\n  basic_auth: {username: prometheus, password: a password}\n"+
 		"  static_configs: [{targets: ['%s']}]\n", target))
 	log := &syncBuffer{}

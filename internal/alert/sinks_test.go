@@ -463,18 +463,19 @@ func TestJournaldsNativeProtocol(t *testing.T) {
 
 func TestRealRsyslog(t *testing.T) {
 	dir := t.TempDir()
-	_, port, _ := net.SplitHostPort(testnet.Free(t))
+	at := testnet.Free(t)
+	host, port, _ := net.SplitHostPort(at)
 	out, sock, conf := filepath.Join(dir, "out"), filepath.Join(dir, "log"), filepath.Join(dir, "rsyslog.conf")
 	text := fmt.Sprintf(`global(workDirectory=%q)
 module(load="imuxsock" SysSock.Use="off")
 module(load="imptcp")
 module(load="imudp")
 input(type="imuxsock" Socket=%q UseSpecialParser="off" UseSysTimeStamp="off" IgnoreTimestamp="off" CreatePath="on")
-input(type="imptcp" port=%q address="127.0.0.1")
-input(type="imudp" port=%q address="127.0.0.1")
+input(type="imptcp" port=%q address=%q)
+input(type="imudp" port=%q address=%q)
 template(name="t" type="string" string="%%pri%%|%%timestamp:::date-rfc3339%%|%%hostname%%|%%app-name%%|%%msgid%%|%%structured-data%%|%%msg%%\n")
 action(type="omfile" file=%q template="t" asyncWriting="off" flushOnTXEnd="on")
-`, dir, sock, port, port, out)
+`, dir, sock, port, host, port, host, out)
 	if err := os.WriteFile(conf, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -489,7 +490,7 @@ action(type="omfile" file=%q template="t" asyncWriting="off" flushOnTXEnd="on")
 		_ = cmd.Wait()
 	}()
 	want := fmt.Sprintf(`82|2026-11-21T10:01:00Z|node-7|dynwatch|unexpected-issuer|[dynwatch@32473 id="%s"`, sample().ID)
-	for i, o := range []SyslogOptions{{Address: sock}, {Network: "tcp", Address: "127.0.0.1:" + port}, {Network: "udp", Address: "127.0.0.1:" + port}} {
+	for i, o := range []SyslogOptions{{Address: sock}, {Network: "tcp", Address: at}, {Network: "udp", Address: at}} {
 		s, err := NewSyslog(o)
 		if err != nil {
 			t.Fatal(err)

@@ -15,26 +15,13 @@ import (
 	"github.com/dynwatch/dynwatch/analyze/rules"
 	"github.com/dynwatch/dynwatch/analyze/session"
 	"github.com/dynwatch/dynwatch/internal/testenv"
+	"github.com/dynwatch/dynwatch/internal/testnet"
 )
 
-// freePorts gives ports that nobody listens on at the moment.
-func freePorts(t *testing.T, n int) []uint16 {
+// start runs a server until the test ends, and waits until it listens at an address of [testnet.Free].
+func start(t *testing.T, address, program string, args ...string) netip.AddrPort {
 	t.Helper()
-	var ports []uint16
-	for range n {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer l.Close()
-		ports = append(ports, l.Addr().(*net.TCPAddr).AddrPort().Port())
-	}
-	return ports
-}
-
-// start runs a server until the test ends, and waits until it listens.
-func start(t *testing.T, port uint16, program string, args ...string) netip.AddrPort {
-	t.Helper()
+	at := netip.MustParseAddrPort(address)
 	var out bytes.Buffer
 	cmd := testenv.Command(t, program, args...)
 	cmd.Stdout, cmd.Stderr = &out, &out
@@ -44,9 +31,8 @@ func start(t *testing.T, port uint16, program string, args ...string) netip.Addr
 	ended := make(chan struct{})
 	go func() { cmd.Wait(); close(ended) }()
 	t.Cleanup(func() { cmd.Process.Kill(); <-ended })
-	at := netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), port)
 	for range 200 {
-		c, err := net.DialTimeout("tcp", at.String(), time.Second)
+		c, err := net.DialTimeout("tcp", address, time.Second)
 		if err == nil {
 			c.Close()
 			return at
@@ -82,15 +68,13 @@ func TestOpenSSL(t *testing.T) {
 		all = append(all, kind)
 	}
 	slices.Sort(all)
-	ports := freePorts(t, len(all)*len(versions))
 	for _, kind := range all {
 		chain, key := makePKI().files(t, kind)
 		for _, version := range versions {
-			port := ports[0]
-			ports = ports[1:]
 			t.Run(kind+" in "+version, func(t *testing.T) {
 				t.Parallel()
-				at := start(t, port, openssl, "s_server", "-accept", fmt.Sprintf("127.0.0.1:%d", port), "-cert", chain, "-cert_chain", chain, "-key", key, "-quiet",
+				address := testnet.Free(t)
+				at := start(t, address, openssl, "s_server", "-accept", address, "-cert", chain, "-cert_chain", chain, "-key", key, "-quiet",
 					"-cipher", "DEFAULT:@SECLEVEL=0", flags[version])
 				p := one(t, options(t), target(at))
 				if p.Err != "" || p.Session == nil {
@@ -138,8 +122,8 @@ func TestOpenSSL(t *testing.T) {
 func TestOpenSSLProtections(t *testing.T) {
 	const openssl = "openssl"
 	chain, key := makePKI().files(t, "good")
-	port := freePorts(t, 1)[0]
-	at := start(t, port, openssl, "s_server", "-accept", fmt.Sprintf("127.0.0.1:%d", port), "-cert", chain, "-key", key, "-quiet",
+	address := testnet.Free(t)
+	at := start(t, address, openssl, "s_server", "-accept", address, "-cert", chain, "-key", key, "-quiet",
 		"-cipher", "ALL:COMPLEMENTOFALL:@SECLEVEL=0", "-min_protocol", "TLSv1", "-alpn", "http/1.1")
 	o := options(t)
 	o.Ciphers = true
@@ -170,29 +154,35 @@ func TestNginx(t *testing.T) {
 	dir := t.TempDir()
 	sets := []string{"TLSv1.2 TLSv1.3", "TLSv1.3", "TLSv1 TLSv1.1 TLSv1.2"}
 	want := []string{"1.3 1.2", "1.3", "1.2 1.1 1.0"}
-	ports := freePorts(t, len(sets)+1)
+	plain := netip.MustParseAddrPort(testnet.Free(t))
+	var servers []netip.AddrPort
 	var b strings.Builder
 	fmt.Fprintf(&b, "daemon off; master_process off; pid %[1]s/pid; error_log %[1]s/error; events {}\nhttp { access_log off;\n", dir)
 	for _, d := range []string{"client_body", "proxy", "fastcgi", "uwsgi", "scgi"} {
 		fmt.Fprintf(&b, "%s_temp_path %s;\n", d, filepath.Join(dir, d))
 	}
 	chain, key := makePKI().files(t, "good")
-	for i, protocols := range sets {
-		fmt.Fprintf(&b, "server { listen 127.0.0.1:%d ssl http2; ssl_certificate %s; ssl_certificate_key %s; ssl_protocols %s; ssl_ciphers ALL:!aNULL:@SECLEVEL=0; }\n",
-			ports[i], chain, key, protocols)
+	fmt.Fprintf(&b, "server { listen %s; return 301 https://$host$request_uri?secret=1;\n", plain)
+	for range sets {
+		servers = append(servers, netip.MustParseAddrPort(testnet.Free(t)))
+		fmt.Fprintf(&b, "listen %s;\n", netip.AddrPortFrom(servers[len(servers)-1].Addr(), plain.Port()))
 	}
-	fmt.Fprintf(&b, "server { listen 127.0.0.1:%d; return 301 https://$host$request_uri?secret=1; }\n}\n", ports[len(sets)])
+	b.WriteString("}\n")
+	for i, protocols := range sets {
+		fmt.Fprintf(&b, "server { listen %s ssl http2; ssl_certificate %s; ssl_certificate_key %s; ssl_protocols %s; ssl_ciphers ALL:!aNULL:@SECLEVEL=0; }\n",
+			servers[i], chain, key, protocols)
+	}
+	b.WriteString("}\n")
 	conf := filepath.Join(dir, "nginx.conf")
 	if err := os.WriteFile(conf, []byte(b.String()), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	start(t, ports[len(sets)], nginx, "-c", conf, "-e", filepath.Join(dir, "error"))
+	start(t, plain.String(), nginx, "-c", conf, "-e", filepath.Join(dir, "error"))
 	for i := range sets {
 		t.Run(sets[i], func(t *testing.T) {
-			at := netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), ports[i])
 			o := options(t)
-			o.Plaintext = ports[len(sets)]
-			p := one(t, o, target(at))
+			o.Plaintext = plain.Port()
+			p := one(t, o, target(servers[i]))
 			if p.Session == nil || p.Session.Trust != session.TrustAllowed || taken(p) != want[i] {
 				t.Fatalf("takes %s, want %s; %+v", taken(p), want[i], p)
 			}

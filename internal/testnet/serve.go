@@ -2,6 +2,8 @@ package testnet
 
 import (
 	"crypto/tls"
+	"fmt"
+	"math/rand/v2"
 	"net"
 	"net/netip"
 	"sync"
@@ -56,10 +58,11 @@ func Handshakes(config *tls.Config) func(net.Conn) {
 	}
 }
 
-// Free is an address of loopback that nobody listens at.
+// Free is an address of loopback that nobody listens at, for a server that cannot choose a port itself. Its IP address is one of 65,024, picked at random: a port
+// that was free at 127.0.0.1 is anybody's who next asks for one there, in this process or beside it.
 func Free(t testing.TB) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	l, err := net.Listen("tcp", fmt.Sprintf("127.5.%d.%d:0", rand.IntN(256), 1+rand.IntN(254)))
 	if err != nil {
 		t.Fatal(err)
 	}
