@@ -202,17 +202,20 @@ func (r *run) awaitMetric(line string) {
 func TestReadyOnlyWhileASourceIsAttached(t *testing.T) {
 	var mu sync.Mutex
 	var sources []*fakeSource
-	tries := 0
+	tries, shown := 0, make(chan struct{})
+	show := sync.OnceFunc(func() { close(shown) })
+	defer show()
 	r := start(t, Options{Open: func(live.Options) (*live.Watch, error) {
 		mu.Lock()
 		defer mu.Unlock()
 		if tries++; tries == 1 {
 			return nil, errors.New("the cgroup file system is not there yet")
 		}
+		<-shown
 		s := newFake()
 		sources = append(sources, s)
 		return &live.Watch{Source: s, Kind: live.EBPF}, nil
-	}, Pause: 300 * time.Millisecond})
+	}})
 	r.await("the failure is shown", func() bool {
 		status, body := r.get("/readyz")
 		return status == 503 && strings.Contains(body, "no source is attached: open the source: the cgroup file system is not there yet")
@@ -220,6 +223,7 @@ func TestReadyOnlyWhileASourceIsAttached(t *testing.T) {
 	if status, body := r.get("/livez"); status != 200 {
 		t.Errorf("/livez %d %s: a source that is not there is no reason to start anew", status, body)
 	}
+	show()
 	r.await("ready", func() bool { status, _ := r.get("/readyz"); return status == 200 })
 	r.awaitMetric(`dynwatch_source_up{source="ebpf"} 1`)
 	r.awaitMetric(`dynwatch_source_failures_total{source="packet"} 1`)
