@@ -192,7 +192,7 @@ func gnuTLS(name, root string) []client {
 	return all
 }
 
-// golang builds a client with a toolchain and gives it.
+// golang builds a client with a toolchain, which may have to be fetched first, and gives it.
 func golang(t *testing.T, version, how string, flags ...string) client {
 	t.Helper()
 	dir := filepath.Join(work, "go"+version)
@@ -226,13 +226,15 @@ func TestInstalledLibrariesAreKnown(t *testing.T) {
 	if *versions != "" {
 		testenv.Beyond(t, "other versions are asked for")
 	}
-	start(t)
-	all := append(debian("host", "", "OpenSSL "), gnuTLS("host", "")...)
-	all = append(all, node("node", "", "/usr/bin/node"))
+	prepare(t)
+	var all []client
 	if wanted(t, "Go 1.21.13") {
 		all = append(all, golang(t, "1.21.13", "stripped pie", append([]string{"-buildmode", "pie"}, strip...)...))
 	}
-	check(t, all)
+	start(t)
+	all = append(all, debian("host", "", "OpenSSL ")...)
+	all = append(all, gnuTLS("host", "")...)
+	check(t, append(all, node("node", "", "/usr/bin/node")))
 }
 
 // goVersions are the last of each that has probes, before the one that dynwatch is built with.
@@ -242,7 +244,7 @@ func TestOtherVersionsAreKnown(t *testing.T) {
 	if *versions == "" {
 		testenv.Beyond(t, "make test-libraries gets the other versions")
 	}
-	start(t)
+	prepare(t)
 	var all []client
 	for _, v := range goVersions {
 		if !wanted(t, "Go "+v) {
@@ -251,6 +253,7 @@ func TestOtherVersionsAreKnown(t *testing.T) {
 		all = append(all, golang(t, v, "plain"), golang(t, v, "stripped", strip...), golang(t, v, "pie", "-buildmode", "pie"),
 			golang(t, v, "stripped pie", append([]string{"-buildmode", "pie"}, strip...)...))
 	}
+	start(t)
 	for _, suite := range directories(t, "debian-*") {
 		name := filepath.Base(suite)
 		all = append(all, python(name, suite, "OpenSSL ", "aiohttp", 16))
@@ -286,13 +289,19 @@ func directories(t *testing.T, pattern string) []string {
 	return list
 }
 
-// start makes certificates, servers and a network for them.
-func start(t *testing.T) {
+// prepare makes the directory of the tests' files.
+func prepare(t *testing.T) {
 	t.Helper()
 	testenv.Root(t)
 	testenv.Slow(t, "hundreds of clients")
-	testnet.Enter(t)
 	work = t.TempDir()
+}
+
+// start makes certificates, servers and a network for them. From then on there is no way out, and a toolchain that is not there cannot be had: what needs
+// one is built before.
+func start(t *testing.T) {
+	t.Helper()
+	testnet.Enter(t)
 	if err := os.Mkdir(filepath.Join(work, "mitm"), 0o755); err != nil {
 		t.Fatal(err)
 	}
