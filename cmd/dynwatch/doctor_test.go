@@ -29,7 +29,7 @@ func TestDoctorIsByItsSchema(t *testing.T) {
 		if _, err := schema.Check(out.Bytes()); err != nil {
 			t.Errorf("%s: %v\n%s", name, err, out.Bytes())
 		}
-		if text := strings.TrimSuffix(out.String(), "\n"); strings.ContainsAny(text, "\u009b\x1b\x7f\n") {
+		if text := strings.TrimSuffix(out.String(), "\n"); strings.ContainsAny(text, "\u009b\u202e\x1b\x7f\n") {
 			t.Errorf("%s: %q", name, text)
 		}
 	}
