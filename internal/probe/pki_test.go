@@ -49,7 +49,7 @@ var makePKI = sync.OnceValue(func() *pki {
 	key, err := rsa.GenerateKey(rand.Reader, 2048)
 	must(err)
 	p := &pki{chains: make(map[string]tls.Certificate)}
-	now := time.Now()
+	now := time.Now().UTC() // a day of local time may have 25 hours
 	issue := func(template, parent *x509.Certificate) *x509.Certificate {
 		der, err := x509.CreateCertificate(rand.Reader, template, parent, key.Public(), key)
 		must(err)

@@ -136,7 +136,7 @@ func TestResolve(t *testing.T) {
 		}
 		return m
 	})
-	r := resolver{timeout: 2 * time.Second}
+	r := resolver{timeout: 20 * time.Second}
 	conf := parseResolvConf("search cluster.local\noptions ndots:2\n")
 	conf.servers = []netip.AddrPort{server}
 	tests := []struct{ name, names, addrs, err string }{
