@@ -114,6 +114,10 @@ func TestProcessesWithoutProbesAreNamed(t *testing.T) {
 	if err := os.WriteFile(ca, root.PEM(), 0o644); err != nil {
 		t.Fatal(err)
 	}
+	before, err := Look() // at others' programs with OpenSSL inside, of which there may be more than are named
+	if err != nil {
+		t.Fatal(err)
+	}
 	inside := startWaiting(t, "inside", exec.Command(program, ca, "127.0.0.1:1", "nothing"))
 	shared := startWaiting(t, "shared", testenv.Command(t, "/usr/bin/python3", "-c", pythonClient, ca, "127.0.0.1:1"))
 	t.Cleanup(func() { _, _, _ = inside.cmd.Process.Kill(), shared.cmd.Process.Kill(), os.Remove(ca) })
@@ -131,8 +135,16 @@ func TestProcessesWithoutProbesAreNamed(t *testing.T) {
 				t.Errorf("the shared library is said to have no probes: %+v", u)
 			}
 		}
-		named = named || u.Library == "OpenSSL" && u.Reason == reasonInside &&
-			slices.Contains(u.Examples, Example{inside.cmd.Process.Pid, "inside", program})
+		if u.Library != "OpenSSL" || u.Reason != reasonInside {
+			continue
+		}
+		others := 0
+		for _, b := range before.Unprobed {
+			if b.Library == u.Library && b.Reason == u.Reason {
+				others = b.Processes
+			}
+		}
+		named = slices.Contains(u.Examples, Example{inside.cmd.Process.Pid, "inside", program}) || others >= maxExamples && u.Processes > others
 	}
 	if !named || s.Processes < 3 || s.Without < 1 || s.Without > s.Processes {
 		t.Errorf("%+v", s)
