@@ -28,6 +28,7 @@ import (
 	"github.com/dynwatch/dynwatch/capture"
 	"github.com/dynwatch/dynwatch/internal/flow"
 	"github.com/dynwatch/dynwatch/internal/testenv"
+	"github.com/dynwatch/dynwatch/internal/testnet"
 )
 
 // open starts a source; root must be able to.
@@ -813,6 +814,7 @@ func TestCloseGivesWhatWasSeenBefore(t *testing.T) {
 }
 
 func TestDNSAnswersOfAnyProcess(t *testing.T) {
+	testnet.Enter(t) // a resolver of the host may have port 53 of every address
 	pc, err := net.ListenPacket("udp", "127.0.7.53:53")
 	if err != nil {
 		t.Fatal(err)
