@@ -233,7 +233,7 @@ func tlsHello(b []byte) bool {
 // begin starts reading a recognised layer at its first bytes b.
 func (a *Analyzer) begin(c *conn, l *layer, what phase, dir uint8, b []byte) {
 	l.phase = what
-	if l == &c.outer && (c.midstream || l.offset != [2]int64{}) {
+	if l == &c.outer && (c.midstream || !c.streams[dir].fromSyn || l.offset != [2]int64{}) { // without a SYN, what came first was perhaps not captured
 		c.relayed = true
 	}
 	lost := c.midstream || l.offset[dir] > 0
