@@ -15,7 +15,6 @@ import (
 	"time"
 
 	"github.com/dynwatch/dynwatch/bpf"
-	"github.com/dynwatch/dynwatch/internal/synth"
 	"github.com/dynwatch/dynwatch/internal/testenv"
 )
 
@@ -195,10 +194,7 @@ func eventsOf(t *testing.T, kernel *bpf.Library) (handshakes, certificates int) 
 // listen serves TLS with a chain of so many certificates.
 func listen(t *testing.T) (address string, chain int) {
 	t.Helper()
-	_, leaf, err := synth.NewHost("Test", serverName)
-	if err != nil {
-		t.Fatal(err)
-	}
+	_, leaf := newHost(t)
 	return serveTLS(t, leaf), len(leaf.Certificate)
 }
 

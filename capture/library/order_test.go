@@ -82,14 +82,8 @@ func beClient(ca, address string) error {
 // TestProgramsAreSeenWhicheverCameFirst starts clients before the probes and after them.
 func TestProgramsAreSeenWhicheverCameFirst(t *testing.T) {
 	testenv.Root(t)
-	root, leaf, err := synth.NewHost("Test", serverName)
-	if err != nil {
-		t.Fatal(err)
-	}
-	ca := filepath.Join(t.TempDir(), "ca.pem")
-	if err := os.WriteFile(ca, root.PEM(), 0o644); err != nil {
-		t.Fatal(err)
-	}
+	root, leaf := newHost(t)
+	ca := inFile(t, root.PEM())
 	address := serveTLS(t, leaf)
 	self, err := os.Executable()
 	if err != nil {
@@ -162,10 +156,7 @@ for line in sys.stdin:
 // A process whose handshakes are of no interest is left in peace, by the kernel. That it was is forgotten here before it is there.
 func TestAProcessThatWasLeftInPeaceIsFollowedAgain(t *testing.T) {
 	testenv.Root(t)
-	_, leaf, err := synth.NewHost("Test", serverName)
-	if err != nil {
-		t.Fatal(err)
-	}
+	_, leaf := newHost(t)
 	address := serveTLS(t, leaf)
 	for _, others := range []int{0, 2*maxProcesses + 1} {
 		t.Run(fmt.Sprintf("%d others since", others), func(t *testing.T) {
@@ -231,6 +222,26 @@ func openAll(t *testing.T) *Source {
 		}
 	})
 	return s
+}
+
+// newHost is an authority, and a server's certificate of it.
+func newHost(t *testing.T) (*synth.Authority, tls.Certificate) {
+	t.Helper()
+	root, leaf, err := synth.NewHost("Test", serverName)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return root, leaf
+}
+
+// inFile is a file with these bytes.
+func inFile(t *testing.T, b []byte) (path string) {
+	t.Helper()
+	path = filepath.Join(t.TempDir(), "bytes")
+	if err := os.WriteFile(path, b, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	return path
 }
 
 // serveTLS makes handshakes until the test ends.

@@ -9,7 +9,6 @@ import (
 	"testing"
 
 	"github.com/dynwatch/dynwatch/internal/flow"
-	"github.com/dynwatch/dynwatch/internal/synth"
 	"github.com/dynwatch/dynwatch/internal/testenv"
 )
 
@@ -22,15 +21,9 @@ func TestProgramsThatPinAreNotSaidNotToVerify(t *testing.T) {
 	}
 	const source = "testdata/pin.c"
 	ways := waysOf(t, source, `"(.+)", \w+, \d`, 10)
-	_, leaf, err := synth.NewHost("Test", serverName)
-	if err != nil {
-		t.Fatal(err)
-	}
+	_, leaf := newHost(t)
 	dir := t.TempDir()
-	known := filepath.Join(dir, "known.pem")
-	if err := os.WriteFile(known, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: leaf.Certificate[0]}), 0o644); err != nil {
-		t.Fatal(err)
-	}
+	known := inFile(t, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: leaf.Certificate[0]}))
 	address := serveTLS(t, leaf)
 	var running []*waiting
 	for linked, flags := range map[string][]string{
@@ -62,15 +55,9 @@ func TestProgramsThatPinWithGnuTLSAreNotSaidNotToVerify(t *testing.T) {
 	}
 	const source = "testdata/pin-gnutls.c"
 	ways := waysOf(t, source, `"(.+)", (\d), \w+, \w+`, 8)
-	_, leaf, err := synth.NewHost("Test", serverName)
-	if err != nil {
-		t.Fatal(err)
-	}
+	_, leaf := newHost(t)
 	dir := t.TempDir()
-	known, libcurl, program := filepath.Join(dir, "known.der"), filepath.Join(dir, "libcurl-gnutls.so.4"), filepath.Join(dir, "pin")
-	if err := os.WriteFile(known, leaf.Certificate[0], 0o644); err != nil {
-		t.Fatal(err)
-	}
+	known, libcurl, program := inFile(t, leaf.Certificate[0]), filepath.Join(dir, "libcurl-gnutls.so.4"), filepath.Join(dir, "pin")
 	for _, arguments := range [][]string{
 		{"-shared", "-fPIC", "-o", libcurl, "testdata/libcurl-gnutls.c", "-lgnutls"},
 		{"-o", program, source, libcurl, "-lgnutls", "-Wl,-rpath," + dir},
@@ -118,14 +105,8 @@ process.stdin.once("data", () => {
 // OpenSSL's that tells.
 func TestNodeProgramsThatPinAreNotSaidNotToVerify(t *testing.T) {
 	testenv.Root(t)
-	_, leaf, err := synth.NewHost("Test", serverName)
-	if err != nil {
-		t.Fatal(err)
-	}
-	known := filepath.Join(t.TempDir(), "known.pem")
-	if err := os.WriteFile(known, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: leaf.Certificate[0]}), 0o644); err != nil {
-		t.Fatal(err)
-	}
+	_, leaf := newHost(t)
+	known := inFile(t, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: leaf.Certificate[0]}))
 	address := serveTLS(t, leaf)
 	var running []*waiting
 	for _, how := range []string{"nothing", "publicKey", "serialNumber", "fingerprint256", "raw", "getPeerCertificate"} {

@@ -9,7 +9,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/dynwatch/dynwatch/internal/synth"
 	"github.com/dynwatch/dynwatch/internal/testenv"
 )
 
@@ -106,14 +105,8 @@ func TestProcessesWithoutProbesAreNamed(t *testing.T) {
 	testenv.Root(t)
 	dir := t.TempDir()
 	program := linkedInside(t, dir)
-	root, _, err := synth.NewHost("Test", serverName)
-	if err != nil {
-		t.Fatal(err)
-	}
-	ca := filepath.Join(dir, "ca.pem")
-	if err := os.WriteFile(ca, root.PEM(), 0o644); err != nil {
-		t.Fatal(err)
-	}
+	root, _ := newHost(t)
+	ca := inFile(t, root.PEM())
 	before, err := Look() // at others' programs with OpenSSL inside, of which there may be more than are named
 	if err != nil {
 		t.Fatal(err)
