@@ -450,7 +450,7 @@ func windows(s *elf.Section, overlap int) iter.Seq2[uint64, []byte] {
 			return
 		}
 		r := s.Open()
-		b, at := make([]byte, 0, piece+overlap), uint64(0)
+		b, at := make([]byte, 0, min(s.FileSize, piece)+uint64(overlap)), uint64(0)
 		for at < maxConstants {
 			n, err := io.ReadFull(r, b[len(b):cap(b)])
 			b = b[:len(b)+n]
