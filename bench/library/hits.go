@@ -25,7 +25,7 @@ type hits struct {
 }
 
 // count prints how often the probes are hit for a unit of a client's work.
-func count(w workload, c *client) error {
+func count(w workload, c *client, r *reader) error {
 	units := hitUnits
 	if !w.handshakes {
 		units = 1
@@ -33,7 +33,7 @@ func count(w workload, c *client) error {
 	if _, err := c.round(2); err != nil { // imports, caches
 		return err
 	}
-	p, err := attach(library.Options{All: true})
+	p, err := r.attach(library.Options{All: true})
 	if err != nil {
 		return err
 	}

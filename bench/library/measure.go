@@ -7,7 +7,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
-	"sync/atomic"
+	"sync"
 	"time"
 
 	"github.com/cilium/ebpf/link"
@@ -25,36 +25,62 @@ const (
 	leastCycles = 8
 )
 
-// probes are attached, and polled as a capture does.
-type probes struct {
-	source *library.Source
-	stop   atomic.Bool
-	done   chan error
+// reads is how often a capture looks at what the kernel tells of sockets, and with it at what the probes tell, while there are connections that it follows.
+const reads = 3 * time.Millisecond
+
+// reader wakes up as a capture does, which it would without the probes too, and polls those that are attached.
+type reader struct {
+	mu     sync.Mutex
+	source *library.Source // nil for none
+	err    error
 }
 
-func attach(o library.Options) (*probes, error) {
+func newReader() *reader {
+	r := &reader{}
+	go func() { // until the program ends
+		for ; ; time.Sleep(reads) {
+			r.mu.Lock()
+			r.poll()
+			r.mu.Unlock()
+		}
+	}()
+	return r
+}
+
+// poll reads what the probes told. The caller holds mu.
+func (r *reader) poll() {
+	if r.source != nil && r.err == nil {
+		r.err = r.source.Poll(func(*flow.Library) {})
+	}
+}
+
+// read has the reader poll a source, or none, and gives the first error of the one before.
+func (r *reader) read(s *library.Source) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.poll()
+	err := r.err
+	r.source, r.err = s, nil
+	return err
+}
+
+// probes are attached, and read.
+type probes struct {
+	source *library.Source
+	reader *reader
+}
+
+func (r *reader) attach(o library.Options) (*probes, error) {
 	s, err := library.Open(o)
 	if err != nil {
 		return nil, err
 	}
-	p := &probes{source: s, done: make(chan error, 1)}
-	go func() {
-		for !p.stop.Load() {
-			if err := s.Poll(func(*flow.Library) {}); err != nil {
-				p.done <- err
-				return
-			}
-			time.Sleep(3 * time.Millisecond)
-		}
-		p.done <- s.Poll(func(*flow.Library) {})
-	}()
-	return p, nil
+	return &probes{s, r}, r.read(s)
 }
 
 // detach takes the probes away and says what they saw.
 func (p *probes) detach() (library.Stats, error) {
-	p.stop.Store(true)
-	err := <-p.done
+	err := p.reader.read(nil)
 	seen := p.source.Stats()
 	return seen, errors.Join(err, p.source.Release())
 }
@@ -75,13 +101,14 @@ func foreign() (n int) {
 type slice struct {
 	w      workload
 	c      *client
+	reader *reader
 	amount int // units of work
 	// without are probes that are left out; nil for none.
 	without *regexp.Regexp
 }
 
 func (s slice) attach() (*probes, error) {
-	return attach(library.Options{All: !s.w.passedOver, Without: s.without})
+	return s.reader.attach(library.Options{All: !s.w.passedOver, Without: s.without})
 }
 
 // plain is a slice without probes.
@@ -99,10 +126,13 @@ func (s slice) probed() (t took, own time.Duration, err error) {
 	if err != nil {
 		return t, 0, err
 	}
+	// What is seen for the first time, as files, is looked at once and not again; and who is of no interest is passed over after a while.
+	rest := settled
 	if s.w.passedOver {
-		if _, err = s.c.round(5); err == nil {
-			time.Sleep(passing)
-		}
+		rest = passing
+	}
+	if _, err = s.c.round(5); err == nil {
+		time.Sleep(rest)
 	}
 	before := used()
 	if err == nil {
@@ -136,8 +166,8 @@ func (s slice) undone() (t took, err error) {
 }
 
 // calibrated is a slice that takes about so long.
-func calibrated(w workload, c *client, long time.Duration) (slice, error) {
-	s := slice{w: w, c: c, amount: 1}
+func calibrated(w workload, c *client, r *reader, long time.Duration) (slice, error) {
+	s := slice{w: w, c: c, reader: r, amount: 1}
 	if _, err := c.round(2); err != nil { // imports, caches
 		return s, err
 	}
@@ -165,8 +195,8 @@ func (x *series) add(t, before, after took) {
 	}
 }
 
-func measure(w workload, c *client, leftOut *regexp.Regexp, long, each time.Duration) error {
-	s, err := calibrated(w, c, each)
+func measure(w workload, c *client, r *reader, leftOut *regexp.Regexp, long, each time.Duration) error {
+	s, err := calibrated(w, c, r, each)
 	if err != nil {
 		return err
 	}
