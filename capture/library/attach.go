@@ -28,7 +28,9 @@ type probed struct {
 	probes []io.Closer
 	places map[string]int
 	// attached tells which halves of OpenSSL have their probes; crypto's need offsets that only ssl's half tells.
-	attached struct{ crypto, ssl, others, gnuTLS, s2n bool }
+	attached struct{ crypto, ssl, others, gnuTLS, s2n, asked bool }
+	// hears is since when (CLOCK_MONOTONIC) its probes tell of those who ask for the judgement, 0 if they do not; guarded as names are.
+	hears uint64
 	// named: it bears the version of the libcrypto beside it. A process that is looked at while it is loaded may have libssl alone.
 	named bool
 	// err is why it has no probes that it should have; over: there were too many others.
@@ -38,6 +40,9 @@ type probed struct {
 	scan  uint64
 	names []string
 }
+
+// nothing: it is none that probes are known for, as NSS's libssl3.so.
+func (p *probed) nothing() bool { return p.contents == nil && p.err == nil }
 
 // namespace is a mount namespace whose usual directories were looked at.
 type namespace struct {
@@ -61,7 +66,13 @@ type attacher struct {
 	names map[string]*probed
 	// started are processes as they were when they were looked at.
 	started generations[int, started]
-	stats   attachStats
+	// askers are files whose code may ask for the judgement, or not, and libssl the files that processes with such code ask, both by mapped.key.
+	askers generations[uint64, bool]
+	libssl generations[uint64, *probed]
+	stats  attachStats
+
+	// looking has one for each that reads files of processes beside.
+	looking chan struct{}
 }
 
 // started is what a process had when it was looked at, for those that are gone when something is told of them.
@@ -76,6 +87,15 @@ type programs struct {
 	// libraries are the paths of TLS libraries.
 	libraries []string
 	callers   []codeRange
+	// ssl are those of libraries that may be OpenSSL's libssl. asks: there is code that may ask it for the judgement, and mean it.
+	ssl  []libssl
+	asks bool
+}
+
+// libssl is a file that a process has mapped.
+type libssl struct {
+	name string
+	key  uint64
 }
 
 // files is how many it has of both kinds.
@@ -87,25 +107,36 @@ const maxLibraries = 64
 // startedFor is how long what was seen of a process is taken for it: its number may be another's later.
 const startedFor = 5 * time.Second
 
-// programsOf lists what a process has mapped. library, if it is not nil, is given each TLS library: its name as the process's mount namespace has it, and
-// a path that leads to it from here even if it was deleted. It fails if the process is gone, and for a kernel thread, which has no program; also if the process
-// went while it was looked at, with what was seen until then: to read on gives no error, but nothing more.
-func programsOf(pid int, library func(name, link string)) (programs, error) {
+// programsOf lists what a process has mapped. library, if it is not nil, is given each TLS library, and code all that it has code of: a name as the
+// process's mount namespace has it, and a path that leads to the file from here even if it was deleted. It fails if the process is gone, and for a kernel
+// thread, which has no program; also if the process went while it was looked at, with what was seen until then: to read on gives no error, but nothing more.
+func programsOf(pid int, library, code func(mapped)) (programs, error) {
 	exe, err := os.Readlink(procPath(pid, "exe"))
 	if err != nil {
 		return programs{}, err
 	}
 	p := programs{exe: exe}
-	wanted := func(name string) bool { return isLibrary(path.Base(name)) || callerOf(name) != callerUnknown }
-	err = executable(pid, wanted, func(name, span string) {
-		if isLibrary(path.Base(name)) && len(p.libraries) < maxLibraries && !slices.Contains(p.libraries, name) {
-			p.libraries = append(p.libraries, name)
+	err = executable(pid, func(m mapped) {
+		base, by := path.Base(m.name), callerOf(m.name)
+		if code != nil {
+			code(m)
+		}
+		switch {
+		case !isLibrary(base):
+		case len(p.libraries) < maxLibraries && !slices.Contains(p.libraries, m.name):
+			p.libraries = append(p.libraries, m.name)
+			if strings.HasPrefix(base, "libssl") {
+				p.ssl = append(p.ssl, libssl{m.name, m.keyIn(pid)})
+			}
 			if library != nil {
-				library(name, procPath(pid, "map_files/"+span))
+				library(m)
 			}
 		}
-		if from, to, ok := addresses(span); ok && callerOf(name) != callerUnknown && len(p.callers) < maxNames {
-			p.callers = append(p.callers, codeRange{from, to, callerOf(name)})
+		if by == callerUnknown || len(p.callers) >= maxNames {
+			return
+		}
+		if from, to, ok := addresses(m.span); ok {
+			p.callers = append(p.callers, codeRange{from, to, by})
 		}
 	})
 	if err == nil {
@@ -121,16 +152,22 @@ func (a *attacher) remember(pid int, p programs) {
 	a.started.put(pid, started{time.Now(), p})
 }
 
+// remembered is what a process was seen to have a moment ago.
+func (a *attacher) remembered(pid int) (programs, bool) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	x, ok := a.started.get(pid)
+	return x.programs, ok && time.Since(x.at) < startedFor
+}
+
 // programs lists what a process has mapped, or had a moment ago if it is gone: as much as was ever seen of it.
 func (a *attacher) programs(pid int) (programs, error) {
-	p, err := programsOf(pid, nil)
+	p, err := programsOf(pid, nil, nil)
 	if err == nil {
 		return p, nil
 	}
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if x, ok := a.started.get(pid); ok && time.Since(x.at) < startedFor && x.files() >= p.files() {
-		return x.programs, nil
+	if x, ok := a.remembered(pid); ok && x.files() >= p.files() {
+		return x, nil
 	}
 	if p.exe != "" {
 		return p, nil
@@ -159,7 +196,9 @@ const maxProblems = 8
 func newAttacher(kernel *bpf.Library) *attacher {
 	return &attacher{
 		kernel: kernel, max: maxFiles, files: make(map[fileID]*probed), namespaces: make(map[uint64]*namespace), names: make(map[string]*probed),
-		started: newGenerations[int, started](maxProcesses, startedFor), stats: attachStats{Kinds: make(map[string]int)},
+		started: newGenerations[int, started](maxProcesses, startedFor), askers: newGenerations[uint64, bool](maxAskers, 0),
+		libssl: newGenerations[uint64, *probed](maxAskers, 0), stats: attachStats{Kinds: make(map[string]int)},
+		looking: make(chan struct{}, maxLooking),
 	}
 }
 
@@ -184,18 +223,31 @@ func (a *attacher) process(pid int) (programs, error) {
 		a.namespaces[r.ns] = ns
 	}
 	ns.scan = a.scan
-	var group []found
-	has, err := programsOf(pid, func(name, link string) {
-		if f, ok := a.file(r, name, link); ok {
+	var group, nothing []found
+	var code codeFiles
+	replaced := map[string]bool{} // the name leads to another file than the one that is mapped
+	has, err := programsOf(pid, func(m mapped) {
+		f, ok := a.file(r, m.name, m.link(pid))
+		if ok {
 			group = append(group, f)
+			replaced[m.name] = !m.is(f.open)
+		} else if f.probed != nil && f.nothing() {
+			nothing = append(nothing, f)
 		}
-	})
+	}, code.add)
 	if has.exe != "" {
 		if f, ok := a.file(r, has.exe, procPath(pid, "exe")); ok {
-			a.attach([]found{f})
+			a.attach([]found{f}, true)
 		}
 	}
-	a.attach(group)
+	if seen := has; len(has.ssl) > 0 {
+		x := a.within(attachPatience, func() answer { return a.asksAt(pid, &seen, code) })
+		has.asks = x.asks || x.err != nil
+	}
+	a.attach(group, has.asks)
+	if has.asks {
+		a.asked(has.ssl, slices.DeleteFunc(append(group, nothing...), func(f found) bool { return replaced[f.name] }))
+	}
 	return has, err
 }
 
@@ -209,7 +261,7 @@ func (a *attacher) directories(r *root) (all []*probed) {
 		}
 	}
 	for _, g := range groups {
-		a.attach(g)
+		a.attach(g, false)
 	}
 	return all
 }
@@ -264,7 +316,7 @@ func (a *attacher) detach(p *probed) {
 		a.stats.Detached++
 	}
 	a.uncount(p)
-	p.probes = nil
+	p.probes, p.hears = nil, 0
 	for _, n := range p.names {
 		delete(a.names, n)
 	}
@@ -289,7 +341,7 @@ func closeAll(all []io.Closer) {
 	wg.Wait()
 }
 
-// file finds out what is in a file, unless it is known. link leads to it where its name does not any more.
+// file finds out what is in a file, unless it is known, and whether it may have probes. link leads to it where its name does not any more.
 func (a *attacher) file(r *root, name, link string) (found, bool) {
 	f, err := r.open(name)
 	if errors.Is(err, fs.ErrNotExist) && link != "" {
@@ -325,7 +377,7 @@ func (a *attacher) file(r *root, name, link string) (found, bool) {
 	p.scan = a.scan
 	if p.contents == nil || p.err != nil {
 		f.Close()
-		return found{}, false
+		return found{probed: p, name: name}, false
 	}
 	a.name(name, p)
 	return found{p, f, name}, true
@@ -384,15 +436,15 @@ func versions(group []found) map[string][]found {
 	return split
 }
 
-// attach sets the probes of files that belong together: those of one process, or of one directory. It closes the files.
-func (a *attacher) attach(files []found) {
+// attach sets the probes of files that belong together: those of one process, or of one directory; asks is the process's. It closes the files.
+func (a *attacher) attach(files []found, asks bool) {
 	for _, group := range versions(files) {
-		a.attachVersion(group)
+		a.attachVersion(group, asks)
 	}
 }
 
 // attachVersion is attach for files among which there is at most one version of OpenSSL.
-func (a *attacher) attachVersion(group []found) {
+func (a *attacher) attachVersion(group []found, asks bool) {
 	// A process may have both families, whose halves must not be mixed.
 	type family struct {
 		offsets bpf.SSLOffsets
@@ -424,8 +476,10 @@ func (a *attacher) attachVersion(group []found) {
 			a.mu.Unlock()
 		}
 		// It goes before libcrypto, which tells of handshakes: without it, what a program does not do could not be known.
-		if a.set(f, &p.attached.ssl, c.ssl, of.offsets); f.err != nil || !p.attached.ssl {
+		if a.set(f, &p.attached.ssl, c.ssl, c.offsets); f.err != nil || !p.attached.ssl {
 			of.offsets = bpf.SSLOffsets{}
+		} else if asks || len(c.asked) == 0 {
+			a.hear(f)
 		}
 	}
 	for _, f := range group {
@@ -454,9 +508,7 @@ func (a *attacher) set(f found, done *bool, places []place, offsets bpf.SSLOffse
 		at[x.probe] = append(at[x.probe], x.offset)
 	}
 	for _, probe := range order {
-		offsetsInFile := at[probe]
-		c, err := a.kernel.Attach(f.open, probe, offsetsInFile, offsets)
-		if err != nil {
+		if err := a.setOne(f, probe, at[probe], offsets); err != nil {
 			a.refuse(f.open.Name(), f.probed, err)
 			closeAll(f.probes)
 			a.mu.Lock()
@@ -468,21 +520,30 @@ func (a *attacher) set(f found, done *bool, places []place, offsets bpf.SSLOffse
 			f.probes = nil
 			return
 		}
-		f.probes = append(f.probes, c)
-		a.mu.Lock()
-		if f.places == nil {
-			f.places = make(map[string]int)
-		}
-		f.places[kindOf(probe)] += len(offsetsInFile)
-		a.stats.Kinds[kindOf(probe)] += len(offsetsInFile)
-		a.stats.Probes += len(offsetsInFile)
-		a.mu.Unlock()
 	}
 	if first {
 		a.mu.Lock()
 		a.stats.Files++
 		a.mu.Unlock()
 	}
+}
+
+// setOne attaches one probe to a file, at all of its places there.
+func (a *attacher) setOne(f found, probe bpf.Probe, at []uint64, offsets bpf.SSLOffsets) error {
+	c, err := a.kernel.Attach(f.open, probe, at, offsets)
+	if err != nil {
+		return err
+	}
+	f.probes = append(f.probes, c)
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if f.places == nil {
+		f.places = make(map[string]int)
+	}
+	f.places[kindOf(probe)] += len(at)
+	a.stats.Kinds[kindOf(probe)] += len(at)
+	a.stats.Probes += len(at)
+	return nil
 }
 
 // room tells whether a file may have probes beside those that have, and counts it if not, once. It gets them when others lose theirs.

@@ -67,7 +67,7 @@ func TestLibsslIsNamedByTheFirstLibcryptoBesideIt(t *testing.T) {
 		{"with libcrypto", []found{ssl, crypto}, "OpenSSL 3.5.7"},
 		{"with another process's libcrypto", []found{other, ssl}, "OpenSSL 3.5.7"},
 	} {
-		if a.attachVersion(tt.group); ssl.contents.name != tt.want {
+		if a.attachVersion(tt.group, false); ssl.contents.name != tt.want {
 			t.Errorf("%s: %q, want %q", tt.name, ssl.contents.name, tt.want)
 		}
 	}

@@ -32,7 +32,7 @@ func TestCallersAreKnownByTheirFiles(t *testing.T) {
 			t.Errorf("%s: %d", file, got)
 		}
 	}
-	if p, err := programsOf(os.Getpid(), nil); err != nil || p.exe == "" || len(p.callers) != 0 {
+	if p, err := programsOf(os.Getpid(), nil, nil); err != nil || p.exe == "" || len(p.callers) != 0 {
 		t.Errorf("this test: %+v, %v", p, err)
 	}
 }

@@ -124,7 +124,7 @@ func (c *container) await(t *testing.T) {
 		t.Fatal(err)
 	}
 	for range 2000 {
-		if has, err := programsOf(c.pid, nil); err == nil && len(has.libraries) >= 2 {
+		if has, err := programsOf(c.pid, nil, nil); err == nil && len(has.libraries) >= 2 {
 			return
 		}
 		time.Sleep(5 * time.Millisecond)

@@ -36,6 +36,8 @@ type contents struct {
 	name string
 	// crypto and ssl are the two halves of OpenSSL, which a program that has it linked in has both of.
 	crypto, ssl []place
+	// asked is the place of SSL_get_verify_result in a file that has ssl alone; else ssl has it.
+	asked []place
 	// boring: it is BoringSSL's, or of a library made of it.
 	boring bool
 	// offsets hold for objects that ssl makes, also where crypto's functions get them.
@@ -68,7 +70,7 @@ func examine(f *os.File, base string) (c *contents, err error) {
 	if st, err := f.Stat(); err != nil || !st.Mode().IsRegular() || st.Size() > maxFile {
 		return nil, errNothing
 	}
-	file, err := elf.NewFile(f)
+	file, err := openELF(f)
 	if err != nil {
 		return nil, errNothing
 	}
@@ -100,6 +102,46 @@ func examine(f *os.File, base string) (c *contents, err error) {
 		return nil, errNothing
 	}
 	return c, nil
+}
+
+// Bounds of a file's sections, whose headers are read as a whole: package debug/elf makes a string of each name, up to the end of all names if it has no end.
+const (
+	maxSections     = 1024
+	maxSectionNames = 16 << 10 // bytes
+)
+
+// openELF reads the headers of an ELF file of 64 bits. It fails with errNothing if it is none, and before package debug/elf would take much memory for it.
+func openELF(f io.ReaderAt) (*elf.File, error) {
+	var h [64]byte // Elf64_Ehdr
+	switch _, err := f.ReadAt(h[:], 0); {
+	case errors.Is(err, io.EOF):
+		return nil, errNothing
+	case err != nil:
+		return nil, fmt.Errorf("read ELF: %w", err)
+	}
+	if string(h[:4]) != elf.ELFMAG || elf.Class(h[4]) != elf.ELFCLASS64 || elf.Data(h[5]) != elf.ELFDATA2LSB {
+		return nil, errNothing
+	}
+	sections, size := binary.LittleEndian.Uint64(h[40:]), uint64(binary.LittleEndian.Uint16(h[58:]))
+	count, names := uint64(binary.LittleEndian.Uint16(h[60:])), uint64(binary.LittleEndian.Uint16(h[62:]))
+	if sections != 0 {
+		var s [64]byte // Elf64_Shdr of the names
+		if count == 0 || count > maxSections || names >= count || sections > maxFile {
+			return nil, errors.New("read ELF: a section table that no linker makes")
+		}
+		if _, err := f.ReadAt(s[:], int64(sections+names*size)); err != nil {
+			return nil, fmt.Errorf("read ELF: section names: %w", err)
+		}
+		flags, n := elf.SectionFlag(binary.LittleEndian.Uint64(s[8:])), binary.LittleEndian.Uint64(s[32:])
+		if flags&elf.SHF_COMPRESSED != 0 || n > maxSectionNames {
+			return nil, fmt.Errorf("read ELF: section names of %d bytes, or compressed", n)
+		}
+	}
+	file, err := elf.NewFile(f)
+	if err != nil {
+		return nil, fmt.Errorf("read ELF: %w", err)
+	}
+	return file, nil
 }
 
 // symbols are functions that a file exports, those of TLS libraries that is.
@@ -218,7 +260,7 @@ type wanted struct {
 var (
 	// wantedSSL are attached before wantedCrypto. Of the ways to a peer's certificate each version has some.
 	wantedSSL = []wanted{
-		{"SSL_get_verify_result", bpf.OpenSSLAsked, true},
+		{judgement, bpf.OpenSSLAsked, true},
 		{"SSL_get_peer_certificate", bpf.OpenSSLPeer, false},
 		{"SSL_get0_peer_certificate", bpf.OpenSSLPeer, false},
 		{"SSL_get1_peer_certificate", bpf.OpenSSLPeer, false},
@@ -251,6 +293,11 @@ func (c *contents) halves(file *elf.File, s symbols, crypto []wanted) {
 	c.ssl, c.crypto = s.places(file, wantedSSL), s.places(file, crypto)
 	if len(c.ssl) > 0 && len(c.crypto) > 0 {
 		c.crypto = append(s.places(file, wantedInside), c.crypto...)
+	} else if !c.boring {
+		isAsked := func(p place) bool { return p.probe == bpf.OpenSSLAsked }
+		if i := slices.IndexFunc(c.ssl, isAsked); i >= 0 {
+			c.asked, c.ssl = c.ssl[i:i+1:i+1], slices.Delete(slices.Clone(c.ssl), i, i+1)
+		}
 	}
 }
 

@@ -52,6 +52,8 @@ type handshake struct {
 	// of its process, looked at a certificate by itself.
 	verified, asked, inspected bool
 	answer                     int64
+	// unheard: the program may have asked without that being told. forNothing: there is no code in it that asks and means it.
+	unheard, forNothing bool
 	// golang: the library is Go's crypto/tls, and mode is InsecureSkipVerify.
 	golang bool
 	// by got the certificate, and what it does with it beyond what is told is known; doubtful: something may have been missed.
@@ -64,6 +66,9 @@ type handshake struct {
 	// nodeOff: the program is Node.js, whose environment switches verification off.
 	nodeOff bool
 }
+
+// isOpenSSL: the library is OpenSSL, or one that has its functions.
+func (h *handshake) isOpenSSL() bool { return !h.golang && !h.gnuTLS && !h.s2n }
 
 // verifyPeer is SSL_VERIFY_PEER.
 const verifyPeer = 1
@@ -105,7 +110,7 @@ func (h *handshake) judgeTold() (v flow.Verification, by string, absent bool) {
 		return flow.VerificationOff, "it went on over X509_V_ERR_" + verifyError(h.answer), true
 	case !h.modeKnown || h.callback:
 		return flow.VerificationUnknown, "", false
-	case !h.verified || h.inspected || h.asked:
+	case !h.verified || h.inspected || h.asked || h.unheard:
 		return flow.VerificationUnknown, "", false
 	}
 	return flow.VerificationOff, "SSL_VERIFY_NONE", true
@@ -222,6 +227,9 @@ func (hs *handshakes) add(e *bpf.LibraryEvent, yield func(*handshake)) {
 	case bpf.LibraryHost:
 		h.HostChecked, h.Host = true, string(e.Data)
 	case bpf.LibraryAsked:
+		if h.forNothing {
+			return
+		}
 		// Without the answer it is not known what the program knows.
 		h.asked = true
 		if e.Flags&bpf.LibraryValueKnown != 0 {

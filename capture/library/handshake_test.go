@@ -392,3 +392,35 @@ func TestLossesAreRememberedUntilNothingOlderComes(t *testing.T) {
 		t.Errorf("%+v", l)
 	}
 }
+
+// TestWhatIsAskedCountsByWhoMayAsk: libcurl's question means nothing where nobody else's code is there, and silence nothing where a question may not have been heard.
+func TestWhatIsAskedCountsByWhoMayAsk(t *testing.T) {
+	verified, good, bad := later(bpf.LibraryVerified, 1), later(bpf.LibraryAsked, 0), later(bpf.LibraryAsked, 20)
+	for _, c := range []struct {
+		name                string
+		unheard, forNothing bool
+		events              []bpf.LibraryEvent
+		want                flow.Verification
+		by                  string
+	}{
+		{"for nothing, and it is good", false, true, []bpf.LibraryEvent{verified, good}, flow.VerificationOff, "SSL_VERIFY_NONE"},
+		{"for nothing, and it is bad", false, true, []bpf.LibraryEvent{verified, bad}, flow.VerificationOff, "SSL_VERIFY_NONE"},
+		{"unheard", true, false, []bpf.LibraryEvent{verified}, flow.VerificationUnknown, ""},
+		{"heard after all", true, false, []bpf.LibraryEvent{verified, bad}, flow.VerificationOff, "it went on over X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT_LOCALLY"},
+	} {
+		hs := newTestHandshakes(false)
+		describe := hs.describe
+		hs.describe = func(h *handshake) {
+			describe(h)
+			h.unheard, h.forNothing = c.unheard, c.forNothing
+		}
+		var last *flow.Library
+		for i, e := range append([]bpf.LibraryEvent{begins(0, 0)}, c.events...) {
+			e.Time = uint64(i + 1)
+			hs.add(&e, func(h *handshake) { last = h.told() })
+		}
+		if last == nil || last.Verification != c.want || last.VerificationBy != c.by {
+			t.Errorf("%s: %+v", c.name, last)
+		}
+	}
+}

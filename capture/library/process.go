@@ -5,6 +5,8 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"hash/maphash"
+	"io/fs"
 	"os"
 	"path"
 	"strconv"
@@ -19,8 +21,75 @@ func procPath(pid int, name string) string { return fmt.Sprintf("/proc/%d/%s", p
 // maxMaps bounds the lines that are read of a process's maps: a kernel allows 65530 by default (vm.max_map_count).
 const maxMaps = 1 << 17
 
-// executable yields the files that a process has mapped to execute and whose name is wanted, with the addresses, in hexadecimal and a hyphen between.
-func executable(pid int, wanted func(name string) bool, yield func(name, span string)) error {
+// mapped is a file that a process has mapped to execute.
+type mapped struct {
+	// file is its device and inode number as the process's maps have them: another container's overlay shows the same file by another device.
+	file, name string
+	// span are the addresses, in hexadecimal and a hyphen between.
+	span string
+}
+
+// link is a path that leads to the file from here even if it was deleted.
+func (m mapped) link(pid int) string { return procPath(pid, "map_files/"+m.span) }
+
+// mappedSeed is for the keys of this run.
+var mappedSeed = maphash.MakeSeed()
+
+// fileTimes tell a file from what it was before, and from one that had its number.
+type fileTimes struct{ size, mtime, ctime int64 }
+
+// key tells the file from others, as far as a process's maps do, and its content from others.
+func (m mapped) key(t fileTimes) uint64 {
+	return maphash.Comparable(mappedSeed, struct {
+		file, name string
+		t          fileTimes
+	}{m.file, m.name, t})
+}
+
+// keyIn tells the file from others by name and mount namespace, too: what maps have for a device may be that of several (btrfs).
+func (m mapped) keyIn(pid int) uint64 {
+	ns, _ := mountNamespace(pid) // it is gone without
+	return maphash.Comparable(mappedSeed, struct {
+		file, name string
+		ns         uint64
+	}{m.file, m.name, ns})
+}
+
+// is reports whether an open file is the one that is mapped, by its number.
+func (m mapped) is(f *os.File) bool {
+	id, ok := statID(f)
+	return ok && m.inode() == strconv.FormatUint(id[1], 10)
+}
+
+// inode is the file's number, in digits.
+func (m mapped) inode() string {
+	_, inode, _ := strings.Cut(m.file, " ")
+	return inode
+}
+
+// times stats the file that the name leads to, without opening it. It fails if that is another one.
+func (m mapped) times(r *root) (fileTimes, error) {
+	var st unix.Stat_t
+	if err := unix.Fstatat(r.fd, strings.TrimLeft(m.name, "/"), &st, unix.AT_SYMLINK_NOFOLLOW); err != nil {
+		return fileTimes{}, err
+	}
+	if m.inode() != strconv.FormatUint(st.Ino, 10) {
+		return fileTimes{}, fs.ErrNotExist
+	}
+	return timesIn(&st), nil
+}
+
+func timesIn(st *unix.Stat_t) fileTimes { return fileTimes{st.Size, st.Mtim.Nano(), st.Ctim.Nano()} }
+
+// timesOf are an open file's.
+func timesOf(f *os.File) (fileTimes, error) {
+	var st unix.Stat_t
+	err := unix.Fstat(int(f.Fd()), &st)
+	return timesIn(&st), err
+}
+
+// executable yields the files that a process has mapped to execute, once for each place.
+func executable(pid int, yield func(mapped)) error {
 	f, err := os.Open(procPath(pid, "maps"))
 	if err != nil {
 		return err
@@ -38,9 +107,9 @@ func executable(pid int, wanted func(name string) bool, yield func(name, span st
 		if i < 0 {
 			continue
 		}
-		if name := strings.TrimSuffix(string(line[i:]), " (deleted)"); wanted(name) {
-			yield(name, string(line[:span]))
-		}
+		_, file, _ := strings.Cut(string(line[span+1:i]), " ") // after the rights
+		_, file, _ = strings.Cut(file, " ")                    // and the offset
+		yield(mapped{strings.TrimRight(file, " "), strings.TrimSuffix(string(line[i:]), " (deleted)"), string(line[:span])})
 	}
 	return lines.Err()
 }

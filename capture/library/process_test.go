@@ -34,16 +34,16 @@ func TestAProcessThatEndsWhileItIsLookedAtIsGone(t *testing.T) {
 		t.Fatal(err)
 	}
 	pid := cmd.Process.Pid
-	if p, err := programsOf(pid, nil); err != nil || len(p.libraries) == 0 || len(p.callers) == 0 {
+	if p, err := programsOf(pid, nil, nil); err != nil || len(p.libraries) == 0 || len(p.callers) == 0 {
 		t.Fatalf("%+v, %v", p, err)
 	}
-	p, err := programsOf(pid, func(string, string) {
+	p, err := programsOf(pid, func(mapped) {
 		cmd.Process.Kill()
 		// It stays as a zombie, whose mappings can be read, and are none.
 		if err := unix.Waitid(unix.P_PID, pid, nil, unix.WEXITED|unix.WNOWAIT, nil); err != nil {
 			t.Error(err)
 		}
-	})
+	}, nil)
 	if err == nil {
 		t.Errorf("%+v of a process that has ended", p)
 	}

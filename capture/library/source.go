@@ -59,6 +59,7 @@ type Source struct {
 	clock      clock
 	processes  generations[int, *process]
 	candidates []candidate // in the order of their times
+	looks      budget
 
 	nudges  chan int
 	closing chan struct{}
@@ -88,6 +89,7 @@ type process struct {
 	nodeOff    bool
 	handshakes int
 	followed   bool
+	asking     asking
 	candidate  bool // to be ignored
 	ignored    bool
 }
@@ -146,7 +148,7 @@ func (a *attacher) coming(name string) {
 	}
 	defer r.close()
 	if f, ok := a.file(r, name, ""); ok {
-		a.attach([]found{f})
+		a.attach([]found{f}, false)
 	}
 }
 
@@ -376,6 +378,9 @@ func (s *Source) describe(h *handshake) {
 	}
 	// Node.js has libssl accept everything, and asks for its judgement.
 	h.nodeOff = p.nodeOff && h.callback && h.modeKnown && h.mode&verifyPeer == 0
+	if h.isOpenSSL() && h.modeKnown && h.mode&verifyPeer == 0 {
+		s.listen(h, p)
+	}
 	p.handshakes++
 	if !s.all && !p.followed && p.handshakes >= trial && !p.ignored && !p.candidate && len(s.candidates) < maxProcesses {
 		p.candidate = true

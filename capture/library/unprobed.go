@@ -113,8 +113,10 @@ func (x *survey) process(pid int) {
 	}
 	defer r.close()
 	add(x.file(r, exe, procPath(pid, "exe")), exe)
-	err = executable(pid, func(name string) bool { return name != exe }, func(name, span string) {
-		add(x.file(r, name, procPath(pid, "map_files/"+span)), name)
+	err = executable(pid, func(m mapped) {
+		if m.name != exe {
+			add(x.file(r, m.name, procPath(pid, "map_files/"+m.span)), m.name)
+		}
 	})
 	if errors.Is(err, fs.ErrPermission) {
 		add(kind{"", reasonClosed}, "")
