@@ -33,8 +33,9 @@ func main() {
 	only := flag.String("only", "", "measure only the named workload")
 	tcpdump := flag.Bool("tcpdump", true, "measure tcpdump too")
 	programs := flag.Bool("programs", true, "print each program's own runs and time, too")
+	hooks := flag.Bool("hooks", false, "measure a program that does nothing, at each hook by itself and at others that see the same, instead of dynwatch")
 	flag.Parse()
-	if err := run(*pairs, *window, *only, *tcpdump, *programs); err != nil {
+	if err := run(*pairs, *window, *only, *tcpdump, *programs, *hooks); err != nil {
 		fmt.Fprintln(os.Stderr, "live: error:", err)
 		os.Exit(1)
 	}
@@ -43,7 +44,7 @@ func main() {
 // followed is an address on loopback that the tracked measurements are followed at.
 var followed = netip.MustParseAddr("127.0.9.1")
 
-func run(pairs int, window time.Duration, only string, tcpdump, programs bool) error {
+func run(pairs int, window time.Duration, only string, tcpdump, programs, hooks bool) error {
 	runtime.LockOSThread()
 	if err := pin(0); err != nil {
 		return err
@@ -54,8 +55,11 @@ func run(pairs int, window time.Duration, only string, tcpdump, programs bool) e
 	unlooked.LookAtOthers = false
 	tracked := untracked
 	tracked.Prefixes = []netip.Prefix{netip.PrefixFrom(followed, 32)}
+	emptyPrograms := emptyAt("empty programs on the same hooks", sourcesHooks...)
 	others := []opener{watching("dynwatch", untracked), watching("dynwatch, no look at first bytes", unlooked), emptyPrograms}
-	if tcpdump {
+	if hooks {
+		others = singleHooks()
+	} else if tcpdump {
 		others = append(others, tcpdumps)
 	}
 	found := false

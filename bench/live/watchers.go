@@ -74,43 +74,79 @@ func (s *source) drain() {
 	}
 }
 
-// empty is a program that allows everything on each of the source's hooks.
+// hook is where a program can be attached: to the root of all cgroups, or if it has a name, to that tracepoint.
+type hook struct {
+	at         ebpf.AttachType
+	tracepoint string
+}
+
+// sourcesHooks are those of the source.
+var sourcesHooks = []hook{
+	{at: ebpf.AttachCGroupInetEgress}, {at: ebpf.AttachCGroupInetIngress}, {at: ebpf.AttachCGroupInet4Connect}, {at: ebpf.AttachCGroupInet6Connect},
+}
+
+// empty is a program at each of some hooks that does nothing, and allows everything.
 type empty struct {
+	called   string
 	cgroup   string
-	programs map[ebpf.AttachType]*ebpf.Program
+	hooks    []hook
+	programs []*ebpf.Program // one for each hook
 	links    []link.Link
 }
 
 // emptyName is what the kernel knows these programs by.
 const emptyName = "empty"
 
-func emptyPrograms() (watcher, error) {
-	cgroup, err := bpf.FindCgroup()
-	if err != nil {
-		return nil, err
-	}
-	e := &empty{cgroup: cgroup, programs: make(map[ebpf.AttachType]*ebpf.Program)}
-	for at, typ := range map[ebpf.AttachType]ebpf.ProgramType{
-		ebpf.AttachCGroupInetEgress: ebpf.CGroupSKB, ebpf.AttachCGroupInetIngress: ebpf.CGroupSKB,
-		ebpf.AttachCGroupInet4Connect: ebpf.CGroupSockAddr, ebpf.AttachCGroupInet6Connect: ebpf.CGroupSockAddr,
-	} {
-		e.programs[at], err = ebpf.NewProgram(&ebpf.ProgramSpec{
-			Name: emptyName, Type: typ, AttachType: at, License: "GPL",
-			Instructions: asm.Instructions{asm.Mov.Imm(asm.R0, 1), asm.Return()},
-		})
+func emptyAt(called string, hooks ...hook) opener {
+	return func() (watcher, error) {
+		cgroup, err := bpf.FindCgroup()
 		if err != nil {
-			e.close()
 			return nil, err
 		}
+		e := &empty{called: called, cgroup: cgroup, hooks: hooks}
+		for _, h := range hooks {
+			spec := &ebpf.ProgramSpec{
+				Name: emptyName, Type: ebpf.CGroupSKB, AttachType: h.at, License: "GPL",
+				Instructions: asm.Instructions{asm.Mov.Imm(asm.R0, 1), asm.Return()},
+			}
+			switch {
+			case h.tracepoint != "":
+				spec.Type, spec.AttachType, spec.AttachTo = ebpf.Tracing, ebpf.AttachTraceRawTp, h.tracepoint
+				spec.Instructions[0] = asm.Mov.Imm(asm.R0, 0)
+			case h.at == ebpf.AttachCGroupInet4Connect, h.at == ebpf.AttachCGroupInet6Connect:
+				spec.Type = ebpf.CGroupSockAddr
+			}
+			p, err := ebpf.NewProgram(spec)
+			if err != nil {
+				e.close()
+				return nil, err
+			}
+			e.programs = append(e.programs, p)
+		}
+		return e, nil
 	}
-	return e, nil
 }
 
-func (e *empty) name() string { return "empty programs on the same hooks" }
+// singleHooks are an empty program at each hook that every packet passes, and at tracepoints that see the same (since Linux 6.3, but for tcp_probe).
+func singleHooks() []opener {
+	list := []opener{emptyAt("cgroup_skb/egress", sourcesHooks[0]), emptyAt("cgroup_skb/ingress", sourcesHooks[1])}
+	for _, name := range []string{"tcp_probe", "sk_data_ready", "sock_send_length", "sock_recv_length"} {
+		list = append(list, emptyAt("tracepoint "+name, hook{tracepoint: name}))
+	}
+	return list
+}
+
+func (e *empty) name() string { return e.called }
 
 func (e *empty) on() error {
-	for at, p := range e.programs {
-		l, err := link.AttachCgroup(link.CgroupOptions{Path: e.cgroup, Attach: at, Program: p})
+	for i, h := range e.hooks {
+		var l link.Link
+		var err error
+		if h.tracepoint != "" {
+			l, err = link.AttachTracing(link.TracingOptions{Program: e.programs[i]})
+		} else {
+			l, err = link.AttachCgroup(link.CgroupOptions{Path: e.cgroup, Attach: h.at, Program: e.programs[i]})
+		}
 		if err != nil {
 			return err
 		}
