@@ -48,20 +48,8 @@ var libcurlVersion = regexp.MustCompile(`libcurl/([0-9]{1,3})\.([0-9]{1,3})\.[0-
 // may be as 8.23: it always sets SSL_VERIFY_NONE, asks, and ends the connection by itself. 8.15 to 8.22 were not looked at.
 const lastPlainLibcurl = 14 // 8.14
 
-// isPlainLibcurl reports whether a file is such a libcurl.
-func isPlainLibcurl(name string, f io.ReaderAt) (plain bool) {
-	if callerOf(name) != callerCurl {
-		return false
-	}
-	defer func() { // package debug/elf was not made for hostile files
-		if recover() != nil {
-			plain = false
-		}
-	}()
-	file, err := openELF(f)
-	if err != nil {
-		return false
-	}
+// isPlainLibcurl reports whether a file, which is libcurl by its name, is of such a version.
+func isPlainLibcurl(file *elf.File) bool {
 	m := libcurlVersion.FindStringSubmatch(constant(file, libcurlVersion, ""))
 	if m == nil {
 		return false
@@ -71,9 +59,9 @@ func isPlainLibcurl(name string, f io.ReaderAt) (plain bool) {
 	return major == 7 || major == 8 && minor <= lastPlainLibcurl
 }
 
-// mayAsk reports whether a file's code may call another's SSL_get_verify_result: it is linked with it, or has its name, to look it up by. What cannot be
-// read may. read is how much was read of the file at most, in bytes. The file is not trusted.
-func mayAsk(f io.ReaderAt) (may bool, read uint64) {
+// mayAsk reports whether the code of a file, which processes have under a name, may call another's SSL_get_verify_result: it is linked with it, or has its name,
+// to look it up by, and is no plain libcurl. What cannot be read may. read is how much was read of the file at most, in bytes. The file is not trusted.
+func mayAsk(name string, f io.ReaderAt) (may bool, read uint64) {
 	defer func() { // package debug/elf was not made for hostile files
 		if recover() != nil {
 			may = true
@@ -82,6 +70,9 @@ func mayAsk(f io.ReaderAt) (may bool, read uint64) {
 	file, err := openELF(f)
 	if err != nil {
 		return !errors.Is(err, errNothing), 0 // code that was made at run time is in no ELF file
+	}
+	if callerOf(name) == callerCurl && isPlainLibcurl(file) {
+		return false, 0
 	}
 	if len(file.Sections) == 0 { // they were taken out, or it is packed
 		return true, 0
@@ -110,7 +101,7 @@ func mayAsk(f io.ReaderAt) (may bool, read uint64) {
 	return false, read
 }
 
-// codeFiles are files with code of one process, but for TLS libraries: one more than maxCodeFiles at most.
+// codeFiles are files with code of one process: one more than maxCodeFiles at most.
 type codeFiles []mapped
 
 func (c *codeFiles) add(m mapped) {
@@ -144,18 +135,16 @@ func (a *attacher) asks(r *root, has *programs, code codeFiles) bool {
 
 // mayAsk is mayAsk of a mapped file. What is known of it is not read again; of a file that cannot be had nothing is known.
 func (a *attacher) mayAsk(r *root, m mapped) (may bool, read uint64) {
-	open := func() (*os.File, error) { return r.open(m.name) }
+	var f *os.File
 	times, err := m.times(r)
 	if err != nil { // it was deleted or replaced, or is in a root of its own
-		f, err := os.Open(m.link(r.pid))
-		if err != nil {
-			return true, 0
+		if f, err = os.Open(m.link(r.pid)); err == nil {
+			defer f.Close()
+			times, err = timesOf(f)
 		}
-		defer f.Close()
-		if times, err = timesOf(f); err != nil {
-			return true, 0
-		}
-		open = func() (*os.File, error) { return os.Open(m.link(r.pid)) }
+	}
+	if err != nil {
+		return true, 0
 	}
 	key := m.key(times)
 	a.mu.Lock()
@@ -164,17 +153,18 @@ func (a *attacher) mayAsk(r *root, m mapped) (may bool, read uint64) {
 	if known {
 		return may, 0
 	}
-	f, err := open()
-	if err != nil {
-		return true, 0
+	if f == nil {
+		if f, err = r.open(m.name); err != nil {
+			return true, 0
+		}
+		defer f.Close()
 	}
-	defer f.Close()
 	st, err := f.Stat()
 	switch {
 	case err != nil, !m.is(f), st.Mode().IsRegular() && st.Size() > maxFile:
 		return true, 0
-	case st.Mode().IsRegular() && !isPlainLibcurl(m.name, f):
-		may, read = mayAsk(f)
+	case st.Mode().IsRegular():
+		may, read = mayAsk(m.name, f)
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -207,7 +197,7 @@ func (a *attacher) hear(f found) {
 			return
 		}
 	}
-	now := (&clock{}).mono()
+	now := mono()
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	f.hears = now
@@ -241,7 +231,7 @@ func (a *attacher) hears(ssl []libssl, at uint64) bool {
 	return true
 }
 
-// answer is what a process has that matters to whether it asks.
+// answer is what a process has that matters to whether it asks; err: that is not known.
 type answer struct {
 	ssl  []libssl
 	asks bool
@@ -316,13 +306,10 @@ const (
 
 // asking is what is known of a process's code that may ask.
 type asking struct {
-	ssl  []libssl
-	asks bool
+	answer
 	// looked is when it was looked for last, and nudged when the process was last to be looked at for its sake (CLOCK_MONOTONIC, ns).
 	looked, nudged uint64
 	looks          budget
-	// err: nothing is known.
-	err error
 }
 
 // budget bounds the time that looks for code take: a process chooses how often it makes handshakes, and how much it has mapped, and there may be many.
@@ -351,14 +338,13 @@ const (
 func (s *Source) listen(h *handshake, p *process) {
 	a := &p.asking
 	if a.looked <= h.time { // it may have more code than then
-		now := s.clock.mono()
+		now := mono()
 		if !a.looks.allows(now, lookShare) || !s.looks.allows(now, allShare) {
 			h.unheard = true
 			return
 		}
-		x := s.attach.within(lookAhead, func() answer { return s.attach.asking(h.PID) })
-		a.ssl, a.asks, a.err, a.looked = x.ssl, x.asks, x.err, now
-		took := s.clock.mono() - now
+		a.answer, a.looked = s.attach.within(lookAhead, func() answer { return s.attach.asking(h.PID) }), now
+		took := mono() - now
 		a.looks.debt += took
 		s.looks.debt += took
 	}
@@ -370,7 +356,7 @@ func (s *Source) listen(h *handshake, p *process) {
 		return
 	}
 	h.unheard = true
-	if now := s.clock.mono(); now-a.nudged > uint64(nudgeAgain) {
+	if now := mono(); now-a.nudged > uint64(nudgeAgain) {
 		a.nudged = now
 		s.nudge(h.PID)
 	}

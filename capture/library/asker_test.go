@@ -5,6 +5,7 @@ import (
 	"debug/elf"
 	"encoding/binary"
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -17,15 +18,26 @@ import (
 	"github.com/dynwatch/dynwatch/internal/testenv"
 )
 
-// compiled is a C program of testdata, or a library.
-func compiled(t testing.TB, source string, arguments ...string) (path string) {
+// compiled is a C program of testdata, or a library, under a name.
+func compiled(t testing.TB, name, source string, arguments ...string) (path string) {
 	t.Helper()
-	path = filepath.Join(t.TempDir(), strings.TrimSuffix(source, ".c"))
+	path = filepath.Join(t.TempDir(), name)
 	arguments = append([]string{"-O1", "-Wall", "-Werror", "-o", path, filepath.Join("testdata", source)}, arguments...)
 	if out, err := testenv.Command(t, "gcc", arguments...).CombinedOutput(); err != nil {
-		t.Fatalf("%s: %v\n%s", source, err, out)
+		t.Fatalf("%s: %v\n%s", name, err, out)
 	}
 	return path
+}
+
+// ownRoot is this process's root directory.
+func ownRoot(t *testing.T) *root {
+	t.Helper()
+	r, err := openRoot(os.Getpid())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(r.close)
+	return r
 }
 
 // client is testdata/client.c.
@@ -34,7 +46,7 @@ func client(t testing.TB, asks int) (path string) {
 	if _, err := testenv.Find("/usr/include/openssl/ssl.h"); err != nil {
 		testenv.Lacks(t, "libssl-dev: %v", err)
 	}
-	return compiled(t, "client.c", "-shared", "-fPIC", fmt.Sprintf("-DASKS=%d", asks), "-lssl", "-lcrypto", "-ldl")
+	return compiled(t, "client", "client.c", "-shared", "-fPIC", fmt.Sprintf("-DASKS=%d", asks), "-lssl", "-lcrypto", "-ldl")
 }
 
 // withoutSections is a copy of an ELF file that does not say where its sections are: e_shoff, e_shnum and e_shstrndx are 0.
@@ -102,7 +114,7 @@ func TestWhichCodeMayAsk(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer f.Close()
-			if got, _ := mayAsk(f); got != c.want {
+			if got, _ := mayAsk("/l/any", f); got != c.want {
 				t.Errorf("%v", got)
 			}
 		})
@@ -137,12 +149,12 @@ func TestLibcurlIsPlainByItsVersion(t *testing.T) {
 		"libcurl/H\x00\x00\x00\x00\x00": false,
 	} {
 		file := bytes.Replace(bytes.Clone(b), now, []byte((version + "0000")[:len(now)]), 1)
-		if got := isPlainLibcurl("/l/libcurl.so.4", bytes.NewReader(file)); got != want {
-			t.Errorf("%q: %v", version, got)
+		if may, _ := mayAsk("/l/libcurl.so.4", bytes.NewReader(file)); may == want {
+			t.Errorf("%q: it may ask: %v", version, may)
 		}
 	}
-	if isPlainLibcurl("/l/libother.so.4", bytes.NewReader(b)) || isPlainLibcurl("/l/libcurl.so.4", strings.NewReader("libcurl/7.88.1")) {
-		t.Error("another library, or no library, is libcurl")
+	if may, _ := mayAsk("/l/libother.so.4", bytes.NewReader(b)); !may {
+		t.Error("another library is taken for libcurl")
 	}
 }
 
@@ -156,7 +168,7 @@ func FuzzMayAsk(f *testing.F) {
 		f.Add(b)
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
-		may, read := mayAsk(bytes.NewReader(b))
+		may, read := mayAsk("/l/any", bytes.NewReader(b))
 		if read > maxCodeText {
 			t.Errorf("it read %d bytes", read)
 		}
@@ -203,12 +215,7 @@ func mappedFile(t *testing.T, name string) mapped {
 
 // TestWhatIsKnownOfCodeIsOfThatCode: a file may be written anew, and its name may lead to another one than is mapped.
 func TestWhatIsKnownOfCodeIsOfThatCode(t *testing.T) {
-	a := newAttacher(nil)
-	r, err := openRoot(os.Getpid())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer r.close()
+	a, r := newAttacher(nil), ownRoot(t)
 	client := func(asks int) []byte {
 		b, err := os.ReadFile(client(t, asks))
 		if err != nil {
@@ -255,12 +262,7 @@ func TestAProcessThatRunsAnotherProgramSinceIsAsItWas(t *testing.T) {
 
 // TestAProcessWithTooMuchCodeMayAsk: what is not looked at is not known, and what was read is not read again.
 func TestAProcessWithTooMuchCodeMayAsk(t *testing.T) {
-	a := newAttacher(nil)
-	r, err := openRoot(os.Getpid())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer r.close()
+	a, r := newAttacher(nil), ownRoot(t)
 	ssl := []libssl{{"/l/libssl.so.3", 1}}
 	plain := mappedFile(t, testenv.Tool(t, "/usr/bin/env"))
 	files := func(n int) (all codeFiles) {
@@ -307,7 +309,7 @@ func TestOnlyThoseWhoMayAskPayForIt(t *testing.T) {
 	if file == nil || !file.attached.ssl || len(file.contents.asked) != 1 {
 		t.Fatalf("%s: %+v", has.ssl[0].name, file)
 	}
-	now := func() uint64 { return (&clock{}).mono() }
+	now := func() uint64 { return mono() }
 	probes, begun := a.stats.Probes, now()
 	if file.attached.asked || a.hears(has.ssl, begun) {
 		t.Error("the dear probe is set for Python")
@@ -334,13 +336,57 @@ func TestOnlyThoseWhoMayAskPayForIt(t *testing.T) {
 	}
 }
 
+// TestLibcurlThatVerifiesNothingIsFoundOverAGoodChain: it asks, is told that the chain is good, and would have gone on over a bad one.
+func TestLibcurlThatVerifiesNothingIsFoundOverAGoodChain(t *testing.T) {
+	testenv.Root(t)
+	root, leaf := newHost(t)
+	address, silent := serveTLS(t, leaf), listenSilently(t)
+	s := openAll(t)
+	for how, want := range map[string]flow.Verification{"--insecure": flow.VerificationOff, "--silent": flow.VerificationOn} {
+		// The second address keeps it alive.
+		cmd := testenv.Command(t, "curl", "--silent", how, "--cacert", inFile(t, root.PEM()), "--connect-to", serverName+":443:"+address,
+			"https://"+serverName, "http://"+silent)
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() {
+			cmd.Process.Kill()
+			cmd.Wait()
+		})
+		var last *flow.Library
+		for end := time.Now().Add(10 * time.Second); (last == nil || last.Verification != want) && time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
+			if err := s.Poll(func(l *flow.Library) {
+				if l.PID == cmd.Process.Pid {
+					last = l
+				}
+			}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if last == nil || last.Verification != want || want == flow.VerificationOff && last.VerificationBy != "SSL_VERIFY_NONE" {
+			t.Errorf("curl %s: %+v", how, last)
+		}
+	}
+}
+
+// listenSilently accepts connections, and says nothing.
+func listenSilently(t *testing.T) (address string) {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { l.Close() })
+	return l.Addr().String()
+}
+
 // TestWhoAsksUnheardIsNotSaidNotToVerify: code that came to a process after it was looked at may ask before its probe is there. From then on it is heard; and who has
 // nobody to ask is found at once.
 func TestWhoAsksUnheardIsNotSaidNotToVerify(t *testing.T) {
 	testenv.Root(t)
 	_, leaf := newHost(t)
 	address := serveTLS(t, leaf)
-	program := compiled(t, "late.c", "-ldl")
+	program := compiled(t, "late", "late.c", "-ldl")
 	for asks := range 3 {
 		t.Run([]string{"asks nothing", "asks", "asks by the name"}[asks], func(t *testing.T) {
 			w := startWaiting(t, "client", testenv.Command(t, program, client(t, asks), address))

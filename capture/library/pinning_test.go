@@ -19,10 +19,8 @@ func TestProgramsThatPinAreNotSaidNotToVerify(t *testing.T) {
 	if _, err := testenv.Find("/usr/include/openssl/ssl.h"); err != nil {
 		testenv.Lacks(t, "libssl-dev: %v", err)
 	}
-	const source = "testdata/pin.c"
-	ways := waysOf(t, source, `"(.+)", \w+, \d`, 10)
+	ways := waysOf(t, "testdata/pin.c", `"(.+)", \w+, \d`, 10)
 	_, leaf := newHost(t)
-	dir := t.TempDir()
 	known := inFile(t, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: leaf.Certificate[0]}))
 	address := serveTLS(t, leaf)
 	var running []*waiting
@@ -30,10 +28,7 @@ func TestProgramsThatPinAreNotSaidNotToVerify(t *testing.T) {
 		"shared": {"-lssl", "-lcrypto", "-lpthread"},
 		"static": {"-Wl,--export-dynamic,-Bstatic", "-lssl", "-lcrypto", "-Wl,-Bdynamic", "-lpthread", "-ldl"},
 	} {
-		program := filepath.Join(dir, linked)
-		if out, err := testenv.Command(t, "gcc", append([]string{"-O1", "-Wall", "-Werror", "-o", program, source}, flags...)...).CombinedOutput(); err != nil {
-			t.Fatalf("%s: %v\n%s", linked, err, out)
-		}
+		program := compiled(t, linked, "pin.c", flags...)
 		for _, way := range ways {
 			how := way[1]
 			running = append(running, startWaiting(t, linked+", "+how, exec.Command(program, known, address, how)))
@@ -53,19 +48,11 @@ func TestProgramsThatPinWithGnuTLSAreNotSaidNotToVerify(t *testing.T) {
 	if _, err := testenv.Find("/usr/include/gnutls/gnutls.h"); err != nil {
 		testenv.Lacks(t, "libgnutls28-dev: %v", err)
 	}
-	const source = "testdata/pin-gnutls.c"
-	ways := waysOf(t, source, `"(.+)", (\d), \w+, \w+`, 8)
+	ways := waysOf(t, "testdata/pin-gnutls.c", `"(.+)", (\d), \w+, \w+`, 8)
 	_, leaf := newHost(t)
-	dir := t.TempDir()
-	known, libcurl, program := inFile(t, leaf.Certificate[0]), filepath.Join(dir, "libcurl-gnutls.so.4"), filepath.Join(dir, "pin")
-	for _, arguments := range [][]string{
-		{"-shared", "-fPIC", "-o", libcurl, "testdata/libcurl-gnutls.c", "-lgnutls"},
-		{"-o", program, source, libcurl, "-lgnutls", "-Wl,-rpath," + dir},
-	} {
-		if out, err := testenv.Command(t, "gcc", append([]string{"-O1", "-Wall", "-Werror"}, arguments...)...).CombinedOutput(); err != nil {
-			t.Fatalf("%v\n%s", err, out)
-		}
-	}
+	known := inFile(t, leaf.Certificate[0])
+	libcurl := compiled(t, "libcurl-gnutls.so.4", "libcurl-gnutls.c", "-shared", "-fPIC", "-lgnutls")
+	program := compiled(t, "pin", "pin-gnutls.c", libcurl, "-lgnutls", "-Wl,-rpath,"+filepath.Dir(libcurl))
 	address := serveTLS(t, leaf)
 	careless := map[*waiting]bool{}
 	var running []*waiting

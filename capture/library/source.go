@@ -278,7 +278,7 @@ func (s *Source) doubt(yield func(*flow.Library)) {
 	if s.absentUntil == 0 {
 		return
 	}
-	now := s.clock.mono()
+	now := mono()
 	missed := !s.lookForLosses(now, now) || s.losses.to > s.doubted // the ring is empty
 	select {
 	case <-s.closing:
@@ -296,7 +296,7 @@ func (s *Source) doubt(yield func(*flow.Library)) {
 
 // missedBetween reports whether events may have been lost between two times, of which the second is that of the event in hand.
 func (s *Source) missedBetween(from, to uint64) bool {
-	return !s.lookForLosses(s.clock.mono(), to) || s.losses.between(from, to)
+	return !s.lookForLosses(mono(), to) || s.losses.between(from, to)
 }
 
 // lookForLosses brings losses up to date, and reports whether it could. event is the time of the event in hand.
@@ -537,10 +537,10 @@ func (c *clock) sync() {
 }
 
 // mono is the kernel's time now.
-func (*clock) mono() uint64 {
+func mono() uint64 {
 	var ts unix.Timespec
 	_ = unix.ClockGettime(unix.CLOCK_MONOTONIC, &ts) // which every Linux has
 	return uint64(ts.Nano())
 }
 
-func (c *clock) wall(mono uint64) int64 { return int64(mono) + c.offset }
+func (c *clock) wall(ns uint64) int64 { return int64(ns) + c.offset }

@@ -115,7 +115,7 @@ func (x *survey) process(pid int) {
 	add(x.file(r, exe, procPath(pid, "exe")), exe)
 	err = executable(pid, func(m mapped) {
 		if m.name != exe {
-			add(x.file(r, m.name, procPath(pid, "map_files/"+m.span)), m.name)
+			add(x.file(r, m.name, m.link(pid)), m.name)
 		}
 	})
 	if errors.Is(err, fs.ErrPermission) {
