@@ -70,7 +70,7 @@ lint: ## gofmt, clang-format, go vet, staticcheck, and the project's own rules o
 .PHONY: fmt
 fmt: ## format the code
 	gofmt -w $$(git ls-files '*.go')
-	clang-format-14 -i bpf/*.bpf.c bpf/*.h
+	clang-format-14 -i bpf/*.bpf.c bpf/*.h bench/live/*.bpf.c
 
 .PHONY: fuzz
 fuzz: ## run every fuzz target for FUZZTIME each (default 1m)

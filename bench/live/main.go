@@ -56,7 +56,7 @@ func run(pairs int, window time.Duration, only string, tcpdump, programs, hooks 
 	tracked := untracked
 	tracked.Prefixes = []netip.Prefix{netip.PrefixFrom(followed, 32)}
 	emptyPrograms := emptyAt("empty programs on the same hooks", sourcesHooks...)
-	others := []opener{watching("dynwatch", untracked), watching("dynwatch, no look at first bytes", unlooked), emptyPrograms}
+	others := []opener{watching("dynwatch", untracked), watching("dynwatch, no look at first bytes", unlooked), plainly(untracked.Prefixes[0]), emptyPrograms}
 	if hooks {
 		others = singleHooks()
 	} else if tcpdump {
@@ -64,7 +64,7 @@ func run(pairs int, window time.Duration, only string, tcpdump, programs, hooks 
 	}
 	found := false
 	few := []opener{watching("dynwatch", untracked)}
-	followedBy := []opener{watching("dynwatch", tracked), emptyPrograms}
+	followedBy := []opener{watching("dynwatch", tracked), plainly(tracked.Prefixes[0]), emptyPrograms}
 	for _, m := range []struct {
 		name    string
 		work    func(netip.Addr) (workload, error)

@@ -156,11 +156,16 @@ func (e *empty) on() error {
 }
 
 func (e *empty) off() error {
+	err := closeAll(e.links)
+	e.links = nil
+	return err
+}
+
+func closeAll(links []link.Link) error {
 	var errs []error
-	for _, l := range e.links {
+	for _, l := range links {
 		errs = append(errs, l.Close())
 	}
-	e.links = nil
 	return errors.Join(errs...)
 }
 
