@@ -184,10 +184,11 @@ func (a *attacher) asksAt(pid int, has *programs, code codeFiles) answer {
 
 // hear has a file that has the probes of libssl tell of those who ask, too. If that fails the others stay: it is then known that it does not.
 func (a *attacher) hear(f found) {
-	if f.attached.asked {
+	if f.attached.asked || f.busy || a.closed || a.files[f.id] != f.probed {
 		return
 	}
-	f.attached.asked = true
+	f.attached.asked, f.busy = true, true
+	defer func() { f.busy = false }()
 	for _, x := range f.contents.asked {
 		if a.without != nil && a.without.MatchString(x.probe.Program) {
 			continue
@@ -270,18 +271,21 @@ func (a *attacher) hasBothHalves(exe string) bool {
 	return p != nil && len(p.contents.ssl) > 0 && len(p.contents.crypto) > 0
 }
 
-// errBusy: the answer takes too long.
-var errBusy = errors.New("the files of processes cannot be read in time")
+// errBusy: the answer takes too long. errFull: too many look already.
+var (
+	errBusy = errors.New("the files of processes cannot be read in time")
+	errFull = fmt.Errorf("too many do not answer: %w", errBusy)
+)
 
-// within gives what a function gives, if it does so in time: it reads files of processes, which somebody else may have on a file system that never answers.
-// Few wait for one at a time; where all do, there is no answer to the others.
-func (a *attacher) within(patience time.Duration, look func() answer) answer {
+// within gives what a function gives, if it does so in time, and else fails with errBusy: it reads files of processes, which somebody else may have on a
+// file system that never answers. Few wait for one at a time; where all do, there is no answer to the others (errFull), and the function is not run.
+func within[T any](a *attacher, patience time.Duration, look func() T) (x T, err error) {
 	select {
 	case a.looking <- struct{}{}:
 	default:
-		return answer{err: errBusy}
+		return x, errFull
 	}
-	c := make(chan answer, 1)
+	c := make(chan T, 1)
 	go func() {
 		c <- look()
 		<-a.looking
@@ -289,19 +293,28 @@ func (a *attacher) within(patience time.Duration, look func() answer) answer {
 	timer := time.NewTimer(patience)
 	defer timer.Stop()
 	select {
-	case x := <-c:
-		return x
+	case x = <-c:
+		return x, nil
 	case <-timer.C:
-		a.problem(errBusy)
-		return answer{err: errBusy}
+		return x, errBusy
 	}
+}
+
+// within is the same for an answer.
+func (a *attacher) within(patience time.Duration, look func() answer) answer {
+	x, err := within(a, patience, look)
+	if err != nil {
+		a.problem(err)
+		return answer{err: err}
+	}
+	return x
 }
 
 const (
 	// maxLooking bounds how many wait for files at a time.
 	maxLooking = 16
-	// attachPatience is how long attaching to a process waits for its files.
-	attachPatience = 2 * time.Second
+	// attachPatience is how long others wait for somebody who attaches to a process, codePatience how long that one waits for the files with code.
+	attachPatience, codePatience = 10 * time.Second, 2 * time.Second
 )
 
 // asking is what is known of a process's code that may ask.

@@ -39,6 +39,8 @@ type probed struct {
 	// scan is the last full scan that found it in use, names the paths under which it was.
 	scan  uint64
 	names []string
+	// busy: somebody examines it, or sets its probes, and may be away.
+	busy bool
 }
 
 // nothing: it is none that probes are known for, as NSS's libssl3.so.
@@ -50,18 +52,26 @@ type namespace struct {
 	scan  uint64
 }
 
-// attacher keeps probes where they are needed. One goroutine uses it, but for the counts and names.
+// attacher keeps probes where they are needed. It does not trust the files of processes to answer: who reads them is away, and others go on.
 type attacher struct {
-	kernel     *bpf.Library
-	max        int // of files that have probes
-	without    *regexp.Regexp
+	kernel  *bpf.Library
+	max     int // of files that have probes
+	without *regexp.Regexp
+	// patience is how long others wait for somebody who looks at a process.
+	patience time.Duration
+
+	// turn guards what follows, and all of probed but what mu guards. Who has it lets it go while away. It is taken before mu.
+	turn       sync.Mutex
 	files      map[fileID]*probed
 	namespaces map[uint64]*namespace
 	scan       uint64 // the number of the full scan that is under way, or the last
 	denied     int    // files that could not be opened since it began
+	closed     bool
 
 	// mu guards what follows, and the names of contents.
 	mu sync.Mutex
+	// under are the processes that somebody looks at.
+	under map[int]bool
 	// names are the files that have probes, by the path that processes map them under.
 	names map[string]*probed
 	// started are processes as they were when they were looked at.
@@ -195,12 +205,22 @@ const maxProblems = 8
 
 func newAttacher(kernel *bpf.Library) *attacher {
 	return &attacher{
-		kernel: kernel, max: maxFiles, files: make(map[fileID]*probed), namespaces: make(map[uint64]*namespace), names: make(map[string]*probed),
+		kernel: kernel, max: maxFiles, patience: attachPatience, files: make(map[fileID]*probed), namespaces: make(map[uint64]*namespace), names: make(map[string]*probed),
 		started: newGenerations[int, started](maxProcesses, startedFor), askers: newGenerations[uint64, bool](maxAskers, 0),
 		libssl: newGenerations[uint64, *probed](maxAskers, 0), stats: attachStats{Kinds: make(map[string]int)},
-		looking: make(chan struct{}, maxLooking),
+		looking: make(chan struct{}, maxLooking), under: make(map[int]bool),
 	}
 }
+
+// away does what may take for ever, as reading somebody's files may, while others have their turn. The caller has it before and after.
+func (a *attacher) away(do func()) {
+	a.turn.Unlock()
+	defer a.turn.Lock()
+	do()
+}
+
+// shut closes a file, which asks its file system too.
+func (a *attacher) shut(f *os.File) { a.away(func() { f.Close() }) }
 
 // found is a file in hand: open until its probes are set.
 type found struct {
@@ -210,10 +230,55 @@ type found struct {
 }
 
 // process attaches to what a process has mapped, and to its program; to what is in the usual directories too, if its mount namespace is new. It gives
-// what it saw.
+// what it saw. It fails with errBusy if the files do not answer; what is left is done when they do.
 func (a *attacher) process(pid int) (programs, error) {
-	r, err := openRoot(pid)
-	if err != nil {
+	a.mu.Lock()
+	again := a.under[pid]
+	a.under[pid] = true
+	a.mu.Unlock()
+	if again {
+		return programs{}, errBusy
+	}
+	type result struct {
+		programs
+		err error
+	}
+	x, err := within(a, a.patience, func() result {
+		a.turn.Lock()
+		defer a.turn.Unlock()
+		has, err := a.processInTurn(pid)
+		a.passed(pid)
+		return result{has, err}
+	})
+	switch {
+	case errors.Is(err, errFull):
+		a.passed(pid)
+		fallthrough
+	case err != nil:
+		a.problem(fmt.Errorf("process %d: %w", pid, err))
+		return programs{}, err
+	}
+	return x.programs, x.err
+}
+
+// passed notes that a process is not looked at any more.
+func (a *attacher) passed(pid int) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	delete(a.under, pid)
+}
+
+// processInTurn is process without a bound.
+func (a *attacher) processInTurn(pid int) (has programs, err error) {
+	var r *root
+	var libraries []mapped
+	var code codeFiles
+	a.away(func() {
+		if r, err = openRoot(pid); err == nil {
+			has, err = programsOf(pid, func(m mapped) { libraries = append(libraries, m) }, code.add)
+		}
+	})
+	if r == nil {
 		return programs{}, err
 	}
 	defer r.close()
@@ -224,25 +289,26 @@ func (a *attacher) process(pid int) (programs, error) {
 	}
 	ns.scan = a.scan
 	var group, nothing []found
-	var code codeFiles
 	replaced := map[string]bool{} // the name leads to another file than the one that is mapped
-	has, err := programsOf(pid, func(m mapped) {
+	for _, m := range libraries {
 		f, ok := a.file(r, m.name, m.link(pid))
 		if ok {
 			group = append(group, f)
-			replaced[m.name] = !m.is(f.open)
+			a.away(func() { replaced[m.name] = !m.is(f.open) })
 		} else if f.probed != nil && f.nothing() {
 			nothing = append(nothing, f)
 		}
-	}, code.add)
+	}
 	if has.exe != "" {
 		if f, ok := a.file(r, has.exe, procPath(pid, "exe")); ok {
 			a.attach([]found{f}, true)
 		}
 	}
 	if seen := has; len(has.ssl) > 0 {
-		x := a.within(attachPatience, func() answer { return a.asksAt(pid, &seen, code) })
-		has.asks = x.asks || x.err != nil
+		a.away(func() {
+			x := a.within(codePatience, func() answer { return a.asksAt(pid, &seen, code) })
+			has.asks = x.asks || x.err != nil
+		})
 	}
 	a.attach(group, has.asks)
 	if has.asks {
@@ -253,8 +319,10 @@ func (a *attacher) process(pid int) (programs, error) {
 
 // directories attaches to the libraries in the usual directories, for the programs that will start with them.
 func (a *attacher) directories(r *root) (all []*probed) {
+	var names []string
+	a.away(func() { names = r.libraries() })
 	groups := map[string][]found{}
-	for _, name := range r.libraries() {
+	for _, name := range names {
 		if f, ok := a.file(r, name, ""); ok {
 			groups[path.Dir(name)] = append(groups[path.Dir(name)], f)
 			all = append(all, f.probed)
@@ -278,14 +346,18 @@ func (a *attacher) fullScan() error {
 
 // scanOf is a full scan when these are all processes.
 func (a *attacher) scanOf(pids []int) {
+	a.turn.Lock()
 	a.scan++
 	a.denied = 0
+	a.turn.Unlock()
 	closed := 0
 	for _, pid := range pids {
-		if _, err := a.process(pid); errors.Is(err, fs.ErrPermission) {
+		if _, err := a.process(pid); errors.Is(err, fs.ErrPermission) || errors.Is(err, errBusy) {
 			closed++
 		} // else it may be gone
 	}
+	a.turn.Lock()
+	defer a.turn.Unlock()
 	a.mu.Lock()
 	a.stats.Closed = closed + a.denied
 	a.mu.Unlock()
@@ -299,7 +371,7 @@ func (a *attacher) scanOf(pids []int) {
 		}
 	}
 	for id, p := range a.files {
-		if p.scan+1 < a.scan {
+		if p.scan+1 < a.scan && !p.busy {
 			a.detach(p)
 			delete(a.files, id)
 		}
@@ -324,6 +396,9 @@ func (a *attacher) detach(p *probed) {
 
 // close detaches from everything.
 func (a *attacher) close() {
+	a.turn.Lock()
+	defer a.turn.Unlock()
+	a.closed = true
 	var all []io.Closer
 	for _, p := range a.files {
 		all = append(all, p.probes...)
@@ -343,10 +418,18 @@ func closeAll(all []io.Closer) {
 
 // file finds out what is in a file, unless it is known, and whether it may have probes. link leads to it where its name does not any more.
 func (a *attacher) file(r *root, name, link string) (found, bool) {
-	f, err := r.open(name)
-	if errors.Is(err, fs.ErrNotExist) && link != "" {
-		f, err = os.Open(link)
-	}
+	var f *os.File
+	var id fileID
+	var err, unidentified error
+	a.away(func() {
+		f, err = r.open(name)
+		if errors.Is(err, fs.ErrNotExist) && link != "" {
+			f, err = os.Open(link)
+		}
+		if err == nil {
+			id, unidentified = identify(f, name, r.pid)
+		}
+	})
 	if err != nil {
 		if !errors.Is(err, fs.ErrNotExist) && link != "" {
 			a.denied++
@@ -354,19 +437,20 @@ func (a *attacher) file(r *root, name, link string) (found, bool) {
 		}
 		return found{}, false
 	}
-	id, err := identify(f, name, r.pid)
-	if err != nil {
-		f.Close()
+	if unidentified != nil {
+		a.shut(f)
 		return found{}, false
 	}
 	p := a.files[id]
 	if p == nil {
-		p = &probed{id: id}
+		p = &probed{id: id, busy: true}
 		if len(a.files) >= maxKnown {
 			a.forgetUseless()
 		}
 		a.files[id] = p
-		p.contents, err = examine(f, path.Base(name))
+		var c *contents
+		a.away(func() { c, err = examine(f, path.Base(name)) })
+		p.contents, p.busy = c, false
 		if err != nil && !errors.Is(err, errNothing) {
 			a.refuse(name, p, err)
 			a.mu.Lock()
@@ -375,8 +459,12 @@ func (a *attacher) file(r *root, name, link string) (found, bool) {
 		}
 	}
 	p.scan = a.scan
+	if p.contents == nil && p.busy { // another look found it first, and is not done
+		a.shut(f)
+		return found{}, false
+	}
 	if p.contents == nil || p.err != nil {
-		f.Close()
+		a.shut(f)
 		return found{probed: p, name: name}, false
 	}
 	a.name(name, p)
@@ -412,7 +500,7 @@ const maxKnown = 16 << 10
 // forgetUseless forgets files without probes: they will be looked at again.
 func (a *attacher) forgetUseless() {
 	for id, p := range a.files {
-		if len(p.probes) == 0 {
+		if len(p.probes) == 0 && !p.busy {
 			delete(a.files, id)
 		}
 	}
@@ -452,7 +540,7 @@ func (a *attacher) attachVersion(group []found, asks bool) {
 	}
 	families := map[bool]*family{false: {}, true: {}}
 	for _, f := range group {
-		defer f.open.Close()
+		defer a.shut(f.open)
 		of := families[f.contents.boring]
 		if len(f.contents.ssl) > 0 {
 			of.offsets = f.contents.offsets
@@ -491,10 +579,11 @@ func (a *attacher) attachVersion(group []found, asks bool) {
 
 // set attaches probes to a file, if that is not done. A file has all of its probes or none: some would tell half of the truth.
 func (a *attacher) set(f found, done *bool, places []place, offsets bpf.SSLOffsets) {
-	if *done || len(places) == 0 || f.err != nil || !a.room(f.probed) {
+	if *done || f.busy || len(places) == 0 || f.err != nil || a.closed || a.files[f.id] != f.probed || !a.room(f.probed) {
 		return
 	}
-	*done = true
+	f.busy = true
+	defer func() { f.busy = false }()
 	first := len(f.probes) == 0
 	var order []bpf.Probe // as places has them, which may matter
 	at := map[bpf.Probe][]uint64{}
@@ -508,7 +597,11 @@ func (a *attacher) set(f found, done *bool, places []place, offsets bpf.SSLOffse
 		at[x.probe] = append(at[x.probe], x.offset)
 	}
 	for _, probe := range order {
-		if err := a.setOne(f, probe, at[probe], offsets); err != nil {
+		err := a.setOne(f, probe, at[probe], offsets)
+		if a.closed { // the others were
+			return
+		}
+		if err != nil {
 			a.refuse(f.open.Name(), f.probed, err)
 			closeAll(f.probes)
 			a.mu.Lock()
@@ -521,6 +614,7 @@ func (a *attacher) set(f found, done *bool, places []place, offsets bpf.SSLOffse
 			return
 		}
 	}
+	*done = true
 	if first {
 		a.mu.Lock()
 		a.stats.Files++
@@ -530,9 +624,14 @@ func (a *attacher) set(f found, done *bool, places []place, offsets bpf.SSLOffse
 
 // setOne attaches one probe to a file, at all of its places there.
 func (a *attacher) setOne(f found, probe bpf.Probe, at []uint64, offsets bpf.SSLOffsets) error {
-	c, err := a.kernel.Attach(f.open, probe, at, offsets)
+	var c io.Closer
+	var err error
+	a.away(func() { c, err = a.kernel.Attach(f.open, probe, at, offsets) })
 	if err != nil {
 		return err
+	}
+	if a.closed { // by somebody who did not wait for this
+		return c.Close()
 	}
 	f.probes = append(f.probes, c)
 	a.mu.Lock()

@@ -147,6 +147,8 @@ func (a *attacher) coming(name string) {
 		return
 	}
 	defer r.close()
+	a.turn.Lock()
+	defer a.turn.Unlock()
 	if f, ok := a.file(r, name, ""); ok {
 		a.attach([]found{f}, false)
 	}
@@ -198,7 +200,7 @@ func (s *Source) keepAttached() {
 				if err == nil && i < 3 {
 					s.attach.remember(w.pid, has)
 				}
-				if err != nil || i+1 == len(looks) {
+				if err != nil && !errors.Is(err, errBusy) || i+1 == len(looks) {
 					continue // gone, or looked at often enough
 				}
 				if len(waiting[i+1]) < queue {
