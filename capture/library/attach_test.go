@@ -58,6 +58,8 @@ func TestLibsslIsNamedByTheFirstLibcryptoBesideIt(t *testing.T) {
 	ssl := file(&contents{ssl: []place{{}}, name: "OpenSSL"})
 	crypto, other := file(&contents{crypto: []place{{}}, name: "OpenSSL 3.5.7"}), file(&contents{crypto: []place{{}}, name: "OpenSSL 3.0.19"})
 	a := newAttacher(nil)
+	a.turn.Lock()
+	defer a.turn.Unlock()
 	for _, tt := range []struct {
 		name  string
 		group []found
