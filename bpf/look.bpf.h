@@ -15,7 +15,7 @@ enum look {
 };
 
 #define MAX_EXTENSIONS 40 /* stepped over on the way to the server name */
-#define NAME_WINDOW 128   /* bytes searched at a time; no DynamoDB name is longer */
+#define NAME_WINDOW 128   /* bytes searched at a time; next to no server name is longer */
 #define HTTP_WINDOWS 10   /* times NAME_WINDOW bytes of a cleartext request are searched */
 
 /* The operator's own names: FNV-1a (64 bits) of the name in lower case. */
@@ -39,7 +39,10 @@ const volatile __u8 has_names;
 /* An empty line, as the window holds it. */
 #define END_OF_HEADERS FOUR('\r' | 0x20, '\n' | 0x20, '\r' | 0x20, '\n' | 0x20)
 
-/* What search() returns instead of its window, which holds no zero byte once a character went in. */
+/* The window before the first character. Like every other it holds no zero byte. */
+#define BLANK EIGHT(' ', ' ', ' ', ' ', ' ', ' ', ' ', ' ')
+
+/* What search() returns instead of its window. */
 #define FOUND 0
 #define ENDED 1
 
@@ -105,7 +108,9 @@ static __always_inline int look_at_name(struct __sk_buff *skb, __u32 off, __u32 
 {
 	if (off + n > skb->len)
 		return LOOK_DOUBT; /* it goes on in the next segment */
-	if (search(skb, off, n, 0) == FOUND)
+	if (n == 0 || n > NAME_WINDOW)
+		return LOOK_DOUBT; /* so rare that user space may read it, which knows the operator's names of any length */
+	if (search(skb, off, n, BLANK) == FOUND)
 		return LOOK_YES;
 	return has_names && is_operators(skb, off, n) ? LOOK_YES : LOOK_NO;
 }
@@ -161,7 +166,7 @@ static __always_inline int look_at_hello(struct __sk_buff *skb, __u32 off)
  */
 static __always_inline int look_at_request(struct __sk_buff *skb, __u32 off, __u32 len)
 {
-	__u64 window = 0;
+	__u64 window = BLANK;
 	__u32 i;
 
 	for (i = 0; i < HTTP_WINDOWS; i++) {

@@ -8,6 +8,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"encoding/binary"
 	"errors"
 	"io"
 	"math/big"
@@ -354,6 +355,54 @@ func TestNamesAtForeignAddressesAreFound(t *testing.T) {
 			checkOpening(t, segs)
 			if b, fromSYN := stream(segs, addr); !fromSYN || len(b) < 500 {
 				t.Errorf("server's stream: from its SYN %t, %d bytes", fromSYN, len(b))
+			}
+		})
+	}
+}
+
+// helloFor is a record with a ClientHello that has one extension, server_name.
+func helloFor(name string) []byte {
+	block := func(size int, b []byte) []byte { // b after its length
+		return append(binary.BigEndian.AppendUint32(nil, uint32(len(b)))[4-size:], b...)
+	}
+	list := append([]byte{0}, block(2, []byte(name))...) // name type: host_name
+	extension := append([]byte{0, 0}, block(2, block(2, list))...)
+	hello := append([]byte{3, 3}, make([]byte, 32)...) // version, random
+	hello = append(hello, 0, 0, 2, 0xc0, 0x2f, 1, 0)   // no session, a cipher suite, no compression
+	hello = append(hello, block(2, extension)...)      // extensions
+	return append([]byte{22, 3, 1}, block(2, append([]byte{1}, block(3, hello)...))...)
+}
+
+// TestServerNamesOfOddLengthAreDoubtful: they are neither found, as if they were DynamoDB's, nor let go.
+func TestServerNamesOfOddLengthAreDoubtful(t *testing.T) {
+	for what, test := range map[string]struct {
+		name string
+		want bool
+	}{
+		"empty":                 {"", true},
+		"the longest one read":  {strings.Repeat("a.", 60) + ".example", false},
+		"one character longer":  {strings.Repeat("a.", 60) + "x.example", true},
+		"as long as names go":   {strings.Repeat("abcdefghi.", 25) + "xyz", true},
+		"an ordinary one":       {"www.example.com", false},
+		"one of ours, too long": {strings.Repeat("a.", 60) + ours, true},
+	} {
+		t.Run(what, func(t *testing.T) {
+			s := open(t, Options{LookAtOthers: true})
+			addr := exchange(t, "127.0.7.70:0", helloFor(test.name), []byte("what a server says"))
+			s.Close()
+			copied := 0
+			var seg flow.Segment
+			for err := error(nil); err == nil || errors.Is(err, capture.ErrIdle); err = s.Next(&seg) {
+				if seg.Dst() != addr || len(seg.Payload) == 0 {
+					continue
+				}
+				copied++
+				if !s.Doubtful() {
+					t.Error("taken for one that is wanted")
+				}
+			}
+			if (copied > 0) != test.want {
+				t.Errorf("%d segments with the client's bytes", copied)
 			}
 		})
 	}
