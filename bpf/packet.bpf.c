@@ -352,8 +352,10 @@ static __always_inline int obey(struct conn *c)
 	if (*v == VERDICT_DROP)
 		return 0;
 	c->opener.reason = BY_NAME;
-	c->left[FROM_CLIENT] += DOUBT_CLIENT_BUDGET;
-	c->left[FROM_SERVER] += DOUBT_SERVER_BUDGET;
+	if (c->tail) /* what matters has passed, and one direction may have ended with an event that is final */
+		return 1;
+	c->left[FROM_CLIENT] += CLIENT_BUDGET - DOUBT_CLIENT_BUDGET;
+	c->left[FROM_SERVER] += SERVER_BUDGET - DOUBT_SERVER_BUDGET;
 	return 1;
 }
 

@@ -447,48 +447,92 @@ func TestDoubtfulConnectionsAreCopiedUntilDecided(t *testing.T) {
 	}
 }
 
-// TestASocketThatConnectsAgainIsDoubtfulAgain: what was decided of its connection before is not what becomes of this one.
-func TestASocketThatConnectsAgainIsDoubtfulAgain(t *testing.T) {
-	near, far := net.Pipe()
-	go tls.Client(near, &tls.Config{InsecureSkipVerify: true}).Handshake() // without a server name
-	hello := make([]byte, 4096)
-	n, err := far.Read(hello)
-	if err != nil {
+// decide reads a source up to the first bytes from a doubtful connection's client, and decides.
+func decide(t *testing.T, s *Source, to netip.AddrPort, keep bool) {
+	t.Helper()
+	var seg flow.Segment
+	for deadline := time.Now().Add(20 * time.Second); seg.Dst() != to || len(seg.Payload) == 0; {
+		if err := s.Next(&seg); err != nil && !errors.Is(err, capture.ErrIdle) {
+			t.Fatal(err)
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("nothing comes of the connection to %v", to)
+		}
+	}
+	if !s.Doubtful() {
+		t.Fatalf("the connection to %v is not doubtful", to)
+	}
+	if err := s.Decide(keep); err != nil {
 		t.Fatal(err)
 	}
-	far.Close()
-	hello = hello[:n]
+}
 
+// http2 begins a connection by HTTP/2 in cleartext: the kernel cannot tell what it is about.
+var http2 = []byte("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + strings.Repeat("\x00", 30))
+
+// TestAKeptConnectionHasTheFullBudget: that of one whose name was found, whatever was spent of it in doubt.
+func TestAKeptConnectionHasTheFullBudget(t *testing.T) {
+	s := open(t, Options{LookAtOthers: true})
+	ln, addr := listen(t, "127.0.7.71:0")
+	c, p := connect(t, ln)
+	transfer(t, c, p, http2)
+	decide(t, s, addr, true)
+	r := record(t, s)
+	transfer(t, c, p, make([]byte, 100<<10))
+	transfer(t, p, c, make([]byte, 300<<10))
+	copied := map[netip.AddrPort]int{c.LocalAddr().(*net.TCPAddr).AddrPort(): len(http2)}
+	for _, seg := range with(r.stop(), addr) {
+		copied[seg.Src()] += len(seg.Payload)
+	}
+	for src, most := range map[netip.AddrPort]int{c.LocalAddr().(*net.TCPAddr).AddrPort(): 16 << 10, addr: 64 << 10} {
+		if copied[src] != most {
+			t.Errorf("%d bytes from %v, budget %d", copied[src], src, most)
+		}
+	}
+}
+
+// TestKeepingAConnectionDoesNotProlongItsTail: a budget that application data has ended stays ended.
+func TestKeepingAConnectionDoesNotProlongItsTail(t *testing.T) {
+	s := open(t, Options{LookAtOthers: true})
+	ln, addr := listen(t, "127.0.7.72:0")
+	c, p := connect(t, ln)
+	record17 := append([]byte{0x17, 3, 3, 0x40, 0}, make([]byte, 16<<10)...)
+	transfer(t, c, p, helloFor(""))
+	transfer(t, p, c, helloFor("")) // whatever the server answers
+	transfer(t, c, p, record17)
+	decide(t, s, addr, true)
+	r := record(t, s)
+	transfer(t, p, c, record17)
+	transfer(t, c, p, record17)
+	copied := map[netip.AddrPort]int{}
+	for _, seg := range with(r.stop(), addr) {
+		copied[seg.Src()] += len(seg.Payload)
+	}
+	for src, n := range copied {
+		if n > 2<<10+len(helloFor("")) {
+			t.Errorf("%d bytes from %v", n, src)
+		}
+	}
+}
+
+// TestASocketThatConnectsAgainIsDoubtfulAgain: what was decided of its connection before is not what becomes of this one.
+func TestASocketThatConnectsAgainIsDoubtfulAgain(t *testing.T) {
 	s := open(t, Options{LookAtOthers: true})
 	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer unix.Close(fd)
-	for i, at := range []string{"127.0.7.64:0", "127.0.7.65:0"} {
+	for _, at := range []string{"127.0.7.64:0", "127.0.7.65:0"} {
 		ln, addr := listen(t, at)
 		defer ln.Close()
 		if err := unix.Connect(fd, &unix.SockaddrInet4{Port: int(addr.Port()), Addr: addr.Addr().As4()}); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := unix.Write(fd, hello); err != nil {
+		if _, err := unix.Write(fd, http2); err != nil {
 			t.Fatal(err)
 		}
-		var seg flow.Segment
-		for deadline := time.Now().Add(20 * time.Second); seg.Dst() != addr || len(seg.Payload) == 0; {
-			if err := s.Next(&seg); err != nil && !errors.Is(err, capture.ErrIdle) {
-				t.Fatal(err)
-			}
-			if time.Now().After(deadline) {
-				t.Fatalf("nothing comes of connection %d", i+1)
-			}
-		}
-		if !s.Doubtful() {
-			t.Fatalf("connection %d is not doubtful", i+1)
-		}
-		if err := s.Decide(false); err != nil {
-			t.Fatal(err)
-		}
+		decide(t, s, addr, false)
 		unspec := unix.RawSockaddr{Family: unix.AF_UNSPEC}
 		if _, _, errno := unix.Syscall(unix.SYS_CONNECT, uintptr(fd), uintptr(unsafe.Pointer(&unspec)), unsafe.Sizeof(unspec)); errno != 0 {
 			t.Fatal(errno)
