@@ -28,6 +28,12 @@ enum verdict {
 	VERDICT_KEEP,     /* treat it as one whose name was found */
 };
 
+/* One connection of a socket, which may have others before and after it (AF_UNSPEC): the key of the map verdicts. */
+struct connection {
+	__u64 cookie;
+	__u64 connect_ns;
+};
+
 /* Bits of opener.flags. */
 enum {
 	SAW_SYN = 1 << 0,    /* client_isn and syn_ns hold */

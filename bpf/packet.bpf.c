@@ -93,11 +93,14 @@ struct packet {
 	__u8 direction;
 };
 
-/* What user space decided, by socket cookie. Least recently used ones go first: a decision is needed for milliseconds. */
+/*
+ * What user space decided. By connection, as it may come when the socket has the next one already. Least recently used ones go first: a
+ * decision is needed for milliseconds.
+ */
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__uint(max_entries, MAX_VERDICTS);
-	__type(key, __u64);
+	__type(key, struct connection);
 	__type(value, enum verdict);
 } verdicts SEC(".maps");
 
@@ -344,8 +347,8 @@ static __always_inline __u32 spend(struct __sk_buff *skb, struct conn *c, struct
 /* Does what user space decided of a doubtful connection. Returns 0 if it is let go. */
 static __always_inline int obey(struct conn *c)
 {
-	__u64 cookie = c->opener.cookie;
-	enum verdict *v = bpf_map_lookup_elem(&verdicts, &cookie);
+	struct connection key = { c->opener.cookie, c->opener.connect_ns };
+	enum verdict *v = bpf_map_lookup_elem(&verdicts, &key);
 
 	if (!v)
 		return 1;
@@ -466,7 +469,6 @@ static __noinline int look(struct __sk_buff *skb, struct bpf_sock *sk)
 		c->left[FROM_SERVER] = SERVER_BUDGET;
 	} else {
 		count(COUNT_DOUBT, 1);
-		bpf_map_delete_elem(&verdicts, &cookie); /* of another connection of this socket, before AF_UNSPEC */
 		o->reason = BY_DOUBT;
 		c->left[FROM_CLIENT] = DOUBT_CLIENT_BUDGET;
 		c->left[FROM_SERVER] = DOUBT_SERVER_BUDGET;
@@ -582,5 +584,6 @@ int dynwatch_ingress(struct __sk_buff *skb)
 /* Types that Go wants are found through what names them. */
 const struct event *const event_type = NULL;
 const struct prefix *const prefix_type = NULL;
+const struct connection *const connection_type = NULL;
 
 char _license[] SEC("license") = "GPL";

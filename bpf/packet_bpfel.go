@@ -24,6 +24,12 @@ type packetConn struct {
 	Pad     [5]uint8
 }
 
+type packetConnection struct {
+	_         structs.HostLayout
+	Cookie    uint64
+	ConnectNs uint64
+}
+
 type packetCounter uint32
 
 const (
@@ -135,6 +141,7 @@ const (
 	packetMapVerdicts         = "verdicts"
 	packetProgDynwatchEgress  = "dynwatch_egress"
 	packetProgDynwatchIngress = "dynwatch_ingress"
+	packetVarConnectionType   = "connection_type"
 	packetVarEventType        = "event_type"
 	packetVarHasNames         = "has_names"
 	packetVarLookAtOthers     = "look_at_others"
@@ -209,14 +216,15 @@ type packetMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type packetVariableSpecs struct {
-	EventType    *ebpf.VariableSpec `ebpf:"event_type"`
-	HasNames     *ebpf.VariableSpec `ebpf:"has_names"`
-	LookAtOthers *ebpf.VariableSpec `ebpf:"look_at_others"`
-	NetInum      *ebpf.VariableSpec `ebpf:"net_inum"`
-	PortUses     *ebpf.VariableSpec `ebpf:"port_uses"`
-	Ports        *ebpf.VariableSpec `ebpf:"ports"`
-	PrefixType   *ebpf.VariableSpec `ebpf:"prefix_type"`
-	SockNet      *ebpf.VariableSpec `ebpf:"sock_net"`
+	ConnectionType *ebpf.VariableSpec `ebpf:"connection_type"`
+	EventType      *ebpf.VariableSpec `ebpf:"event_type"`
+	HasNames       *ebpf.VariableSpec `ebpf:"has_names"`
+	LookAtOthers   *ebpf.VariableSpec `ebpf:"look_at_others"`
+	NetInum        *ebpf.VariableSpec `ebpf:"net_inum"`
+	PortUses       *ebpf.VariableSpec `ebpf:"port_uses"`
+	Ports          *ebpf.VariableSpec `ebpf:"ports"`
+	PrefixType     *ebpf.VariableSpec `ebpf:"prefix_type"`
+	SockNet        *ebpf.VariableSpec `ebpf:"sock_net"`
 }
 
 // packetObjects contains all objects after they have been loaded into the kernel.
@@ -266,14 +274,15 @@ func (m *packetMaps) Close() error {
 //
 // It can be passed to loadPacketObjects or ebpf.CollectionSpec.LoadAndAssign.
 type packetVariables struct {
-	EventType    *ebpf.Variable `ebpf:"event_type"`
-	HasNames     *ebpf.Variable `ebpf:"has_names"`
-	LookAtOthers *ebpf.Variable `ebpf:"look_at_others"`
-	NetInum      *ebpf.Variable `ebpf:"net_inum"`
-	PortUses     *ebpf.Variable `ebpf:"port_uses"`
-	Ports        *ebpf.Variable `ebpf:"ports"`
-	PrefixType   *ebpf.Variable `ebpf:"prefix_type"`
-	SockNet      *ebpf.Variable `ebpf:"sock_net"`
+	ConnectionType *ebpf.Variable `ebpf:"connection_type"`
+	EventType      *ebpf.Variable `ebpf:"event_type"`
+	HasNames       *ebpf.Variable `ebpf:"has_names"`
+	LookAtOthers   *ebpf.Variable `ebpf:"look_at_others"`
+	NetInum        *ebpf.Variable `ebpf:"net_inum"`
+	PortUses       *ebpf.Variable `ebpf:"port_uses"`
+	Ports          *ebpf.Variable `ebpf:"ports"`
+	PrefixType     *ebpf.Variable `ebpf:"prefix_type"`
+	SockNet        *ebpf.Variable `ebpf:"sock_net"`
 }
 
 // packetPrograms contains all programs after they have been loaded into the kernel.

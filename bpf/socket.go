@@ -261,14 +261,14 @@ func (s *Socket) Detach() error {
 	return errors.Join(errs...)
 }
 
-// Decide tells what user space found out about a doubtful connection: false has nothing more of it copied, true has it copied like one
-// that bears a name of DynamoDB's. It takes effect with the connection's next packet.
-func (s *Socket) Decide(cookie uint64, keep bool) error {
+// Decide tells what user space found out about the doubtful connection of an opener: false has nothing more of it copied, true has it copied like
+// one that bears a name of DynamoDB's. It takes effect with the connection's next packet, and has none on what the socket is connected to later.
+func (s *Socket) Decide(o *Opener, keep bool) error {
 	v := packetVerdictVERDICT_DROP
 	if keep {
 		v = packetVerdictVERDICT_KEEP
 	}
-	return s.packet.Verdicts.Put(cookie, v)
+	return s.packet.Verdicts.Put(packetConnection{Cookie: o.Cookie, ConnectNs: o.Connected}, v)
 }
 
 // Errors of Read, from package ringbuf and os.

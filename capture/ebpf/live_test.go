@@ -533,10 +533,45 @@ func TestASocketThatConnectsAgainIsDoubtfulAgain(t *testing.T) {
 			t.Fatal(err)
 		}
 		decide(t, s, addr, false)
-		unspec := unix.RawSockaddr{Family: unix.AF_UNSPEC}
-		if _, _, errno := unix.Syscall(unix.SYS_CONNECT, uintptr(fd), uintptr(unsafe.Pointer(&unspec)), unsafe.Sizeof(unspec)); errno != 0 {
-			t.Fatal(errno)
+		disconnect(t, fd)
+	}
+}
+
+// disconnect leaves a socket without its connection, for another one.
+func disconnect(t *testing.T, fd int) {
+	t.Helper()
+	unspec := unix.RawSockaddr{Family: unix.AF_UNSPEC}
+	if _, _, errno := unix.Syscall(unix.SYS_CONNECT, uintptr(fd), uintptr(unsafe.Pointer(&unspec)), unsafe.Sizeof(unspec)); errno != 0 {
+		t.Fatal(errno)
+	}
+}
+
+// TestALateDecisionIsForItsOwnConnection: by then the socket has another one.
+func TestALateDecisionIsForItsOwnConnection(t *testing.T) {
+	s := open(t, Options{LookAtOthers: true})
+	fd := stream4(t)
+	var addrs [2]netip.AddrPort
+	for i, at := range []string{"127.0.7.73:0", "127.0.7.74:0"} {
+		_, addrs[i] = listen(t, at)
+		if i > 0 {
+			disconnect(t, fd)
 		}
+		if err := unix.Connect(fd, &unix.SockaddrInet4{Port: int(addrs[i].Port()), Addr: addrs[i].Addr().As4()}); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := unix.Write(fd, http2); err != nil {
+			t.Fatal(err)
+		}
+	}
+	decide(t, s, addrs[0], false)
+	r := record(t, s)
+	if _, err := unix.Write(fd, []byte("and more")); err != nil {
+		t.Fatal(err)
+	}
+	segs := with(r.stop(), addrs[1])
+	checkOpening(t, segs)
+	if b, _ := stream(segs, segs[0].Src()); string(b) != string(http2)+"and more" {
+		t.Errorf("of the second connection came %q", b)
 	}
 }
 

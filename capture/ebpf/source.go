@@ -120,7 +120,7 @@ func (s *Source) Decide(keep bool) error {
 	if s.closed {
 		return bpf.ErrClosed
 	}
-	return s.kernel.Decide(s.event.Opener.Cookie, keep)
+	return s.kernel.Decide(&s.event.Opener, keep)
 }
 
 // Next fills seg with the next segment. Its payload is valid until the next call. After Close it gives what was seen before, then io.EOF; so it
