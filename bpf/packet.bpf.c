@@ -327,6 +327,16 @@ static __always_inline __u32 spend(struct __sk_buff *skb, struct conn *c, struct
 	if (dir == FROM_CLIENT && c->left[dir])
 		adjust_budget(skb, c, p, !(c->payload & (1 << FROM_CLIENT)));
 	c->payload |= 1 << dir;
+	/*
+	 * Resolvers keep a connection open for many questions (RFC 7766, Section 6.2.1): each is to have room for its answer. Only what the
+	 * other side says makes room, so that one which never stops talking is not copied for ever. TLS or HTTP at this port has its tail.
+	 */
+	if (c->opener.reason == BY_DNS && !c->tail) {
+		if (dir == FROM_CLIENT)
+			c->left[FROM_SERVER] = SERVER_BUDGET;
+		else
+			c->left[FROM_CLIENT] = CLIENT_BUDGET;
+	}
 	left = c->left[dir];
 	if (n > left) {
 		if (!c->tail) {

@@ -989,6 +989,47 @@ func TestDNSAnswersOfAnyProcess(t *testing.T) {
 	checkNoLoss(t, s)
 }
 
+// TestDNSOverTCPIsSeenForLong: resolvers keep a connection to the next one open, and what comes over it in time is more than a handshake's budget.
+func TestDNSOverTCPIsSeenForLong(t *testing.T) {
+	testnet.Enter(t)
+	s := open(t, Options{DNS: true})
+	r := record(t, s)
+	ln, addr := listen(t, "127.0.7.55:53")
+	c, p := connect(t, ln)
+	questions, answers := bytes.Repeat([]byte("question"), 20), bytes.Repeat([]byte("answer"), 1000)
+	const n = 200
+	for range n {
+		transfer(t, c, p, questions)
+		transfer(t, p, c, answers)
+	}
+	segs := with(r.stop(), addr)
+	checkOpening(t, segs)
+	checkNoLoss(t, s)
+	if b, _ := stream(segs, segs[0].Src()); !bytes.Equal(b, bytes.Repeat(questions, n)) {
+		t.Errorf("client's stream: %d bytes, or others", len(b))
+	}
+	if b, _ := stream(segs, addr); !bytes.Equal(b, bytes.Repeat(answers, n)) {
+		t.Errorf("server's stream: %d bytes, or others", len(b))
+	}
+}
+
+// TestAZoneOverTCPHasABudget: one question does not have the kernel copy without end.
+func TestAZoneOverTCPHasABudget(t *testing.T) {
+	testnet.Enter(t)
+	s := open(t, Options{DNS: true})
+	r := record(t, s)
+	ln, addr := listen(t, "127.0.7.56:53")
+	c, p := connect(t, ln)
+	transfer(t, c, p, []byte("question"))
+	transfer(t, p, c, make([]byte, 300<<10))
+	if b, _ := stream(with(r.stop(), addr), addr); len(b) != 64<<10 {
+		t.Errorf("%d bytes of the answer", len(b))
+	}
+	if s.Stats().Loss["ebpf.connections_over_budget"] != 1 {
+		t.Errorf("loss %v", s.Stats().Loss)
+	}
+}
+
 func TestSendfileAndSpliceAreSeen(t *testing.T) {
 	request := []byte("POST / HTTP/1.1\r\nHost: dynamodb.us-east-1.amazonaws.com\r\nContent-Length: 0\r\n\r\n")
 	name := t.TempDir() + "/request"
