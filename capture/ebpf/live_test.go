@@ -613,13 +613,24 @@ func TestCleartextAtForeignAddressesIsFound(t *testing.T) {
 		"headers to follow":   {"POST / HTTP/1.1\r\nUser-Agent: something long enough to be looked at\r\n", true},
 		"another host":        {"GET / HTTP/1.1\r\nHost: www.example.com\r\nUser-Agent: curl\r\n\r\n", false},
 		"name after the body": {"GET / HTTP/1.1\r\nHost: www.example.com\r\n\r\n" + strings.Repeat("z", 1300) + "dynamodb", false},
+		"operator's host":     {"POST / HTTP/1.1\r\nHost: table.store.example\r\n\r\n", true},
+		"with a port":         {"POST / HTTP/1.1\r\nAccept: */*\r\nhost: Table.Store.Example:8000\r\n\r\n", true},
+		"without a space":     {"POST / HTTP/1.1\r\nAccept: */*\r\nHost:table.store.example\r\n\r\n", true},
+		"host, far":           {"POST / HTTP/1.1\r\n" + long + "Host: table.store.example\r\n\r\n", true},
+		"over the window":     {"POST /" + strings.Repeat("y", 100) + " HTTP/1.1\r\nHost: table.store.example\r\n\r\n", true},
+		"target behind host":  {"POST / HTTP/1.1\r\nHost: 127.0.7.5\r\nHost: z\r\nX-Amz-Target: DynamoDB_20120810.GetItem\r\n\r\n", true},
+		"operator's tunnel":   {"CONNECT table.store.example:443 HTTP/1.1\r\nHost: table.store.example:443\r\n\r\n", true},
+		"tunnel, no host":     {"CONNECT table.store.example:443 HTTP/1.0\r\nUser-Agent: something\r\n\r\n", true},
+		"a longer host":       {"POST / HTTP/1.1\r\nHost: table.store.example.org\r\nUser-Agent: curl\r\n\r\n", false},
+		"a shorter host":      {"POST / HTTP/1.1\r\nHost: table.store\r\nUser-Agent: something\r\n\r\n", false},
+		"elsewhere":           {"POST / HTTP/1.1\r\nReferer: table.store.example\r\nX-Host: table.store.example\r\n\r\n", false},
 		"another tunnel":      {"CONNECT www.example.com:443 HTTP/1.1\r\nHost: www.example.com:443\r\n\r\n", false},
 		"ssh":                 {"SSH-2.0-OpenSSH_9.2p1 Debian-2+deb12u3 with a comment\r\n", false},
 		"truncated hello":     {"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + strings.Repeat("r", 32) + "\x20" + strings.Repeat("s", 32), true},
 		"lying hello":         {"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + strings.Repeat("r", 32) + "\xff" + strings.Repeat("\xff", 300), true},
 	} {
 		t.Run(name, func(t *testing.T) {
-			s := open(t, Options{LookAtOthers: true})
+			s := open(t, Options{LookAtOthers: true, Names: []string{"table.store.EXAMPLE"}})
 			r := record(t, s)
 			addr := exchange(t, "127.0.7.5:0", []byte(test.first), []byte("HTTP/1.1 200 OK\r\n\r\n"))
 			segs := with(r.stop(), addr)
