@@ -70,6 +70,20 @@ struct udp {
 	__be16 checksum;
 };
 
+struct dns {
+	__be16 id;
+	__be16 flags;
+	__be16 questions;
+	__be16 answers;
+	__be16 authorities;
+	__be16 additionals;
+};
+
+struct question {
+	struct udp udp;
+	struct dns dns;
+};
+
 /*
  * What the hooks read of a packet. Addresses are in whole words: of single zeros in them, which IPv4 has, the verifier would take note, and walk all
  * that follows once for each family.
@@ -103,6 +117,20 @@ struct {
 	__type(key, struct connection);
 	__type(value, enum verdict);
 } verdicts SEC(".maps");
+
+#define MAX_QUESTIONS 4096
+#define ANSWER_NS 30000000000ULL /* how long an answer may take: as long as connection tracking waits for one */
+
+/*
+ * When which DNS question was sent by a socket without a peer: by the socket's cookie and, in the low 16 bits, the question's ID. Least recently
+ * used ones go first: all but a few are answered within milliseconds.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, MAX_QUESTIONS);
+	__type(key, __u64);
+	__type(value, __u64);
+} questions SEC(".maps");
 
 /*
  * The offset of the transport header of an IPv6 packet that has extension headers, or -1. A global function, see search(): each of its ways out would
@@ -494,7 +522,51 @@ static __noinline int look(struct __sk_buff *skb, struct bpf_sock *sk)
 	return follow(skb, c, FROM_CLIENT);
 }
 
-/* A datagram that a socket receives: forwarded if it comes from port 53. */
+static __always_inline __u64 question_key(struct __sk_buff *skb, __be16 id)
+{
+	return bpf_get_socket_cookie(skb) << 16 | id;
+}
+
+/*
+ * A packet that a socket without a peer sends: noted if it is a DNS question (RFC 1035, Section 4.1.1), to whatever port, for behind a redirect (the
+ * resolver that Docker gives its containers is one) it is not 53 any more, nor is the address that of the answer.
+ */
+static __noinline int dns_question(struct __sk_buff *skb)
+{
+	struct packet p = {};
+	struct question *q;
+	__u64 key, now;
+	int off = read_ip(skb, &p, IPPROTO_UDP);
+
+	if (off < 0)
+		return 0;
+	q = header(skb, off, sizeof(*q));
+	/* Of the flags a question may have: recursion desired, authentic data, checking disabled. */
+	if (!q || q->dns.flags & ~bpf_htons(0x0130) || q->dns.questions != bpf_htons(1) || q->dns.answers || q->dns.authorities)
+		return 0;
+	key = question_key(skb, q->dns.id);
+	now = bpf_ktime_get_ns();
+	bpf_map_update_elem(&questions, &key, &now, BPF_ANY);
+	return 0;
+}
+
+/* Whether a socket without a peer has asked what the message at off answers. */
+static __always_inline int asked(struct __sk_buff *skb, __u32 off)
+{
+	__u64 key, *then;
+	__be16 id;
+
+	if (bpf_skb_load_bytes(skb, off, &id, sizeof(id)) < 0)
+		return 0;
+	key = question_key(skb, id);
+	then = bpf_map_lookup_elem(&questions, &key);
+	return then && bpf_ktime_get_ns() - *then < ANSWER_NS;
+}
+
+/*
+ * A datagram that a socket receives: forwarded if it comes from port 53, and from the socket's peer or in answer to a question of the socket's. Else
+ * whoever reaches an open port could have it taken for a resolver's answer. What comes from others than the peer the kernel itself drops.
+ */
 static __noinline int dns_answer(struct __sk_buff *skb, struct bpf_sock *sk)
 {
 	struct packet p = { .direction = FROM_SERVER };
@@ -508,7 +580,7 @@ static __noinline int dns_answer(struct __sk_buff *skb, struct bpf_sock *sk)
 	if (!udp || udp->sport != bpf_htons(53))
 		return 0;
 	p.payload = off + sizeof(*udp);
-	if (p.payload >= skb->len)
+	if (p.payload >= skb->len || (sk->dst_port != udp->sport && !asked(skb, p.payload)))
 		return 0;
 	p.length = skb->len - p.payload;
 	p.n = p.length;
@@ -539,20 +611,26 @@ int dynwatch_egress(struct __sk_buff *skb)
 	struct bpf_sock *sk = skb->sk;
 	struct bpf_tcp_sock *tcp;
 	struct conn *c;
+	__u8 uses;
 
 	if (!sk)
 		return 1;
-	/* Another program at connect may have changed the port: the SYN has the one that counts. */
-	if (sk->state == BPF_TCP_SYN_SENT || uses_of(sk->dst_port) & USE_FOLLOWED) {
-		/* The helper itself turns away what is no full socket (since 5.10). */
-		c = bpf_sk_storage_get(&conns, sk, NULL, 0);
-		if (c) {
-			if (c->opener.proto != IPPROTO_TCP)
+	uses = uses_of(sk->dst_port);
+	if (uses || sk->state == BPF_TCP_SYN_SENT) {
+		if (uses & USE_DNS && sk->state == BPF_TCP_CLOSE) /* that of a datagram socket without a peer, too */
+			dns_question(skb);
+		/* Another program at connect may have changed the port: the SYN has the one that counts. */
+		if (uses & USE_FOLLOWED || sk->state == BPF_TCP_SYN_SENT) {
+			/* The helper itself turns away what is no full socket (since 5.10). */
+			c = bpf_sk_storage_get(&conns, sk, NULL, 0);
+			if (c) {
+				if (c->opener.proto != IPPROTO_TCP)
+					return 1;
+				follow_port(sk->dst_port);
+				if (!follow(skb, c, FROM_CLIENT))
+					bpf_sk_storage_delete(&conns, sk);
 				return 1;
-			follow_port(sk->dst_port);
-			if (!follow(skb, c, FROM_CLIENT))
-				bpf_sk_storage_delete(&conns, sk);
-			return 1;
+			}
 		}
 	}
 	if (!look_at_others || skb->len <= V4_HEADERS)

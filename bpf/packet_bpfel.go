@@ -138,6 +138,7 @@ const (
 	packetMapNames            = "names"
 	packetMapOpeners          = "openers"
 	packetMapPrefixes         = "prefixes"
+	packetMapQuestions        = "questions"
 	packetMapVerdicts         = "verdicts"
 	packetProgDynwatchEgress  = "dynwatch_egress"
 	packetProgDynwatchIngress = "dynwatch_ingress"
@@ -209,6 +210,7 @@ type packetMapSpecs struct {
 	Names     *ebpf.MapSpec `ebpf:"names"`
 	Openers   *ebpf.MapSpec `ebpf:"openers"`
 	Prefixes  *ebpf.MapSpec `ebpf:"prefixes"`
+	Questions *ebpf.MapSpec `ebpf:"questions"`
 	Verdicts  *ebpf.MapSpec `ebpf:"verdicts"`
 }
 
@@ -254,6 +256,7 @@ type packetMaps struct {
 	Names     *ebpf.Map `ebpf:"names"`
 	Openers   *ebpf.Map `ebpf:"openers"`
 	Prefixes  *ebpf.Map `ebpf:"prefixes"`
+	Questions *ebpf.Map `ebpf:"questions"`
 	Verdicts  *ebpf.Map `ebpf:"verdicts"`
 }
 
@@ -266,6 +269,7 @@ func (m *packetMaps) Close() error {
 		m.Names,
 		m.Openers,
 		m.Prefixes,
+		m.Questions,
 		m.Verdicts,
 	)
 }

@@ -32,7 +32,7 @@ func TestObjectsHoldWhatTheLoaderExpects(t *testing.T) {
 		}, map[string]ebpf.MapType{
 			"conns": ebpf.SkStorage, "events": ebpf.RingBuf, "counters": ebpf.PerCPUArray, "prefixes": ebpf.ArrayOfMaps, ".rodata": ebpf.Array, ".data.ports": ebpf.Array,
 			"openers": ebpf.Array, "displaced": ebpf.LRUHash,
-			"names": ebpf.Hash, "verdicts": ebpf.LRUHash,
+			"names": ebpf.Hash, "verdicts": ebpf.LRUHash, "questions": ebpf.LRUHash,
 		}},
 		"earlier": {loadEarlier, map[string]program{
 			"dynwatch_earlier": {ebpf.Tracing, ebpf.AttachTraceIter},

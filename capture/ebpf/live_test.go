@@ -29,7 +29,6 @@ import (
 	"github.com/dynwatch/dynwatch/capture"
 	"github.com/dynwatch/dynwatch/internal/flow"
 	"github.com/dynwatch/dynwatch/internal/testenv"
-	"github.com/dynwatch/dynwatch/internal/testnet"
 )
 
 // open starts a source; root must be able to.
@@ -949,95 +948,6 @@ func TestCloseGivesWhatWasSeenBefore(t *testing.T) {
 	}
 	if err := s.Close(); err != nil {
 		t.Error(err)
-	}
-}
-
-func TestDNSAnswersOfAnyProcess(t *testing.T) {
-	testnet.Enter(t) // a resolver of the host may have port 53 of every address
-	pc, err := net.ListenPacket("udp", "127.0.7.53:53")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer pc.Close()
-	go func() {
-		buf := make([]byte, 512)
-		for {
-			n, from, err := pc.ReadFrom(buf)
-			if err != nil {
-				return
-			}
-			pc.WriteTo(append([]byte("answer to "), buf[:n]...), from)
-		}
-	}()
-	s := open(t, Options{DNS: true})
-	r := record(t, s)
-	c, err := net.Dial("udp", "127.0.7.53:53")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer c.Close()
-	c.Write([]byte("one"))
-	io.ReadFull(c, make([]byte, 1))
-	u, err := net.ListenPacket("udp", "127.0.7.54:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer u.Close()
-	u.WriteTo([]byte("two"), pc.LocalAddr())
-	u.ReadFrom(make([]byte, 1))
-	segs := with(r.stop(), pc.LocalAddr().(*net.UDPAddr).AddrPort())
-	if len(segs) != 2 || string(segs[0].Payload) != "answer to one" || string(segs[1].Payload) != "answer to two" {
-		t.Fatalf("segments %+v", segs)
-	}
-	if segs[0].Opening == nil {
-		t.Error("no owner of a connected socket")
-	} else {
-		checkProcess(t, segs[0].Opening.Process)
-	}
-	if got := segs[0]; got.Proto != flow.UDP || got.Dst() != c.LocalAddr().(*net.UDPAddr).AddrPort() || got.Length != len(got.Payload) {
-		t.Errorf("segment %+v", got)
-	}
-	checkNoLoss(t, s)
-}
-
-// TestDNSOverTCPIsSeenForLong: resolvers keep a connection to the next one open, and what comes over it in time is more than a handshake's budget.
-func TestDNSOverTCPIsSeenForLong(t *testing.T) {
-	testnet.Enter(t)
-	s := open(t, Options{DNS: true})
-	r := record(t, s)
-	ln, addr := listen(t, "127.0.7.55:53")
-	c, p := connect(t, ln)
-	questions, answers := bytes.Repeat([]byte("question"), 20), bytes.Repeat([]byte("answer"), 1000)
-	const n = 200
-	for range n {
-		transfer(t, c, p, questions)
-		transfer(t, p, c, answers)
-	}
-	segs := with(r.stop(), addr)
-	checkOpening(t, segs)
-	checkNoLoss(t, s)
-	if b, _ := stream(segs, segs[0].Src()); !bytes.Equal(b, bytes.Repeat(questions, n)) {
-		t.Errorf("client's stream: %d bytes, or others", len(b))
-	}
-	if b, _ := stream(segs, addr); !bytes.Equal(b, bytes.Repeat(answers, n)) {
-		t.Errorf("server's stream: %d bytes, or others", len(b))
-	}
-}
-
-// TestAZoneOverTCPHasABudget: one question does not have the kernel copy without end.
-func TestAZoneOverTCPHasABudget(t *testing.T) {
-	testnet.Enter(t)
-	s := open(t, Options{DNS: true})
-	r := record(t, s)
-	ln, addr := listen(t, "127.0.7.56:53")
-	c, p := connect(t, ln)
-	transfer(t, c, p, []byte("question"))
-	transfer(t, p, c, make([]byte, 300<<10))
-	if b, _ := stream(with(r.stop(), addr), addr); len(b) != 64<<10 {
-		t.Errorf("%d bytes of the answer", len(b))
-	}
-	if s.Stats().Loss["ebpf.connections_over_budget"] != 1 {
-		t.Errorf("loss %v", s.Stats().Loss)
 	}
 }
 
