@@ -12,6 +12,7 @@ enum look {
 	LOOK_NO, /* none of ours */
 	LOOK_YES,
 	LOOK_DOUBT, /* these bytes do not tell; more of them may, to somebody who keeps them */
+	LOOK_LATER, /* they come before what tells: look at the next packet */
 };
 
 #define MAX_EXTENSIONS 40 /* stepped over on the way to the server name */
@@ -221,6 +222,16 @@ static __always_inline int look_at_request(struct __sk_buff *skb, __u32 off, __u
 	return LOOK_NO;
 }
 
+/* Whether the payload is a name and a password for a SOCKS server (RFC 1929): version, length and name, length and password. */
+static __always_inline int is_password(struct __sk_buff *skb, __u32 off, __u32 len)
+{
+	__u8 name, password;
+
+	if (bpf_skb_load_bytes(skb, off + 1, &name, sizeof(name)) < 0 || bpf_skb_load_bytes(skb, off + 2 + name, &password, sizeof(password)) < 0)
+		return 0;
+	return len == 3 + name + password;
+}
+
 /* Looks at a client segment's payload of len bytes at off. */
 __noinline int look_at(struct __sk_buff *skb, __u32 off, __u32 len)
 {
@@ -256,6 +267,8 @@ __noinline int look_at(struct __sk_buff *skb, __u32 off, __u32 len)
 	}
 	if (first >> 24 == 5 || first >> 24 == 4) /* SOCKS: what matters comes after its greeting */
 		return LOOK_DOUBT;
+	if (first >> 24 == 1 && is_password(skb, off, len))
+		return LOOK_LATER;
 	if ((first & 0x8000ff00) == 0x80000100) /* a ClientHello in SSL 2.0's form */
 		return LOOK_DOUBT;
 	return LOOK_NO;

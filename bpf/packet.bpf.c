@@ -17,8 +17,12 @@
 #define DOUBT_SERVER_BUDGET 16384
 #define CLEARTEXT_SERVER_BUDGET 4096
 
-/* Payload bytes that may have passed each way before the packet that is looked at: SOCKS negotiates in fewer. */
-#define FEW 64
+/*
+ * Payload bytes that may have passed before the packet that is looked at. SOCKS negotiates in fewer: the client's greeting, and a name and a
+ * password of up to 255 bytes each (RFC 1929); the server says next to nothing. Others have been answered by then, or were let go.
+ */
+#define FEW_SENT 576
+#define FEW_RECEIVED 64
 
 /* What the headers of a packet take at most, leaving IPv6 extension headers aside. */
 #define V4_HEADERS (20 + 60)
@@ -481,6 +485,8 @@ static __noinline int look(struct __sk_buff *skb, struct bpf_sock *sk)
 	} else {
 		what = look_at(skb, p.payload, p.length);
 	}
+	if (what == LOOK_LATER)
+		return 0;
 	if (what == LOOK_NO) {
 		forget(w, cookie);
 		return 0;
@@ -636,7 +642,7 @@ int dynwatch_egress(struct __sk_buff *skb)
 	if (!look_at_others || skb->len <= V4_HEADERS)
 		return 1;
 	tcp = bpf_tcp_sock(sk);
-	if (tcp && tcp->bytes_acked <= FEW && tcp->bytes_received <= FEW)
+	if (tcp && tcp->bytes_acked <= FEW_SENT && tcp->bytes_received <= FEW_RECEIVED)
 		look(skb, sk);
 	return 1;
 }

@@ -648,6 +648,38 @@ func TestCleartextAtForeignAddressesIsFound(t *testing.T) {
 	}
 }
 
+// TestNegotiationWithASOCKSServerIsPassedOver: what comes after it tells.
+func TestNegotiationWithASOCKSServerIsPassedOver(t *testing.T) {
+	for what, secret := range map[string]struct{ name, password string }{
+		"no password":          {},
+		"a short one":          {"serviceuser", "secret"},
+		"one of 30 characters": {"serviceuser", strings.Repeat("p", 30)},
+		"the longest":          {strings.Repeat("n", 255), strings.Repeat("p", 255)},
+	} {
+		t.Run(what, func(t *testing.T) {
+			s := open(t, Options{LookAtOthers: true})
+			r := record(t, s)
+			ln, addr := listen(t, "127.0.7.75:0")
+			c, p := connect(t, ln)
+			transfer(t, c, p, []byte("\x05\x02\x00\x02"))
+			if secret.name == "" {
+				transfer(t, p, c, []byte("\x05\x00"))
+			} else {
+				transfer(t, p, c, []byte("\x05\x02"))
+				transfer(t, c, p, []byte("\x01"+string(append([]byte{byte(len(secret.name))}, secret.name...))+string(append([]byte{byte(len(secret.password))}, secret.password...))))
+				transfer(t, p, c, []byte("\x01\x00"))
+			}
+			request := "\x05\x01\x00\x03\x20" + ours + "\x01\xbb"
+			transfer(t, c, p, []byte(request))
+			segs := with(r.stop(), addr)
+			checkOpening(t, segs)
+			if b, _ := stream(segs, segs[0].Src()); string(b) != request {
+				t.Errorf("client's stream is %q", b)
+			}
+		})
+	}
+}
+
 func TestServerThatSpeaksFirstIsLetGo(t *testing.T) {
 	s := open(t, Options{LookAtOthers: true})
 	r := record(t, s)
