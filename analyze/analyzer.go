@@ -36,6 +36,9 @@ type Options struct {
 
 	// Live puts a session out as soon as nothing that follows can change its verdict for the better or worse, instead of at the flow's end
 	// and in the order of starts; what shows later, a refusal after the handshake for example, goes to EmitFinding.
+	//
+	// The time by which live flows grow old is what Advance is told, not that of packets: a clock that is set, or a host that wakes up, must
+	// not make every flow look silent, or none.
 	Live        bool
 	EmitFinding func(*session.Session, session.Finding)
 
@@ -47,7 +50,7 @@ type Options struct {
 	MaxMemory int
 }
 
-// Defaults of the bounds, and how long flows live, in packet time.
+// Defaults of the bounds, and how long flows live, in packet time, live in Advance's.
 const (
 	DefaultMaxFlows    = 1 << 20
 	DefaultMaxBuffered = 32 << 20
@@ -115,7 +118,7 @@ type Analyzer struct {
 	conns    []*conn
 	free     []int32
 	ended    []lingerer // conns that saw a FIN or RST, by rising deadline
-	now      int64      // latest time of a packet
+	now      int64      // latest time of a packet; live, what Advance was told last
 	nowSec   uint32     // now in seconds, at most 2^32-1
 	steps    int        // packets in a row whose time lies more than clockStep after now
 	buffered int        // what is held behind holes, in bytes
@@ -165,6 +168,9 @@ func New(o Options) *Analyzer {
 	}
 	a := &Analyzer{o: o, seed: newSeed(), resolved: endpoint.NewResolved(o.Endpoints, 0)}
 	a.table = newFlowTable(a.seed)
+	if o.Live {
+		a.setNow(1) // 0 stands for never
+	}
 	a.concern = a.mayConcern
 	a.order.emit = func(s *session.Session, k *kin) {
 		if !o.Live {
@@ -228,9 +234,11 @@ func (a *Analyzer) Segment(seg *flow.Segment) {
 }
 
 func (a *Analyzer) segment(seg *flow.Segment) {
-	if seg.Time > a.now {
+	switch {
+	case a.o.Live:
+	case seg.Time > a.now:
 		a.advance(seg.Time)
-	} else {
+	default:
 		a.steps = 0
 	}
 	if seg.Proto != flow.TCP {
@@ -275,7 +283,7 @@ func (a *Analyzer) segment(seg *flow.Segment) {
 	}
 }
 
-// advance moves the time to that of a packet.
+// advance moves the time to that of a packet of a file.
 func (a *Analyzer) advance(t int64) {
 	if t-a.now > clockStep && a.now != 0 {
 		if a.steps++; a.steps < clockPackets {
@@ -294,7 +302,8 @@ func (a *Analyzer) setNow(t int64) { a.now, a.nowSec = t, seconds(t) }
 // seconds is a packet's time in seconds, as slots have it; what they cannot hold is the latest time.
 func seconds(t int64) uint32 { return uint32(min(uint64(max(t, 0))/1e9, 1<<32-1)) }
 
-// Advance tells the time when no packet does: a live source calls it while the network is quiet.
+// Advance tells the time of a live source, several times a second, whether packets come or not: nanoseconds of a clock that only goes forward
+// and does not jump, such as a monotonic one, from any beginning. Times of packets are of no concern to it.
 func (a *Analyzer) Advance(now int64) {
 	if now > a.now {
 		a.setNow(now)

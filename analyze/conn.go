@@ -33,6 +33,7 @@ type conn struct {
 	key         flowKey
 	start, last int64
 	now         int64 // time of the packet in hand
+	heard       int64 // the same by the time that flows grow old by, which live is not that of packets
 
 	// client is the direction in which the opener sends; clientKnown tells if that is more than a guess.
 	client      uint8
@@ -84,7 +85,7 @@ type conn struct {
 // begin makes c the reader of a slot's flow.
 func (c *conn) begin(a *Analyzer, s *slot) {
 	index, serial := c.index, c.serial
-	*c = conn{index: index, serial: serial + 1, heapIndex: -1, inUse: true, key: s.key, start: s.start, last: s.start, now: s.start}
+	*c = conn{index: index, serial: serial + 1, heapIndex: -1, inUse: true, key: s.key, start: s.start, last: s.start, now: s.start, heard: a.now}
 	for dir := range uint8(2) {
 		st := &c.streams[dir]
 		st.seen = s.sent(dir)

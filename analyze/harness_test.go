@@ -282,9 +282,21 @@ func (r *run) feed(segs ...flow.Segment) *run {
 	for i := 0; i < len(segs); i += 2 {
 		r.Prepare(&segs[i])
 	}
-	r.Segments(segs)
+	if r.o.Live {
+		r.feedOpen(segs)
+	} else {
+		r.Segments(segs)
+	}
 	r.Flush()
 	return r
+}
+
+// Segment takes one packet. The time of a live source goes with the packets here; tests in which it does not use the Analyzer's own Segment.
+func (r *run) Segment(seg *flow.Segment) {
+	if r.o.Live && seg.Time > r.now {
+		r.setNow(seg.Time)
+	}
+	r.Analyzer.Segment(seg)
 }
 
 // only is the one session that must have come out.

@@ -7,7 +7,7 @@ import (
 )
 
 // quietFor is how long an established handshake, or an answered request, may stand without anything that would settle it before its session
-// is put out as it is, in nanoseconds of packet time.
+// is put out as it is, in nanoseconds.
 const quietFor = int64(1e9)
 
 // unsettledFor is how long anything else may stand: what is put out is not put out again when the answer comes, and lost packets are sent
@@ -139,7 +139,7 @@ func (a *Analyzer) reportQuiet() {
 		if c.endSeen || c.handshakeDone != 0 || c.web != nil && c.web.Status != 0 {
 			limit = quietFor
 		}
-		if a.now-c.last < limit && (c.awaits == 0 || a.now-c.awaits < secretsFor) {
+		if a.now-c.heard < limit && (c.awaits == 0 || a.now-c.awaits < secretsFor) {
 			continue
 		}
 		if !a.awaitsSecrets(c) {

@@ -151,6 +151,72 @@ func TestALiveHandshakeWithoutApplicationDataComesAfterAWhile(t *testing.T) {
 	}
 }
 
+// The clock that dates packets may be set while a server thinks, or the host wakes up; the time that a live source tells goes on as before.
+func TestALiveHandshakeIsNotCutWhereTheClockIsSet(t *testing.T) {
+	d := handshake{max: tls.VersionTLS12}.dialogue(t)
+	for name, step := range map[string]time.Duration{
+		"not set": 0, "back by a minute": -time.Minute, "back by an hour": -time.Hour, "forward by a minute": time.Minute, "forward by a day": 24 * time.Hour,
+	} {
+		for when, at := range map[string]int{"before it": 0, "after the hello": 1} {
+			t.Run(name+", "+when, func(t *testing.T) {
+				r := newRun(t, live(new([]string)))
+				now := start.UnixNano() // what it begins with does not matter
+				advance := func(d time.Duration) {
+					now += int64(d)
+					r.Advance(now)
+				}
+				feed := func(segs []flow.Segment) {
+					for i := range segs {
+						r.Analyzer.Segment(&segs[i])
+					}
+				}
+				advance(0)
+				feed(newWire("10.0.0.5:40113", dynamodbAddr).open().segs) // dated by the clock as it was
+				w := newWire(clientAddr, dynamodbAddr)
+				if at == 0 {
+					w.now = w.now.Add(step)
+				}
+				w.open().say(d[:1], 0)
+				n := len(w.segs)
+				feed(w.segs)
+				if at == 1 {
+					w.now = w.now.Add(step)
+				}
+				for range 10 { // half a second
+					advance(50 * time.Millisecond)
+				}
+				r.none(t)
+				feed(w.say(d[1:4], 0).segs[n:])
+				advance(50 * time.Millisecond)
+				r.none(t) // the client may still build upon it
+				n = len(w.segs)
+				feed(w.say(d[4:], 0).segs[n:])
+				if s := r.only(t); s.Verdict != session.VerdictOK || !s.TLS.ClientAppData {
+					t.Errorf("verdict %s, certificate %s", s.Verdict, s.Visibility)
+				}
+			})
+		}
+	}
+}
+
+// What waits for something that never comes waits no longer, whatever the clock of the packets does.
+func TestALiveSessionComesAfterAWhileWhereTheClockIsSetBack(t *testing.T) {
+	d := handshake{max: tls.VersionTLS12}.dialogue(t)
+	r := newRun(t, live(new([]string)))
+	r.Advance(int64(time.Hour))
+	early, late := newWire("10.0.0.5:40113", dynamodbAddr).open(), newWire(clientAddr, dynamodbAddr)
+	late.now = start.Add(-time.Hour)
+	for _, seg := range append(early.segs, late.open().say(d[:4], 0).segs...) {
+		r.Analyzer.Segment(&seg)
+	}
+	r.Advance(int64(time.Hour) + quietFor - 1)
+	r.none(t)
+	r.Advance(int64(time.Hour) + quietFor)
+	if s := r.only(t); s.TLS.Established != session.Yes || !s.Start.Before(start) {
+		t.Errorf("%+v, begun %v", *s.TLS, s.Start)
+	}
+}
+
 func TestTheOwnerOfAConnectionIsItsOwn(t *testing.T) {
 	d := handshake{}.dialogue(t)
 	owner := &flow.Opening{Process: flow.Process{PID: 7}}

@@ -10,7 +10,10 @@ const rstWindow = 1 << 20
 func (a *Analyzer) deliverSegment(c *conn, dir uint8, seg *flow.Segment) {
 	st, peer := &c.streams[dir], &c.streams[1-dir]
 	st.seen = true
-	c.now = seg.Time
+	c.now, c.heard = seg.Time, seg.Time
+	if a.o.Live {
+		c.heard = a.now
+	}
 	c.last = max(c.last, seg.Time)
 	if o := seg.Opening; o != nil && (c.opening == nil || o.RedirectedTo.IsValid()) { // a later look at the process may find less of it
 		c.opening = o
@@ -134,7 +137,7 @@ func (a *Analyzer) payload(c *conn, dir uint8, seg *flow.Segment) {
 		if after > 0 || !st.synced || st.distance(seq) < 0 {
 			return // what the frame does not hold cannot be told from padding
 		}
-		st.doubtful(seq, data, c.now)
+		st.doubtful(seq, data, c.heard)
 		a.drain(c, dir, false)
 		return
 	}
@@ -170,7 +173,7 @@ func (a *Analyzer) payload(c *conn, dir uint8, seg *flow.Segment) {
 			a.stats.OutOfWindow++
 			return
 		}
-		st.hold(seq, data, after, c.now, false)
+		st.hold(seq, data, after, c.heard, false)
 	}
 	if c.inUse {
 		a.drain(c, dir, false)
@@ -221,7 +224,7 @@ func (a *Analyzer) earlier(c *conn, dir uint8, seq uint32, data []byte, after in
 	st.kept, st.offset, st.keptEnd = nil, 0, 0
 	st.sync(seq, false)
 	c.outer.held[dir], c.outer.offset[dir] = nil, 0
-	st.hold(base, kept, 0, c.now, false)
+	st.hold(base, kept, 0, c.heard, false)
 	a.deliverUpToPending(c, dir, data, after)
 	if c.inUse {
 		a.drain(c, dir, false)
@@ -271,7 +274,7 @@ func (a *Analyzer) drain(c *conn, dir uint8, all bool) {
 		d := st.distance(st.pending[0].seq)
 		if st.pending[0].doubt && d <= 0 {
 			sent := d == 0 && st.vouched(all)
-			if d == 0 && !sent && !all && !st.holeGivenUp(c.now) {
+			if d == 0 && !sent && !all && !st.holeGivenUp(c.heard) {
 				break
 			}
 			if !sent {
@@ -280,7 +283,7 @@ func (a *Analyzer) drain(c *conn, dir uint8, all bool) {
 			}
 		}
 		if d > 0 {
-			if !all && !st.holeGivenUp(c.now) {
+			if !all && !st.holeGivenUp(c.heard) {
 				break
 			}
 			a.gap(c, dir, d)

@@ -26,7 +26,7 @@ func (a *Analyzer) putTLS(t *tlswire.Conn) {
 	}
 }
 
-// secretsFor is how long, in nanoseconds of packet time, a live session waits for secrets that the program has yet to write down: most do so before
+// secretsFor is how long, in nanoseconds, a live session waits for secrets that the program has yet to write down: most do so before
 // they send their next packet, but into buffers.
 const secretsFor = int64(2e9)
 
