@@ -49,8 +49,9 @@ type liveCopy struct {
 	flows map[copyKey]*copiedFlow
 	// undecided are the flows that hold packets, in the order in which they began; rest are all others, by their last packets.
 	undecided, rest list.List
-	held            int // bytes
-	swept           int64
+	held            int   // bytes
+	now             int64 // what tick was told last, by which connections grow old
+	swept           int64 // by now
 	frame           capture.Frame
 	buf             []byte
 	stats           copyStats
@@ -76,7 +77,7 @@ type copyKey struct {
 type copiedFlow struct {
 	key     copyKey
 	element *list.Element // of the list it is in
-	last    int64
+	last    int64         // packet, by liveCopy.now
 	ended   bool
 	syn     [2]flowSYN // by direction of the key
 
@@ -144,10 +145,10 @@ func (c *liveCopy) segment(seg *flow.Segment) {
 			return
 		}
 		if f == nil {
-			f = c.add(key, seg.Time)
+			f = c.add(key)
 		}
 	}
-	f.last = seg.Time
+	f.last = c.now
 	if seg.Flags.Has(flow.SYN) {
 		f.syn[dir] = flowSYN{seg.Seq, true}
 	}
@@ -231,7 +232,7 @@ func (c *liveCopy) unlink(f *copiedFlow) {
 	c.rest.Remove(f.element)
 }
 
-func (c *liveCopy) add(key copyKey, now int64) *copiedFlow {
+func (c *liveCopy) add(key copyKey) *copiedFlow {
 	if len(c.flows) >= maxCopyFlows {
 		l := &c.rest
 		if l.Len() == 0 {
@@ -243,7 +244,7 @@ func (c *liveCopy) add(key copyKey, now int64) *copiedFlow {
 		}
 		c.forget(old)
 	}
-	f := &copiedFlow{key: key, last: now}
+	f := &copiedFlow{key: key, last: c.now}
 	f.element = c.undecided.PushBack(f)
 	c.flows[key] = f
 	return f
@@ -261,7 +262,7 @@ func (c *liveCopy) flowOf(s *session.Session) (f *copiedFlow, client int) {
 		SrcIP: flow.IPFrom(s.Client.Addr()), DstIP: flow.IPFrom(s.Server.Addr()), SrcPort: s.Client.Port(), DstPort: s.Server.Port(), Proto: flow.TCP,
 	}, s.Cookie)
 	if f = c.flows[key]; f == nil {
-		f = c.add(key, s.End.UnixNano())
+		f = c.add(key)
 	}
 	return f, client
 }
@@ -345,7 +346,8 @@ func (c *liveCopy) write(f *copiedFlow, p *heldPacket) {
 	c.stats.written++
 }
 
-// tick does what time demands: what is written reaches its reader, and what cannot matter any more is forgotten.
+// tick does what time demands: what is written reaches its reader, and what cannot matter any more is forgotten. now is in nanoseconds of a clock
+// that does not jump, unlike that of packets.
 func (c *liveCopy) tick(now int64) {
 	if c == nil || c.err != nil {
 		return
@@ -354,7 +356,7 @@ func (c *liveCopy) tick(now int64) {
 		c.err = fmt.Errorf("--write: %w", err)
 		return
 	}
-	if now-c.swept < copySweepEvery {
+	if c.now = now; now-c.swept < copySweepEvery {
 		return
 	}
 	c.swept = now

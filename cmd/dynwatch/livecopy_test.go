@@ -37,7 +37,8 @@ type copied struct {
 	*liveCopy
 	file bytes.Buffer
 	over map[copyKey]bool // flows that the analysis is done with
-	now  int64
+	now  int64            // by the clock that dates packets; the copy's own goes with it unless it is set
+	set  int64            // by how much that clock is ahead of the copy's
 }
 
 func newCopied(whole bool) *copied {
@@ -80,6 +81,7 @@ func (l *line) tuple(from int) flow.FiveTuple {
 
 func (l *line) send(from int, flags flow.TCPFlags, payload string) {
 	l.c.now += 1000
+	l.c.liveCopy.now = l.c.now - l.c.set
 	seg := flow.Segment{
 		FiveTuple: l.tuple(from), Time: l.c.now, Cookie: l.cookie, Seq: l.seq[from], Ack: l.seq[1-from], Flags: flags,
 		Payload: []byte(payload), Length: len(payload),
@@ -326,6 +328,33 @@ func TestALiveCopyForgetsConnectionsThatEndedOrFellSilent(t *testing.T) {
 	}
 	if c.stats.forgotten != 0 {
 		t.Errorf("%+v", c.stats)
+	}
+}
+
+func TestALiveCopyForgetsAsEverWhereTheClockIsSet(t *testing.T) {
+	for name, step := range map[string]time.Duration{"back": -24 * time.Hour, "forward": 24 * time.Hour} {
+		t.Run(name, func(t *testing.T) {
+			c := newCopied(false)
+			lively, ended := c.dial(1, 1), c.dial(2, 2)
+			for _, l := range []*line{lively, ended} {
+				c.session(l.session([2]int{}))
+			}
+			c.tick(c.now)
+			c.now += int64(step)
+			c.set = int64(step)
+			ended.send(0, flow.FIN|flow.ACK, "")
+			c.now += int64(time.Second)
+			c.tick(c.now - c.set)
+			if len(c.flows) != 2 {
+				t.Errorf("%d connections are remembered, want both", len(c.flows))
+			}
+			c.now += int64(2 * time.Minute)
+			lively.send(0, flow.ACK, "x")
+			c.tick(c.now - c.set)
+			if len(c.flows) != 1 {
+				t.Errorf("%d connections are remembered, want the one that has not ended", len(c.flows))
+			}
+		})
 	}
 }
 
