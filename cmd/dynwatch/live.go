@@ -120,6 +120,7 @@ type liveRun struct {
 	secrets  *keylogfile.Files
 	summary  *output.Summary
 	stderr   io.Writer
+	now      func() time.Time
 
 	command *watched // nil: the whole host
 	// uncaptured sessions: see notCaptured. libraryFailed: a failure of the probes was told.
@@ -134,7 +135,7 @@ type liveRun struct {
 // flt is the user's filter for the packet source, nil without.
 func (f *captureFlags) runLive(cmd *cobra.Command, flt *filter.Filter, set *endpoint.Set, store *trust.Store, policy *rules.Policy) error {
 	r := &liveRun{
-		flags: f, set: set, stderr: cmd.ErrOrStderr(), resolver: host.New(host.Options{}),
+		flags: f, set: set, stderr: cmd.ErrOrStderr(), now: time.Now, resolver: host.New(host.Options{}),
 		summary: &output.Summary{RangesDate: set.Ranges().CreateDate.UTC().Format(time.RFC3339)},
 	}
 	if err := r.followKeyLogs(); err != nil {
@@ -320,15 +321,21 @@ func (r *liveRun) onUSR1() (stop func()) {
 	}
 }
 
-// advanceEvery is how often, in nanoseconds, time itself is looked at while packets keep coming.
-const advanceEvery = int64(100 * time.Millisecond)
+// advanceEvery is how often what time demands is done while packets keep coming.
+const advanceEvery = 100 * time.Millisecond
 
 // pump moves segments to the analysis until the source is closed.
 func (r *liveRun) pump() error {
 	var (
 		seg  flow.Segment
-		last int64
+		last time.Duration
 	)
+	began := r.now()
+	round := func() {
+		last = r.now().Sub(began) // of the monotonic clock: the other may be set, and goes on while the host sleeps
+		r.analyzer.Advance(int64(last))
+		r.copy.tick(int64(last))
+	}
 	for {
 		err := r.src.Next(&seg)
 		switch {
@@ -337,16 +344,12 @@ func (r *liveRun) pump() error {
 			r.analyzer.Segment(&seg)
 			r.src.Judge(&seg, r.analyzer)
 			r.copy.segment(&seg)
-			if seg.Time-last > advanceEvery {
-				last = seg.Time
-				r.analyzer.Advance(last)
-				r.copy.tick(last)
+			if r.now().Sub(began)-last >= advanceEvery {
+				round()
 			}
 		case errors.Is(err, capture.ErrIdle):
 			r.pollLibrary(nil)
-			last = time.Now().UnixNano()
-			r.analyzer.Advance(last)
-			r.copy.tick(last)
+			round()
 		case errors.Is(err, io.EOF):
 			return nil
 		default:

@@ -286,6 +286,18 @@ func plain(port uint16) []flow.Segment {
 	}
 }
 
+// The time by which sessions wait is not that of packets, whose clock may be set: these are dated as before it was set back.
+func TestASessionComesWhereTheClockWasSetBack(t *testing.T) {
+	s, k := newFake(), &kept{}
+	r := start(t, Options{Recorders: []Recorder{k}, Open: func(live.Options) (*live.Watch, error) { return &live.Watch{Source: s, Kind: live.Packet}, nil }})
+	segs := plain(40000)
+	for _, seg := range append(segs[:3], segs[4]) { // the request has no answer, and the client ends the connection
+		seg.Time += int64(time.Hour)
+		s.segments <- seg
+	}
+	r.await("the session", func() bool { n, _ := k.counts(); return n == 1 })
+}
+
 // kept records and takes alerts.
 type kept struct {
 	mu       sync.Mutex

@@ -156,8 +156,9 @@ var errEnded = errors.New("the source ended")
 // pump moves segments to the analysis until the source ends.
 func (a *agent) pump(w *live.Watch) error {
 	var (
-		seg  flow.Segment
-		last int64
+		seg   flow.Segment
+		began = a.now()
+		last  time.Time // of a round
 	)
 	for {
 		switch err := w.Next(&seg); {
@@ -168,18 +169,17 @@ func (a *agent) pump(w *live.Watch) error {
 			a.probes.poll(&seg, a.libraryTold)
 			a.analyzer.Segment(&seg)
 			w.Judge(&seg, a.analyzer)
-			if step := seg.Time - last; 0 <= step && step <= int64(advanceEvery) {
-				continue // a clock that was set back makes a round too
+			if a.now().Sub(last) < advanceEvery {
+				continue
 			}
-			last = seg.Time
 		case errors.Is(err, capture.ErrIdle):
-			last = a.now().UnixNano()
 		case errors.Is(err, io.EOF):
 			return errEnded
 		default:
 			return fmt.Errorf("read the source: %w", err)
 		}
-		a.analyzer.Advance(last)
-		a.rounds(a.now())
+		last = a.now()
+		a.analyzer.Advance(int64(last.Sub(began))) // of the monotonic clock: the other may be set, and goes on while the host sleeps
+		a.rounds(last)
 	}
 }
