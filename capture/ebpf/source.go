@@ -181,6 +181,7 @@ func (s *Source) read() error {
 		err := s.kernel.Read(&s.event, time.Now().Add(patience))
 		switch {
 		case err == nil:
+			s.clock.follow(s.event.Time)
 			return nil
 		case errors.Is(err, bpf.ErrDeadline):
 			return capture.ErrIdle
@@ -199,7 +200,7 @@ func (s *Source) read() error {
 
 // pause leaves the ring buffer alone for a while.
 func (s *Source) pause() {
-	s.clock.sync()
+	s.clock.expire()
 	s.timer.Reset(rest)
 	select {
 	case <-s.timer.C:
