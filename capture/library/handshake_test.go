@@ -424,3 +424,13 @@ func TestWhatIsAskedCountsByWhoMayAsk(t *testing.T) {
 		}
 	}
 }
+
+func TestHandshakesAreDatedByTheClockAfterAHostSlept(t *testing.T) {
+	var c clock
+	c.sync()
+	c.offset -= int64(8 * time.Hour) // what was measured before: meanwhile the wall clock went on, the kernel's did not
+	c.sync()
+	if behind := time.Since(time.Unix(0, c.wall(mono()))); behind > time.Minute {
+		t.Errorf("the clock is %v behind", behind.Round(time.Second))
+	}
+}

@@ -523,19 +523,16 @@ func (s *Source) Stats() Stats {
 // clock turns the kernel's monotonic times into wall-clock times.
 type clock struct {
 	offset int64
-	synced time.Time
 }
 
+// sync measures the offset, which changes where the wall clock is set and while the host sleeps: there CLOCK_MONOTONIC stands still, so it cannot tell
+// how long ago the last time was.
 func (c *clock) sync() {
-	now := time.Now()
-	if !c.synced.IsZero() && now.Sub(c.synced) < time.Second {
-		return
-	}
 	var ts unix.Timespec
 	if unix.ClockGettime(unix.CLOCK_MONOTONIC, &ts) != nil {
 		return
 	}
-	c.offset, c.synced = time.Now().UnixNano()-ts.Nano(), now
+	c.offset = time.Now().UnixNano() - ts.Nano()
 }
 
 // mono is the kernel's time now.
