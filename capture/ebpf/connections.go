@@ -120,13 +120,14 @@ func (cs *connections) update(c *connection, e *bpf.Event) {
 }
 
 // end lets go of what only a connection's first segments are for, after the last one of both directions. What comes later, a retransmission, goes without.
+// A reset is not the end: the socket may ignore it (RFC 9293, Section 3.10.7.4), or have sent it about a connection of before (Section 3.5.1).
 func (c *connection) end(e *bpf.Event) {
 	dir := 0
 	if e.FromServer {
 		dir = 1
 	}
 	c.over[dir] = c.over[dir] || e.Final || e.Flags.Has(flow.FIN)
-	if e.Opener.Proto == flow.TCP && (c.over[0] && c.over[1] || e.Flags.Has(flow.RST)) {
+	if e.Opener.Proto == flow.TCP && c.over[0] && c.over[1] {
 		c.opening, c.aside = nil, false
 	}
 }

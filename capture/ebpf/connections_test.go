@@ -30,7 +30,12 @@ func TestOpeningsAreLaidAsideAndMadeAnew(t *testing.T) {
 	redirect.Tuple.DstPort = 15001
 	redirected, _ := cs.find(redirect, &clock)
 	over, _ := cs.find(firstOf(3, to), &clock)
-	over.end(&bpf.Event{Opener: bpf.Opener{Proto: flow.TCP}, Flags: flow.RST})
+	for _, fromServer := range []bool{false, true} {
+		over.end(&bpf.Event{Opener: bpf.Opener{Proto: flow.TCP}, FromServer: fromServer, Flags: flow.FIN})
+	}
+	if over.opening != nil {
+		t.Error("a connection that is over keeps its opening")
+	}
 	for n := range uint64(maxOpenings) {
 		cs.find(firstOf(n+4, to), &clock)
 	}
@@ -53,5 +58,16 @@ func TestOpeningsAreLaidAsideAndMadeAnew(t *testing.T) {
 	c, isNew := cs.find(firstOf(1, to), &clock)
 	if isNew || c != first || c.opening == nil || c.opening.Process.PID != 7 || described != before+1 {
 		t.Errorf("new %t, %+v, described %d times", isNew, c.opening, described-before)
+	}
+}
+
+func TestAResetIsNoEnd(t *testing.T) {
+	to := flow.IPFrom(netip.MustParseAddr("198.51.100.1"))
+	cs := newConnections(nil)
+	var clock clock
+	c, _ := cs.find(firstOf(1, to), &clock)
+	c.end(&bpf.Event{Opener: bpf.Opener{Proto: flow.TCP}, FromServer: true, Flags: flow.RST})
+	if again, _ := cs.find(firstOf(1, to), &clock); again != c || c.opening == nil {
+		t.Errorf("the connection goes on without its owner: %+v", again)
 	}
 }
