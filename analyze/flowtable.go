@@ -350,6 +350,15 @@ func (s *slot) setOpener(dir uint8) {
 	s.flags = s.flags&^(openedByA|openedByB) | openedByA<<dir
 }
 
+// resets reports whether a reset from direction dir ends a flow that has carried no payload: the receiver ignores one of another number (RFC 9293,
+// Section 3.10.7).
+func (s *slot) resets(dir uint8, seg *flow.Segment) bool {
+	if s.sawSyn(dir) {
+		return seg.Seq == s.isn(dir)+1
+	}
+	return seg.Flags.Has(flow.ACK) && seg.Ack == s.isn(1-dir)+1 // a refusal
+}
+
 // noteAck takes the acknowledgement of what direction dir has sent, of which only the SYN can have been captured. Of two answers with
 // different numbers it tells which one the receiver took; a number a little ahead acknowledges payload that was not captured.
 func (s *slot) noteAck(dir uint8, ack uint32) {

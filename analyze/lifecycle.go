@@ -168,7 +168,9 @@ func (a *Analyzer) opening(s *slot, dir uint8, seg *flow.Segment) {
 		a.deliverSegment(c, dir, seg)
 	} else if seg.Flags&(flow.FIN|flow.RST) != 0 {
 		s.state = slotClosed
-		delete(a.openings, s.key) // a segment with payload that comes late brings its own
+		if seg.Flags.Has(flow.FIN) || s.resets(dir, seg) {
+			delete(a.openings, s.key) // a segment with payload that comes late brings its own
+		}
 	} else if seg.Opening != nil {
 		a.keepOpening(s, seg.Opening)
 	}

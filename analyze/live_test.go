@@ -240,6 +240,55 @@ func TestTheOwnerOfAConnectionIsItsOwn(t *testing.T) {
 	}
 }
 
+func TestTheOwnerStaysWhereAResetIsIgnored(t *testing.T) {
+	d := handshake{}.dialogue(t)
+	for _, tt := range []struct {
+		name   string
+		opened bool // the reset comes after the three-way handshake, else after the SYN
+		from   int
+		flags  flow.TCPFlags
+		beside uint32 // the number that would end the connection
+		keeps  bool
+	}{
+		{"the server's, forged", true, fromServer, flow.RST, 77777, true},
+		{"the client's, forged", true, fromClient, flow.RST, 77777, true},
+		{"the server's", true, fromServer, flow.RST, 0, false},
+		{"the client's", true, fromClient, flow.RST | flow.ACK, 0, false},
+		{"a refusal, forged", false, fromServer, flow.RST | flow.ACK, 77777, true},
+		{"a refusal without a number", false, fromServer, flow.RST, 0, true},
+		{"a refusal", false, fromServer, flow.RST | flow.ACK, 0, false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			r := newRun(t, live(new([]string)))
+			w := newWire(clientAddr, dynamodbAddr).open()
+			w.segs[0].Opening = &flow.Opening{Process: flow.Process{PID: 7}}
+			n := 1
+			if tt.opened {
+				n = len(w.segs)
+			}
+			r.feedOpen(w.segs[:n])
+			reset := *w.add(tt.from, tt.flags, w.seq[tt.from], "")
+			if tt.opened {
+				reset.Seq += tt.beside
+			} else {
+				reset.Ack += tt.beside
+			}
+			rest := append(append([]flow.Segment{reset}, w.segs[n:len(w.segs)-1]...), newWire(clientAddr, dynamodbAddr).open().say(d, 0).segs[3:]...)
+			r.feedOpen(rest[:1])
+			if kept := len(r.openings) == 1; kept != tt.keeps {
+				t.Errorf("the owner is kept: %t", kept)
+			}
+			r.feed(rest[1:]...)
+			if s := r.only(t); (s.Process != nil) != tt.keeps {
+				t.Errorf("process %+v", s.Process)
+			}
+			if len(r.openings) != 0 {
+				t.Errorf("%d owners are left", len(r.openings))
+			}
+		})
+	}
+}
+
 // oursOrNot runs a test over a handshake with DynamoDB's name at server, and over one with another name at another address.
 func oursOrNot(t *testing.T, server string, test func(t *testing.T, ours bool, r *run, w *wire)) {
 	for _, c := range []struct {
