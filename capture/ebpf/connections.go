@@ -8,7 +8,7 @@ import (
 )
 
 // maxConnections is how many connections each of two generations holds. One that is forgotten is made again from its next event, which repeats
-// all that the kernel knows: only the count of skipped events loses its memory.
+// all that the kernel knows: only the count of lost events loses its memory.
 const maxConnections = 1 << 13
 
 // connection is what is kept between the events of one.
@@ -16,12 +16,13 @@ type connection struct {
 	// opening is most of what a connection takes: it is nil once the connection is over, and while it is laid aside.
 	opening  *flow.Opening
 	tuple    flow.FiveTuple // from client to server, as the client asked
-	next     [2]uint32      // numbers of the next events, by direction
+	numbers  [2]numbers     // of events, by direction
 	connect  uint64
 	answered bool // its SYN+ACK was given out
 	aside    bool // opening is
 	doubtful bool // its first bytes do not tell if it is wanted, and nobody has decided it yet
 	over     [2]bool
+	gap      uint32 // the round in which a number was last found missing
 }
 
 // maxOpenings is how many connections have their Opening at hand. That of others, most of which the kernel has nothing more to tell of, is made anew
@@ -35,10 +36,16 @@ type connections struct {
 	// opened are the connections whose Opening was made last, in a ring.
 	opened [maxOpenings]*connection
 	hand   int
+	// gaps are the connections of which a number was found missing in this round, and those of the round before. A round ends when the ring buffer is empty.
+	gaps, oldGaps []*connection
+	round         uint32
 }
 
+// maxGaps ends a round, so that a ring buffer that is never empty does not make it endless.
+const maxGaps = 4096
+
 func newConnections(describe func(*flow.Process)) connections {
-	return connections{newer: make(map[uint64]*connection), older: make(map[uint64]*connection), describe: describe}
+	return connections{newer: make(map[uint64]*connection), older: make(map[uint64]*connection), describe: describe, round: 1}
 }
 
 // find returns the connection of an event, and whether it is new. A socket that is connected once more is another connection.
@@ -62,7 +69,6 @@ func (cs *connections) find(e *bpf.Event, clock *clock) (c *connection, isNew bo
 	cs.open(c, o, clock)
 	client, server := e.Tuple.SrcIP, e.Tuple.DstIP
 	clientPort, serverPort := e.Tuple.SrcPort, e.Tuple.DstPort
-	c.next[0], c.next[1] = 0, 0
 	if e.FromServer {
 		client, clientPort, server, serverPort = server, serverPort, client, clientPort
 	}
@@ -132,16 +138,35 @@ func (c *connection) end(e *bpf.Event) {
 	}
 }
 
-// skipped is how many events of e's connection and direction were lost right before e.
-func (c *connection) skipped(e *bpf.Event) uint64 {
+// number notes the number of an event of c, and returns how many events are known to be lost by it.
+func (cs *connections) number(c *connection, e *bpf.Event) uint64 {
 	dir := 0
 	if e.FromServer {
 		dir = 1
 	}
-	n := e.Number - c.next[dir]
-	c.next[dir] = e.Number + 1
-	if n > 1<<31 { // events of one direction swapped places
-		return 0
+	lost, gap := c.numbers[dir].take(e.Number)
+	if gap && c.gap != cs.round {
+		if len(cs.gaps) >= maxGaps {
+			lost += cs.settle()
+		}
+		c.gap = cs.round
+		cs.gaps = append(cs.gaps, c)
 	}
-	return uint64(n)
+	return lost
 }
+
+// settle ends a round, and returns how many events are lost: what was missing in the round before has had the time between two to come.
+func (cs *connections) settle() (lost uint64) {
+	for i, c := range cs.oldGaps {
+		if c.gap == cs.round-1 { // else more is missing, and it may come
+			lost += c.numbers[0].settle() + c.numbers[1].settle()
+		}
+		cs.oldGaps[i] = nil
+	}
+	cs.oldGaps, cs.gaps = cs.gaps, cs.oldGaps[:0]
+	cs.round++
+	return lost
+}
+
+// settleAll is settle when nothing comes any more.
+func (cs *connections) settleAll() (lost uint64) { return cs.settle() + cs.settle() }

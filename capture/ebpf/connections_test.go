@@ -71,3 +71,70 @@ func TestAResetIsNoEnd(t *testing.T) {
 		t.Errorf("the connection goes on without its owner: %+v", again)
 	}
 }
+
+// lostOf is how many events are counted as lost where those with these numbers came from one side of a connection, with a round's end at each -1.
+func lostOf(cs *connections, e *bpf.Event, numbers ...int) (lost uint64) {
+	var clock clock
+	for _, n := range numbers {
+		if n < 0 {
+			lost += cs.settle()
+			continue
+		}
+		e.Number = uint32(n)
+		c, _ := cs.find(e, &clock)
+		lost += cs.number(c, e)
+	}
+	return lost
+}
+
+func TestEventsAreLostOnceTheyCanComeNoMore(t *testing.T) {
+	to := flow.IPFrom(netip.MustParseAddr("198.51.100.1"))
+	for name, test := range map[string]struct {
+		numbers []int
+		now     uint64 // lost
+		all     uint64 // in the end
+	}{
+		"none":                              {[]int{0, 1, 2, 3}, 0, 0},
+		"swapped":                           {[]int{0, 2, 1, 3}, 0, 0},
+		"the first, swapped":                {[]int{1, 0, 2}, 0, 0},
+		"swapped, the ring empty between":   {[]int{0, 2, -1, 1, 3, -1, -1}, 0, 0},
+		"two swaps, the ring empty in each": {[]int{0, 2, -1, 1, 4, -1, 3, -1, -1}, 0, 0},
+		"swapped and lost":                  {[]int{0, 3, 1, 4}, 0, 1},
+		"lost, the ring empty once":         {[]int{0, 3, -1}, 0, 2},
+		"lost, the ring empty twice":        {[]int{0, 3, -1, -1}, 2, 2},
+		"too late":                          {[]int{0, 2, -1, -1, 1, 3}, 1, 1},
+		"the last that may come":            {[]int{1, window - 1, 0}, 0, window - 3},
+		"one that is too far behind":        {[]int{1, window, 0}, 1, window - 1},
+		"more than may come":                {[]int{0, 1001}, 1000 - window + 1, 1000},
+		"more than may come, and one does":  {[]int{0, 1001, 1000}, 1000 - window + 1, 999},
+		"the first":                         {[]int{2, 3}, 0, 2},
+		"again and again, and never empty":  {[]int{1, 3, 5, 7}, 0, 4},
+	} {
+		t.Run(name, func(t *testing.T) {
+			cs := newConnections(nil)
+			lost := lostOf(&cs, firstOf(1, to), test.numbers...)
+			if all := lost + cs.settleAll(); lost != test.now || all != test.all {
+				t.Errorf("%d are lost, and %d in the end; want %d and %d", lost, all, test.now, test.all)
+			}
+			if n := cs.settleAll(); n != 0 {
+				t.Errorf("%d are counted twice", n)
+			}
+		})
+	}
+}
+
+func TestTheRoundsOfGapsAreBounded(t *testing.T) {
+	to := flow.IPFrom(netip.MustParseAddr("198.51.100.1"))
+	cs := newConnections(nil)
+	var lost uint64
+	const many = 4 * maxGaps
+	for n := range uint64(many) {
+		lost += lostOf(&cs, firstOf(n+1, to), 1)
+	}
+	if len(cs.gaps) > maxGaps || len(cs.oldGaps) > maxGaps {
+		t.Errorf("%d and %d connections wait", len(cs.gaps), len(cs.oldGaps))
+	}
+	if lost += cs.settleAll(); lost != many {
+		t.Errorf("%d are lost, want %d", lost, many)
+	}
+}

@@ -15,7 +15,7 @@ func (s *Source) announce() {
 	}
 	c, isNew := s.conns.find(e, &s.clock)
 	s.conn = c
-	s.gaps.Add(c.skipped(e))
+	s.gaps.Add(s.conns.number(c, e))
 	if e.Opener.Proto != flow.TCP || e.Opener.Earlier {
 		return
 	}

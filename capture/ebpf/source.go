@@ -176,6 +176,7 @@ func (s *Source) read() error {
 			return io.EOF
 		}
 		if s.kernel.Waiting() == 0 {
+			s.gaps.Add(s.conns.settle())
 			s.pause()
 		}
 		err := s.kernel.Read(&s.event, time.Now().Add(patience))
@@ -186,6 +187,7 @@ func (s *Source) read() error {
 		case errors.Is(err, bpf.ErrDeadline):
 			return capture.ErrIdle
 		case errors.Is(err, bpf.ErrFlushed):
+			s.gaps.Add(s.conns.settleAll())
 			if err := s.release(); err != nil {
 				return err
 			}
