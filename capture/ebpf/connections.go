@@ -8,7 +8,7 @@ import (
 )
 
 // maxConnections is how many connections each of two generations holds. One that is forgotten is made again from its next event, which repeats
-// all that the kernel knows: only the count of lost events loses its memory.
+// all that the kernel knows: only the numbers of its events are followed anew, from that one on.
 const maxConnections = 1 << 13
 
 // connection is what is kept between the events of one.
@@ -36,6 +36,8 @@ type connections struct {
 	// opened are the connections whose Opening was made last, in a ring.
 	opened [maxOpenings]*connection
 	hand   int
+	// forgotten is when the latest of the connections that were dropped was opened, by CLOCK_MONOTONIC.
+	forgotten uint64
 	// gaps are the connections of which a number was found missing in this round, and those of the round before. A round ends when the ring buffer is empty.
 	gaps, oldGaps []*connection
 	round         uint32
@@ -69,6 +71,9 @@ func (cs *connections) find(e *bpf.Event, clock *clock) (c *connection, isNew bo
 	cs.open(c, o, clock)
 	client, server := e.Tuple.SrcIP, e.Tuple.DstIP
 	clientPort, serverPort := e.Tuple.SrcPort, e.Tuple.DstPort
+	if o.Connected <= cs.forgotten { // it may be one of them
+		c.numbers[0].unknown, c.numbers[1].unknown = true, true
+	}
 	if e.FromServer {
 		client, clientPort, server, serverPort = server, serverPort, client, clientPort
 	}
@@ -83,6 +88,9 @@ func (cs *connections) find(e *bpf.Event, clock *clock) (c *connection, isNew bo
 
 func (cs *connections) add(cookie uint64, c *connection) {
 	if len(cs.newer) >= maxConnections {
+		for _, old := range cs.older {
+			cs.forgotten = max(cs.forgotten, old.connect)
+		}
 		cs.newer, cs.older = cs.older, cs.newer
 		clear(cs.newer)
 	}

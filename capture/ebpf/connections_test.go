@@ -123,6 +123,28 @@ func TestEventsAreLostOnceTheyCanComeNoMore(t *testing.T) {
 	}
 }
 
+// More connections than are remembered, which all go on.
+func TestWhatAForgottenConnectionHadIsNoLoss(t *testing.T) {
+	const many = 3 * maxConnections
+	to := flow.IPFrom(netip.MustParseAddr("198.51.100.1"))
+	cs := newConnections(nil)
+	var lost uint64
+	for n := range uint64(many) {
+		lost += lostOf(&cs, firstOf(n+1, to), 0, 1, 2, 3, 4)
+	}
+	for n := range uint64(many) {
+		lost += lostOf(&cs, firstOf(n+1, to), 5)
+	}
+	if lost += cs.settleAll(); lost != 0 {
+		t.Errorf("%d events are counted as lost, none was", lost)
+	}
+	lost += lostOf(&cs, firstOf(many, to), 7) // which is remembered
+	lost += lostOf(&cs, firstOf(many+1, to), 2)
+	if lost += cs.settleAll(); lost != 1+2 {
+		t.Errorf("%d events are counted as lost of a connection that goes on and a new one, want 3", lost)
+	}
+}
+
 func TestTheRoundsOfGapsAreBounded(t *testing.T) {
 	to := flow.IPFrom(netip.MustParseAddr("198.51.100.1"))
 	cs := newConnections(nil)

@@ -11,10 +11,15 @@ type numbers struct {
 	next uint32
 	// missing has bit i set if number next-1-i has not come.
 	missing uint32
+	// unknown: what comes first is the beginning.
+	unknown bool
 }
 
 // take notes a number that came. It returns how many can come no more, and whether some are missing that were not before.
 func (n *numbers) take(number uint32) (lost uint64, gap bool) {
+	if n.unknown {
+		n.unknown, n.next = false, number
+	}
 	ahead := number - n.next
 	if ahead >= 1<<31 { // it comes late
 		n.missing &^= 1 << (n.next - 1 - number) // 0 beyond the window

@@ -14,6 +14,18 @@ func TestNumbersBeginAnewBehindTheLargest(t *testing.T) {
 	}
 }
 
+func TestNumbersBeginWhereTheyAreNotKnown(t *testing.T) {
+	n := numbers{unknown: true}
+	for _, number := range []uint32{1000, 1002, 1001} {
+		if lost, gap := n.take(number); lost != 0 || gap != (number == 1002) {
+			t.Errorf("%d: %d lost, gap %t", number, lost, gap)
+		}
+	}
+	if n.settle() != 0 {
+		t.Errorf("%+v", n)
+	}
+}
+
 func BenchmarkNumbers(b *testing.B) {
 	var n numbers
 	b.ReportAllocs()
