@@ -162,9 +162,9 @@ func (w *Watch) Judge(seg *flow.Segment, by interface {
 func (w *Watch) Learned() int { return len(w.learned) }
 
 // Follow has connections to these addresses followed from now on, so that even one without a name is seen. Addresses beyond MaxLearned
-// are left out.
+// are left out. Where the source does not take them, the next answer tries again.
 func (w *Watch) Follow(addrs []netip.Addr) error {
-	changed := false
+	var added []netip.Addr
 	for _, addr := range addrs {
 		known := slices.ContainsFunc(w.prefixes, func(p netip.Prefix) bool { return p.Contains(addr) })
 		if known || w.learned[addr] || len(w.learned) >= MaxLearned {
@@ -174,12 +174,18 @@ func (w *Watch) Follow(addrs []netip.Addr) error {
 			w.learned = make(map[netip.Addr]bool)
 		}
 		w.learned[addr] = true
-		changed = true
+		added = append(added, addr)
 	}
-	if !changed {
+	if len(added) == 0 {
 		return nil
 	}
-	return w.apply()
+	err := w.apply()
+	if err != nil {
+		for _, addr := range added {
+			delete(w.learned, addr)
+		}
+	}
+	return err
 }
 
 // Retarget has the places of another set followed from now on, beside the addresses that were learned. Names of the operator's are looked for

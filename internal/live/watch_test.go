@@ -1,6 +1,7 @@
 package live
 
 import (
+	"errors"
 	"net/netip"
 	"testing"
 
@@ -12,9 +13,13 @@ type told struct {
 	Source
 	prefixes []netip.Prefix
 	times    int
+	err      error // it takes none
 }
 
 func (s *told) SetPrefixes(p []netip.Prefix) error {
+	if s.err != nil {
+		return s.err
+	}
 	s.prefixes = p
 	s.times++
 	return nil
@@ -59,5 +64,18 @@ func TestFollowTellsTheSourceOnlyWhatIsNew(t *testing.T) {
 	}
 	if w.Learned() != MaxLearned || len(src.prefixes) != len(prefixes)+MaxLearned {
 		t.Errorf("learned %d, told %d", w.Learned(), len(src.prefixes)-len(prefixes))
+	}
+}
+
+func TestFollowTriesAgainWhatTheSourceDidNotTake(t *testing.T) {
+	src := &told{err: errors.New("cannot allocate memory")}
+	w := &Watch{Source: src, Kind: EBPF}
+	addrs := []netip.Addr{netip.MustParseAddr("203.0.113.5"), netip.MustParseAddr("2001:db8::5")}
+	if err := w.Follow(addrs); !errors.Is(err, src.err) || w.Learned() != 0 {
+		t.Fatalf("error %v, learned %d", err, w.Learned())
+	}
+	src.err = nil
+	if err := w.Follow(addrs); err != nil || len(src.prefixes) != 2 || w.Learned() != 2 {
+		t.Errorf("error %v, told %v, learned %d", err, src.prefixes, w.Learned())
 	}
 }
