@@ -193,8 +193,10 @@ func (w *Watch) Follow(addrs []netip.Addr) error {
 func (w *Watch) Retarget(set *endpoint.Set) error {
 	prefixes, names := places(set)
 	if !w.all {
+		before := w.prefixes
 		w.prefixes = prefixes
 		if err := w.apply(); err != nil {
+			w.prefixes = before // which the source still follows
 			return err
 		}
 	}

@@ -79,3 +79,19 @@ func TestFollowTriesAgainWhatTheSourceDidNotTake(t *testing.T) {
 		t.Errorf("error %v, told %v, learned %d", err, src.prefixes, w.Learned())
 	}
 }
+
+func TestRetargetKeepsThePlacesThatTheSourceStillFollows(t *testing.T) {
+	set, err := endpoint.NewSet(endpoint.Embedded(), []string{"203.0.113.0/24"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	src := &told{err: errors.New("cannot allocate memory")}
+	w := &Watch{Source: src, Kind: EBPF}
+	if err := w.Retarget(set); !errors.Is(err, src.err) {
+		t.Fatal(err)
+	}
+	src.err = nil
+	if err := w.Follow([]netip.Addr{netip.MustParseAddr("203.0.113.5")}); err != nil || w.Learned() != 1 {
+		t.Errorf("error %v, learned %d: an address is taken for one of a place that is not followed", err, w.Learned())
+	}
+}
