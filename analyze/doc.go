@@ -9,6 +9,8 @@
 //	for segs := range source { a.Segments(segs) } // or a.Segment, where they come one at a time; a.Prepare helps ahead
 //	a.Flush()
 //
+// With Options.Live, a.Advance tells the time several times a second, by a clock that is never set; packets' times only date what they show.
+//
 // A flow that is none of ours costs one look-up of a 64-byte slot per packet from the moment that this is known. Everything is bounded:
 // flows, bytes held for reassembly, the memory of all flows that are read, sessions waiting to be put out in order; what a bound cost is
 // counted in Stats.
