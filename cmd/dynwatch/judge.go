@@ -155,10 +155,15 @@ func (f *captureFlags) run(cmd *cobra.Command, args []string) error {
 	for _, e := range errs {
 		fmt.Fprintf(stderr, "dynwatch: error: %v\n", e)
 	}
+	return f.outcome(summary, out.err, errs)
+}
+
+// outcome is the exit status of a capture, as docs/output.md has it. That a reader had enough hides no finding.
+func (f *captureFlags) outcome(summary *output.Summary, unwritten error, errs []error) error {
 	found := f.failOnParsed != session.SeverityNone && summary.MaxSeverity >= f.failOnParsed
 	switch {
-	case out.err != nil && !(errors.Is(out.err, syscall.EPIPE) && found && len(errs) == 0):
-		return out.err
+	case unwritten != nil && !(errors.Is(unwritten, syscall.EPIPE) && found && len(errs) == 0):
+		return unwritten
 	case len(errs) > 0:
 		return exitStatus(exitFailed)
 	case found:

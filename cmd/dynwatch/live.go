@@ -405,17 +405,10 @@ func (r *liveRun) end(failed error) error {
 	for _, e := range errs {
 		fmt.Fprintf(r.stderr, "dynwatch: error: %v\n", e)
 	}
-	switch {
-	case r.out.err != nil:
-		return r.out.err
-	case len(errs) > 0:
-		return exitStatus(exitFailed)
-	case r.flags.failOnParsed != session.SeverityNone && r.summary.MaxSeverity >= r.flags.failOnParsed:
-		return exitStatus(exitFindings)
-	case r.command != nil:
-		return r.commandStatus()
+	if err := r.flags.outcome(r.summary, r.out.err, errs); err != nil || r.command == nil {
+		return err
 	}
-	return nil
+	return r.commandStatus()
 }
 
 // commandStatus is the exit status of the command that was run.

@@ -364,6 +364,32 @@ func TestACopyWhoseReaderGoesAwayIsAQuietEnd(t *testing.T) {
 	}
 }
 
+// TestAReaderThatHadEnoughHidesNoFinding: it leaves before the first session, and what is found fails all the same.
+func TestAReaderThatHadEnoughHidesNoFinding(t *testing.T) {
+	addr := serveClear(t, "127.0.9.13")
+	for severity, want := range map[string]int{"high": exitFindings, "none": exitOK} {
+		w := newWatch(t, "--source", "ebpf", "--library-probes", "off", "-o", "json", "--fail-on", severity)
+		pipe, to, err := os.Pipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.cmd.Stdout = to
+		w.start()
+		to.Close()
+		w.await("watching", func() bool { return strings.Contains(w.stderr.String(), "dynwatch: watching this host") })
+		pipe.Close()
+		c, err := net.Dial("tcp", addr.String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		talkOver(t, c).Close()
+		w.wait()
+		if code := w.cmd.ProcessState.ExitCode(); code != want || strings.Contains(w.stderr.String(), "error") {
+			t.Errorf("--fail-on %s: status %d, want %d: %s", severity, code, want, w.stderr.String())
+		}
+	}
+}
+
 func TestACopyThatCannotBeWrittenEndsTheCapture(t *testing.T) {
 	addr := serveTLS(t, "127.0.9.4", tls.VersionTLS12)
 	w := startWatch(t, "--source", "ebpf", "--library-probes", "off", "-w", "/dev/full")
