@@ -46,7 +46,8 @@ Watching needs root, or CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN; an interrupt
 ends it with the summary, SIGUSR1 shows the summary so far. With -- COMMAND it
 runs a program (as the user behind sudo) and judges what that and its children
 do; the report goes to standard error, and the exit status is the command's own
-unless --fail-on holds.
+unless --fail-on holds. dynwatch waits for it, also when the capture ends first,
+and passes SIGINT and SIGTERM on.
 
 A filter expression, as tcpdump takes it, limits what is looked at. It sees the
 outermost packet of a tunnel.

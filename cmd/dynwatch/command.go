@@ -6,11 +6,14 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"strconv"
 	"strings"
 	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/dynwatch/dynwatch/analyze/session"
 	"github.com/dynwatch/dynwatch/bpf"
@@ -59,7 +62,10 @@ func startCommand(args []string, stdin io.Reader, stdout, stderr io.Writer) (*wa
 		w.cleanUp()
 		return nil, err
 	}
+	signals := make(chan os.Signal, 2)
+	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM)
 	if err := w.cmd.Start(); err != nil {
+		signal.Stop(signals)
 		w.cleanUp()
 		return nil, fmt.Errorf("run the command: %w", err)
 	}
@@ -68,7 +74,53 @@ func startCommand(args []string, stdin io.Reader, stdout, stderr io.Writer) (*wa
 		w.err = w.cmd.Wait()
 		w.status = exitStatusOf(w.err)
 	}()
+	go func() {
+		defer signal.Stop(signals)
+		for {
+			select {
+			case s := <-signals:
+				w.passOn(s)
+			case <-w.ended:
+				return
+			}
+		}
+	}()
 	return w, nil
+}
+
+// passOn gives the command a signal that came to dynwatch. An interrupt that is the terminal's has reached it by itself, and many programs
+// take a second one for impatience.
+func (w *watched) passOn(s os.Signal) {
+	if s == syscall.SIGINT && inForeground() {
+		if group, err := syscall.Getpgid(w.cmd.Process.Pid); err == nil && group == syscall.Getpgrp() {
+			return
+		}
+	}
+	_ = w.cmd.Process.Signal(s) // it may have ended
+}
+
+// inForeground reports whether keys such as Ctrl-C of the controlling terminal are for this process group.
+func inForeground() bool {
+	tty, err := os.Open("/dev/tty")
+	if err != nil {
+		return false
+	}
+	defer tty.Close()
+	group, err := unix.IoctlGetInt(int(tty.Fd()), unix.TIOCGPGRP)
+	return err == nil && group == syscall.Getpgrp()
+}
+
+// unwatched says what goes on after the end of the capture, nil if nothing does.
+func (w *watched) unwatched() []string {
+	if w == nil {
+		return nil
+	}
+	select {
+	case <-w.ended:
+		return nil
+	default:
+		return []string{"the command still runs: what it does from now on is not watched"}
+	}
 }
 
 // cgroupPrefix is how the cgroups of commands begin; the number of the dynwatch that made it follows.

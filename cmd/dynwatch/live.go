@@ -262,7 +262,8 @@ func (r *liveRun) dropRights() {
 		also = live.ProbeRights()
 	}
 	if r.command != nil {
-		also |= privilege.SetOf(unix.CAP_DAC_OVERRIDE) // to remove its cgroup: the root of the hierarchy is read-only even to its owner
+		// To remove its cgroup, as the root of the hierarchy is read-only even to its owner; and to pass signals on to another user's process.
+		also |= privilege.SetOf(unix.CAP_DAC_OVERRIDE, unix.CAP_KILL)
 	}
 	kept, err := r.src.DropRights(also)
 	if err != nil {
@@ -394,7 +395,7 @@ func (r *liveRun) end(failed error) error {
 	if err := r.copy.close(); err != nil && !errors.Is(err, syscall.EPIPE) {
 		errs = append(errs, err)
 	}
-	stats.Warnings = slices.Concat(stats.Warnings, r.secrets.Warnings())
+	stats.Warnings = slices.Concat(stats.Warnings, r.secrets.Warnings(), r.command.unwatched())
 	fillSummary(r.summary, stats, r.analyzer.Stats(), r.secrets.Log(), errs)
 	r.copy.fill(r.summary.Loss)
 	r.summary.Warnings = r.libraryLoss(r.summary.Loss, r.summary.Warnings)
@@ -405,21 +406,14 @@ func (r *liveRun) end(failed error) error {
 	for _, e := range errs {
 		fmt.Fprintf(r.stderr, "dynwatch: error: %v\n", e)
 	}
-	if err := r.flags.outcome(r.summary, r.out.err, errs); err != nil || r.command == nil {
+	err := r.flags.outcome(r.summary, r.out.err, errs)
+	if r.command == nil {
 		return err
 	}
-	return r.commandStatus()
-}
-
-// commandStatus is the exit status of the command that was run.
-func (r *liveRun) commandStatus() error {
-	select {
-	case <-r.command.ended:
-	case <-time.After(5 * time.Second):
-		return errors.New("the command still runs: it was not waited for")
-	}
-	if r.command.status != 0 {
+	// Whatever ended the capture, its command is not left alone: who started dynwatch takes its end for the command's.
+	<-r.command.ended
+	if (err == nil || errors.Is(err, syscall.EPIPE)) && r.command.status != 0 {
 		return exitStatus(r.command.status)
 	}
-	return nil
+	return err
 }

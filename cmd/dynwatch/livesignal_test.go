@@ -126,3 +126,47 @@ func TestASecondInterruptEndsAtOnce(t *testing.T) {
 		t.Errorf("it ended with %s\n%s", w.cmd.ProcessState, w.stderr.String())
 	}
 }
+
+// TestTheCommandIsWaitedFor: who started dynwatch takes its end for the command's, whatever ended the capture and whatever it found.
+func TestTheCommandIsWaitedFor(t *testing.T) {
+	testenv.Tool(t, "curl")
+	testenv.Root(t)
+	addr := serveClear(t, "127.0.9.14")
+	for _, tt := range []struct {
+		name   string
+		args   []string
+		script string
+		want   int
+	}{
+		{"after --duration", []string{"--duration", "100ms"}, "sleep 1; echo end; exit 9", 9},
+		{"after --duration and a finding", []string{"--fail-on", "low", "--duration", "1s"}, clearRequest(addr) + "; sleep 2; echo end; exit 9", exitFindings},
+		{"after -c and a finding", []string{"--fail-on", "low", "-c", "5"}, clearRequest(addr) + "; sleep 1; echo end; exit 9", exitFindings},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			w := runWatched(t, nil, append(tt.args, "--", "sh", "-c", tt.script)...)
+			if code := w.cmd.ProcessState.ExitCode(); code != tt.want || w.stdout.String() != "end\n" {
+				t.Errorf("status %d, want %d: the command says %q", code, tt.want, w.stdout.String())
+			}
+			if want := "dynwatch: warning: the command still runs: what it does from now on is not watched\n"; strings.Count(w.stderr.String(), want) != 1 {
+				t.Errorf("nobody says that it is not watched: %s", w.stderr.String())
+			}
+		})
+	}
+}
+
+// TestSignalsArePassedOnToTheCommand, which may be another user's, and may take its time.
+func TestSignalsArePassedOnToTheCommand(t *testing.T) {
+	testenv.Root(t)
+	for s, name := range map[syscall.Signal]string{syscall.SIGTERM: "TERM", syscall.SIGINT: "INT"} {
+		w := newWatch(t, "--library-probes", "off", "--", "sh", "-c", `trap "sleep 0.5; echo end; exit 9" `+name+`; echo ready; while :; do sleep 0.05; done`)
+		w.cmd.Env = append(w.cmd.Env, "SUDO_UID=65534", "SUDO_GID=65534", "SUDO_USER=nobody")
+		w.cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true} // no terminal gives it the signal
+		w.start()
+		w.await("the command", func() bool { return w.stdout.String() == "ready\n" })
+		w.cmd.Process.Signal(s)
+		w.wait()
+		if code := w.cmd.ProcessState.ExitCode(); code != 9 || w.stdout.String() != "ready\nend\n" {
+			t.Errorf("SIG%s: status %d: the command says %q: %s", name, code, w.stdout.String(), w.stderr.String())
+		}
+	}
+}

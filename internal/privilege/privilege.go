@@ -16,6 +16,7 @@ import (
 var names = map[int]string{
 	unix.CAP_DAC_OVERRIDE:    "CAP_DAC_OVERRIDE",
 	unix.CAP_DAC_READ_SEARCH: "CAP_DAC_READ_SEARCH",
+	unix.CAP_KILL:            "CAP_KILL",
 	unix.CAP_SYS_PTRACE:      "CAP_SYS_PTRACE",
 	unix.CAP_NET_ADMIN:       "CAP_NET_ADMIN",
 	unix.CAP_NET_RAW:         "CAP_NET_RAW",
