@@ -4,10 +4,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
+	"maps"
 	"os"
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -17,16 +20,20 @@ import (
 
 	"github.com/dynwatch/dynwatch/analyze/session"
 	"github.com/dynwatch/dynwatch/bpf"
+	"github.com/dynwatch/dynwatch/internal/flow"
 )
 
-// watched is a command that is run to be judged, in a cgroup of its own: whatever it starts is in it too, even what outlives its parent.
+// watched is a command that is run to be judged, in a cgroup of its own: whatever it starts is in it or below it too, even what outlives its
+// parent. Only what another process starts for it, such as a container, is not, and what is moved elsewhere.
 type watched struct {
-	cmd    *exec.Cmd
-	dir    string // of the cgroup
-	id     uint64 // its number in the kernel
-	status int
-	err    error
-	ended  chan struct{}
+	cmd *exec.Cmd
+	dir string // of the cgroup
+	// cgroups are the numbers in the kernel of those that were asked for, and whether they are the command's or below it. Numbers are not given
+	// twice, and a cgroup cannot be moved, so that an answer holds for ever.
+	cgroups map[uint64]bool
+	status  int
+	err     error
+	ended   chan struct{}
 }
 
 // drainAfter is how long connections of an ended command are still waited for: events come through a buffer.
@@ -39,7 +46,7 @@ func startCommand(args []string, stdin io.Reader, stdout, stderr io.Writer) (*wa
 		return nil, err
 	}
 	sweep(root)
-	w := &watched{dir: filepath.Join(root, cgroupPrefix+strconv.Itoa(os.Getpid())), ended: make(chan struct{})}
+	w := &watched{dir: filepath.Join(root, cgroupPrefix+strconv.Itoa(os.Getpid())), cgroups: make(map[uint64]bool), ended: make(chan struct{})}
 	if err := os.Mkdir(w.dir, 0o755); err != nil {
 		return nil, fmt.Errorf("make a cgroup for the command: %w", err)
 	}
@@ -49,12 +56,6 @@ func startCommand(args []string, stdin io.Reader, stdout, stderr io.Writer) (*wa
 		return nil, err
 	}
 	defer dir.Close()
-	var st syscall.Stat_t
-	if err := syscall.Fstat(int(dir.Fd()), &st); err != nil {
-		w.cleanUp()
-		return nil, err
-	}
-	w.id = st.Ino
 	w.cmd = exec.Command(args[0], args[1:]...)
 	w.cmd.Stdin, w.cmd.Stdout, w.cmd.Stderr = stdin, stdout, stderr
 	w.cmd.SysProcAttr = &syscall.SysProcAttr{UseCgroupFD: true, CgroupFD: int(dir.Fd())}
@@ -143,7 +144,7 @@ func sweep(root string) {
 			continue
 		}
 		if info, err := os.Stat(dir); err == nil && time.Since(info.ModTime()) >= sweepAfter {
-			_ = os.Remove(dir) // it is in nobody's way
+			removeCgroup(dir)
 		}
 	}
 }
@@ -203,13 +204,56 @@ func accountOf(user string) (groups []uint32, home string) {
 	return groups, home
 }
 
+// maxCgroups is how many cgroups are remembered: on a host with containers that come and go, others connect from ever new ones.
+const maxCgroups = 4096
+
+// see notes who opens a connection, while the cgroup is still there: the command may remove one as soon as what it ran there has ended.
+func (w *watched) see(o *flow.Opening) {
+	if w == nil || o == nil {
+		return
+	}
+	id := o.Process.CgroupID
+	if _, known := w.cgroups[id]; known {
+		return
+	}
+	if len(w.cgroups) >= maxCgroups {
+		maps.DeleteFunc(w.cgroups, func(_ uint64, own bool) bool { return !own })
+	}
+	w.cgroups[id] = false
+	for _, dir := range cgroupsBelow(w.dir) {
+		var st syscall.Stat_t
+		if err := syscall.Stat(dir, &st); err == nil {
+			w.cgroups[st.Ino] = true
+		}
+	}
+}
+
 // owns reports whether a session is of the command's process tree.
 func (w *watched) owns(s *session.Session) bool {
-	return w == nil || s.Process != nil && s.Process.CgroupID == w.id
+	return w == nil || s.Process != nil && w.cgroups[s.Process.CgroupID]
+}
+
+// cgroupsBelow lists the directories of a cgroup and of those below it, those above first.
+func cgroupsBelow(dir string) []string {
+	var list []string
+	_ = filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if err == nil && d.IsDir() {
+			list = append(list, path)
+		}
+		return nil // what was removed meanwhile is not there
+	})
+	return list
 }
 
 // cleanUp removes the command's cgroup; one with processes in it stays until a later capture finds it empty.
-func (w *watched) cleanUp() { _ = os.Remove(w.dir) }
+func (w *watched) cleanUp() { removeCgroup(w.dir) }
+
+// removeCgroup removes a cgroup with those below it, as far as they have no processes. It does not matter if one is left: it is in nobody's way.
+func removeCgroup(dir string) {
+	for _, d := range slices.Backward(cgroupsBelow(dir)) {
+		_ = os.Remove(d)
+	}
+}
 
 // exitStatusOf is a command's status as a shell tells it: 128 and the signal's number for one that was killed.
 func exitStatusOf(err error) int {

@@ -341,6 +341,7 @@ func (r *liveRun) pump() error {
 		err := r.src.Next(&seg)
 		switch {
 		case err == nil:
+			r.command.see(seg.Opening)
 			r.pollLibrary(&seg)
 			r.analyzer.Segment(&seg)
 			r.src.Judge(&seg, r.analyzer)

@@ -63,7 +63,6 @@ func TestWhatAKilledCaptureLeftIsSwept(t *testing.T) {
 	if err := os.Chtimes(left, old, old); err != nil {
 		t.Fatal(err)
 	}
-	exists := func(dir string) bool { _, err := os.Stat(dir); return err == nil }
 	sweep(root)
 	if !exists(left) {
 		t.Fatal("the cgroup of a capture that lives was removed")
@@ -138,6 +137,33 @@ func TestOnlyTheCommandAndItsChildrenAreJudged(t *testing.T) {
 	if code := w.cmd.ProcessState.ExitCode(); code != 0 {
 		t.Errorf("a command that does nothing: status %d: %s", code, w.stderr.String())
 	}
+}
+
+// TestTheCommandIsJudgedInCgroupsBelow: it makes one, asks from there, and removes it.
+func TestTheCommandIsJudgedInCgroupsBelow(t *testing.T) {
+	testenv.Tool(t, "curl")
+	testenv.Root(t)
+	root, err := bpf.FindCgroup()
+	if err != nil {
+		t.Fatal(err)
+	}
+	addr := serveClear(t, "127.0.9.15")
+	script := `below=` + root + `$(grep "^0::" /proc/self/cgroup | cut -d: -f3)/a/b; mkdir -p $below || exit 1
+(sh -c 'echo $PPID' > $below/cgroup.procs; ` + clearRequest(addr) + `)`
+	for name, after := range map[string]string{"removed": `; rmdir $below ${below%/b}`, "left": ""} {
+		w := runWatched(t, nil, "--fail-on", "high", "--", "sh", "-c", script+after+"; exit 0")
+		if code := w.cmd.ProcessState.ExitCode(); code != exitFindings {
+			t.Errorf("%s: status %d: %s", name, code, w.stderr.String())
+		}
+		if dir := filepath.Join(root, cgroupPrefix+strconv.Itoa(w.cmd.Process.Pid)); exists(dir) {
+			t.Errorf("%s: %s is still there", name, dir)
+		}
+	}
+}
+
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
 }
 
 // jsonLines are those of a mixed output.
