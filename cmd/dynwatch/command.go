@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -118,10 +119,28 @@ func (w *watched) unwatched() []string {
 	}
 	select {
 	case <-w.ended:
-		return nil
 	default:
 		return []string{"the command still runs: what it does from now on is not watched"}
 	}
+	switch n := w.processes(); n {
+	case 0:
+		return nil
+	case 1:
+		return []string{"1 process that the command left behind still runs: what it does from now on is not watched"}
+	default:
+		return []string{fmt.Sprintf("%d processes that the command left behind still run: what they do from now on is not watched", n)}
+	}
+}
+
+// processes counts those in the command's cgroup and below it. One that has ended and was not waited for is in none (cgroups(7)).
+func (w *watched) processes() int {
+	n := 0
+	for _, dir := range cgroupsBelow(w.dir) {
+		if b, err := os.ReadFile(filepath.Join(dir, "cgroup.procs")); err == nil {
+			n += bytes.Count(b, []byte("\n"))
+		}
+	}
+	return n
 }
 
 // cgroupPrefix is how the cgroups of commands begin; the number of the dynwatch that made it follows.

@@ -161,6 +161,46 @@ func TestTheCommandIsJudgedInCgroupsBelow(t *testing.T) {
 	}
 }
 
+// TestWhatTheCommandLeavesBehindIsTold: it is not waited for, so what it does later is judged by nobody.
+func TestWhatTheCommandLeavesBehindIsTold(t *testing.T) {
+	testenv.Root(t)
+	root, err := bpf.FindCgroup()
+	if err != nil {
+		t.Fatal(err)
+	}
+	const told = "behind still run"
+	for script, want := range map[string]string{
+		"sleep 0.01 & exit 0":       "",
+		"cat <&3 >&3 2>&3 & exit 0": "dynwatch: warning: 1 process that the command left behind still runs: what it does from now on is not watched\n",
+		`below=` + root + `$(grep "^0::" /proc/self/cgroup | cut -d: -f3)/below; mkdir $below; cat <&3 >&3 2>&3 & echo $! > $below/cgroup.procs; cat <&3 >&3 2>&3 & exit 0`: "dynwatch: warning: 2 processes that the command left behind still run: what they do from now on is not watched\n",
+	} {
+		// What is left behind reads this until the test ends.
+		in, out, err := os.Pipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		w := newWatch(t, "--library-probes", "off", "--", "sh", "-c", "exec 3<&0; "+script)
+		w.cmd.Stdin = in
+		w.start()
+		in.Close()
+		w.wait()
+		dir := filepath.Join(root, cgroupPrefix+strconv.Itoa(w.cmd.Process.Pid))
+		if got := w.stderr.String(); strings.Contains(got, told) != (want != "") || !strings.Contains(got, want) {
+			t.Errorf("%s: want %q: %s", script, want, got)
+		}
+		if code := w.cmd.ProcessState.ExitCode(); code != 0 {
+			t.Errorf("%s: status %d", script, code)
+		}
+		out.Close()
+		for deadline := time.Now().Add(20 * time.Second); exists(dir) && time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
+			removeCgroup(dir)
+		}
+		if exists(dir) {
+			t.Errorf("%s: %s is left", script, dir)
+		}
+	}
+}
+
 func exists(path string) bool {
 	_, err := os.Stat(path)
 	return err == nil
