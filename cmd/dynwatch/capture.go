@@ -120,6 +120,9 @@ func (f *captureFlags) validate(cmd *cobra.Command, args []string) error {
 	if f.count == 0 && cmd.Flags().Changed("count") {
 		return usagef("--count 0: use 1 or more, or leave it out to read all")
 	}
+	if f.live.duration <= 0 && cmd.Flags().Changed("duration") {
+		return usagef("--duration %v: use a time above zero, or leave it out to watch until an interrupt", f.live.duration)
+	}
 	if f.payload && f.write == "" {
 		return usagef("--write-payload goes with --write FILE")
 	}

@@ -78,9 +78,6 @@ func (l *liveFlags) validate(write string) error {
 	default:
 		return usagef("--library-probes %q: use auto, all or off", l.probes)
 	}
-	if l.duration < 0 {
-		return usagef("--duration %v: use a time above zero", l.duration)
-	}
 	return nil
 }
 
