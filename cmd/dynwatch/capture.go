@@ -72,8 +72,9 @@ example); 2 usage; 3 findings at or above --fail-on.`,
 	fs.StringVarP(&f.filterFile, "filter-file", "F", "", "read the filter expression from `FILE`")
 	fs.BoolVarP(&f.dump, "dump-filter", "d", false, "print the compiled filter for Ethernet and stop")
 	fs.BoolVarP(&f.numeric, "numeric", "n", false, "accepted as a habit: names are never looked up")
-	f.live.register(fs)
 	group(fs, "Reading")
+	f.live.register(fs)
+	group(fs, "Watching this host, so not with -r")
 	fs.StringVarP(&f.format, "output", "o", "text", "output `FORM`: text, or json with one object a line")
 	fs.BoolVar(&f.all, "all", false, "report every TLS session, not only DynamoDB's")
 	fs.BoolVar(&f.tables, "tables", false, "name the tables that cleartext requests are for")
@@ -134,6 +135,11 @@ func (f *captureFlags) validate(cmd *cobra.Command, args []string) error {
 	}
 	if stdin > 1 {
 		return usagef("--read -: standard input can be read once")
+	}
+	for _, name := range liveOnly {
+		if len(f.read) > 0 && cmd.Flags().Changed(name) {
+			return usagef("--%s is for watching this host, --read for files: use one of them", name)
+		}
 	}
 	if len(f.read) > 0 || f.dump {
 		return nil

@@ -54,6 +54,9 @@ func (l *liveFlags) register(fs *pflag.FlagSet) {
 	fs.DurationVar(&l.duration, "duration", 0, "watch for so `LONG` (30s, 5m), then end")
 }
 
+// liveOnly are the flags that say how to watch this host, which nothing is left to do for when files are read.
+var liveOnly = []string{"source", "interface", "list-interfaces", "library-probes", "duration"}
+
 func (l *liveFlags) validate(write string) error {
 	switch l.source {
 	case "auto", "packet":
