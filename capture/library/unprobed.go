@@ -10,6 +10,7 @@ import (
 	"os"
 	"path"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/dynwatch/dynwatch/bpf"
@@ -88,8 +89,8 @@ type survey struct {
 
 func (x *survey) process(pid int) {
 	exe, err := os.Readlink(procPath(pid, "exe"))
-	if errors.Is(err, fs.ErrNotExist) {
-		return // a kernel thread, or gone
+	if errors.Is(err, fs.ErrNotExist) || err != nil && !hasProgram(pid) {
+		return // a kernel thread, or gone; who may not look at others' processes is refused instead
 	}
 	x.Processes++
 	told := map[kind]bool{}
@@ -121,6 +122,28 @@ func (x *survey) process(pid int) {
 	if errors.Is(err, fs.ErrPermission) {
 		add(kind{"", reasonClosed}, "")
 	}
+}
+
+// kernelThread is PF_KTHREAD of include/linux/sched.h.
+const kernelThread = 0x00200000
+
+// hasProgram reports whether a process runs a program, as kernel threads and the ended do not. Everybody may read that.
+func hasProgram(pid int) bool {
+	b, err := os.ReadFile(procPath(pid, "stat"))
+	if err != nil {
+		return !errors.Is(err, fs.ErrNotExist)
+	}
+	return statTellsProgram(string(b))
+}
+
+// statTellsProgram reads the state and the flags of /proc/PID/stat, fields 3 and 9 (proc(5)). The name before them may hold anything.
+func statTellsProgram(stat string) bool {
+	fields := strings.Fields(stat[strings.LastIndexByte(stat, ')')+1:])
+	if len(fields) < 7 {
+		return true
+	}
+	flags, err := strconv.ParseUint(fields[6], 10, 64)
+	return err != nil || flags&kernelThread == 0 && fields[0] != "Z" && fields[0] != "X"
 }
 
 func (x *survey) add(k kind, e Example) {

@@ -2,13 +2,19 @@ package library
 
 import (
 	"debug/elf"
+	"errors"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
 
+	"golang.org/x/sys/unix"
+
+	"github.com/dynwatch/dynwatch/bpf"
 	"github.com/dynwatch/dynwatch/internal/testenv"
 )
 
@@ -141,6 +147,64 @@ func TestProcessesWithoutProbesAreNamed(t *testing.T) {
 	}
 	if !named || s.Processes < 3 || s.Without < 1 || s.Without > s.Processes {
 		t.Errorf("%+v", s)
+	}
+}
+
+// TestKernelThreadsAreNotClosedProcesses looks without the right to look at other users' processes.
+func TestKernelThreadsAreNotClosedProcesses(t *testing.T) {
+	for stat, want := range map[string]bool{
+		"2 (kthreadd) S 0 0 0 0 -1 2129984 0 0 0 0":              false,
+		"9 (a) S 0 0 0 0 -1 2129984 0) S 1 9 9 0 -1 4194560 1 0": true,
+		"9 (app) S 1 9 9 0 -1 4194560 1 0":                       true,
+		"9 (app) Z 1 9 9 0 -1 4194564 1 0":                       false,
+		"9 (app":                                                 true, // no kernel writes this
+	} {
+		if got := statTellsProgram(stat); got != want {
+			t.Errorf("%s: %v, want %v", stat, got, want)
+		}
+	}
+	testenv.Root(t)
+	all, err := Look()
+	if err != nil {
+		t.Fatal(err)
+	}
+	runtime.LockOSThread() // never unlocked: the thread has lost the right, and ends with the test
+	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var data [2]unix.CapUserData
+	if err := unix.Capget(&header, &data[0]); err != nil {
+		t.Fatal(err)
+	}
+	data[0].Effective &^= 1 << unix.CAP_SYS_PTRACE
+	if err := unix.Capset(&header, &data[0]); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Readlink("/proc/2/exe"); !errors.Is(err, fs.ErrPermission) {
+		testenv.Lacks(t, "no kernel thread in this PID namespace that may not be looked at: %v", err)
+	}
+	pids, err := bpf.Processes("/proc")
+	if err != nil {
+		t.Fatal(err)
+	}
+	threads := 0
+	for _, pid := range pids {
+		if !hasProgram(pid) {
+			threads++
+		}
+	}
+	few, err := Look()
+	if err != nil {
+		t.Fatal(err)
+	}
+	// Other processes of this host come and go meanwhile, but not as many as there are kernel threads.
+	if threads < 10 || few.Processes > all.Processes+threads/2 {
+		t.Errorf("%d processes, %d without the right; %d kernel threads", all.Processes, few.Processes, threads)
+	}
+	for _, u := range few.Unprobed {
+		for _, e := range u.Examples {
+			if e.PID == 2 || !hasProgram(e.PID) && u.Reason == reasonClosed {
+				t.Errorf("%+v", e)
+			}
+		}
 	}
 }
 

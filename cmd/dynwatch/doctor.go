@@ -97,7 +97,13 @@ func printReport(w io.Writer, r *doctor.Report, format string) error {
 			}
 			line("%6d  %s: %s\n", u.Processes, name, u.Reason)
 			for _, e := range u.Examples {
-				line("        process %d %q %q\n", e.PID, e.Program, e.File)
+				words := fmt.Sprintf("process %d", e.PID)
+				for _, w := range []string{e.Program, e.File} {
+					if w != "" {
+						words += fmt.Sprintf(" %q", w)
+					}
+				}
+				line("        %s\n", words)
 			}
 		}
 		if r.Libraries.Others > 0 {

@@ -34,3 +34,21 @@ func TestDoctorIsByItsSchema(t *testing.T) {
 		}
 	}
 }
+
+func TestDoctorSaysWhatIsKnownOfAProcess(t *testing.T) {
+	var out bytes.Buffer
+	r := &doctor.Report{Libraries: &doctor.Libraries{Unprobed: []library.Unprobed{{Reason: "closed", Processes: 3, Examples: []library.Example{
+		{PID: 7, Program: "java", File: "/usr/lib/jvm/libjvm.so"}, {PID: 8, Program: "sshd"}, {PID: 9},
+	}}}}}
+	if err := printReport(&out, r, "text"); err != nil {
+		t.Fatal(err)
+	}
+	const want = `     3  not known which: closed
+        process 7 "java" "/usr/lib/jvm/libjvm.so"
+        process 8 "sshd"
+        process 9
+`
+	if !strings.Contains(out.String(), want) {
+		t.Errorf("%s\nwant\n%s", out.String(), want)
+	}
+}
