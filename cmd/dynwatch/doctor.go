@@ -60,11 +60,11 @@ func hooks() []doctor.Hook {
 		{Name: "socket hooks", Try: try(ebpf.Options{})},
 		{
 			Name: "first bytes of other connections, DNS", Try: try(ebpf.Options{LookAtOthers: true, DNS: true}), Optional: true,
-			Remedy: "a newer kernel; without it DynamoDB's names at foreign addresses are not seen",
+			Remedy: "a newer kernel", Without: "DynamoDB's names at foreign addresses are not seen",
 		},
 		{
 			Name: "library probes", Try: library.Try, Optional: true,
-			Remedy: "Linux 5.10 without lockdown=confidentiality, and CAP_PERFMON, before Linux 6.6 CAP_SYS_ADMIN; without them the certificates of TLS 1.3 are not seen",
+			Remedy: "Linux 5.10 or later without lockdown=confidentiality, before 6.6 with CAP_SYS_ADMIN", Without: "the certificates of TLS 1.3 are not seen",
 		},
 	}
 }

@@ -3,10 +3,14 @@ package doctor
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
+	"github.com/dynwatch/dynwatch/bpf"
+	"github.com/dynwatch/dynwatch/capture/afpacket"
 	"github.com/dynwatch/dynwatch/capture/library"
 )
 
@@ -183,5 +187,51 @@ func TestLibrariesWithoutProbesAreTold(t *testing.T) {
 	}
 	if r := Run(Options{Root: t.TempDir(), Packet: works, Owners: works}); r.Libraries != nil {
 		t.Errorf("nobody looked: %+v", r.Libraries)
+	}
+}
+
+// TestSetcapIsToldAllCapabilitiesAtOnce: it replaces those that a program has, so that a command for each would leave the last alone.
+func TestSetcapIsToldAllCapabilitiesAtOnce(t *testing.T) {
+	const all = "run as root, or setcap cap_bpf,cap_perfmon,cap_net_admin,cap_net_raw,cap_sys_ptrace,cap_dac_read_search+ep on the program"
+	refused := func() error { return &bpf.PermissionError{Missing: []string{"CAP_BPF"}, Err: os.ErrPermission} }
+	r := Run(Options{
+		Root: madeHost(t, map[string]string{status: "CapEff:\t0000000000000000\n"}).root, Hooks: []Hook{{Name: "x", Try: refused}}, Owners: func() error { return nil },
+		Packet: func() error { return &afpacket.PermissionError{Capability: "CAP_NET_RAW", Err: os.ErrPermission} },
+	})
+	told := 0
+	for _, c := range r.Checks {
+		if strings.Contains(c.Remedy, "setcap") {
+			told++
+			if c.Remedy != all {
+				t.Errorf("%s: %s", c.Name, c.Remedy)
+			}
+		}
+	}
+	if told != 8 {
+		t.Errorf("%d remedies with setcap, want those of six capabilities, a hook and the packet socket: %+v", told, r.Checks)
+	}
+}
+
+func TestTheRemedyIsThatOfTheCause(t *testing.T) {
+	h := Hook{Name: "x", Optional: true, Remedy: "a newer kernel", Without: "nothing is seen"}
+	for _, c := range []struct {
+		name string
+		err  error
+		want string
+	}{
+		{"no rights", fmt.Errorf("open: %w", &bpf.PermissionError{Missing: []string{"CAP_BPF"}}), rightsRemedy},
+		{"no right to set probes", &bpf.PermissionError{Missing: []string{"CAP_BPF", "CAP_SYS_ADMIN"}}, "run as root: this kernel wants CAP_SYS_ADMIN for it"},
+		{"all rights", &bpf.PermissionError{}, "it has the capabilities that it needs: a user namespace, a seccomp profile or the kernel's lockdown may forbid it"},
+		{"no cgroup2", fmt.Errorf("open: %w", bpf.ErrNoCgroup2), mountRemedy},
+		{"a part of cgroup2", &bpf.NotRootError{Dir: "/x", Inode: 7}, namespaceRemedy},
+		{"an old kernel", &bpf.NotSupportedError{Needs: "Linux 5.10"}, "a newer kernel"},
+	} {
+		h.Try = func() error { return c.err }
+		r := Run(Options{Root: t.TempDir(), Hooks: []Hook{h}, Packet: func() error { return nil }, Owners: func() error { return nil }})
+		for _, check := range r.Checks {
+			if want := c.want + "; without the hook nothing is seen"; check.Name == "hook x" && (check.Remedy != want || check.Status != Degraded) {
+				t.Errorf("%s: %s: %s, want %s", c.name, check.Status, check.Remedy, want)
+			}
+		}
 	}
 }

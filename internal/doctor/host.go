@@ -86,6 +86,11 @@ func (h host) mounts(f func(point, kind, options string)) error {
 	return nil
 }
 
+const (
+	mountRemedy     = "mkdir -p /sys/fs/cgroup/unified && mount -t cgroup2 none /sys/fs/cgroup/unified"
+	namespaceRemedy = "docker run --cgroupns=host; in Kubernetes mount the host's /sys/fs/cgroup by hostPath"
+)
+
 // cgroup2: the hooks are attached to the root of the hierarchy, whose inode is 1 (kernfs). Another one is the root of a private cgroup
 // namespace, or of a mount of a part.
 func (h host) cgroup2() Check {
@@ -101,7 +106,7 @@ func (h host) cgroup2() Check {
 	}
 	if point == "" {
 		c.Detail = "not mounted"
-		c.Remedy = "mkdir -p /sys/fs/cgroup/unified && mount -t cgroup2 none /sys/fs/cgroup/unified"
+		c.Remedy = mountRemedy
 		return c
 	}
 	var st unix.Stat_t
@@ -112,7 +117,7 @@ func (h host) cgroup2() Check {
 	c.Detail = point
 	if st.Ino != 1 {
 		c.Detail = fmt.Sprintf("%s is not the root of the hierarchy (inode %d): a private cgroup namespace", point, st.Ino)
-		c.Remedy = "docker run --cgroupns=host; in Kubernetes mount the host's /sys/fs/cgroup by hostPath"
+		c.Remedy = namespaceRemedy
 		return c
 	}
 	c.Status = OK
@@ -154,6 +159,18 @@ var wanted = []struct {
 	{"owners", []int{unix.CAP_SYS_ADMIN}, "CAP_SYS_ADMIN", Degraded, "to look for sockets in other network namespaces (packet source)"},
 }
 
+// rightsRemedy gives a program all that it wants at once, for setcap replaces what was set before. CAP_SYS_ADMIN is not among it: it is nearly
+// all that root may do.
+var rightsRemedy = func() string {
+	var names []string
+	for _, w := range wanted {
+		if w.names != "CAP_SYS_ADMIN" {
+			names = append(names, strings.ToLower(w.names))
+		}
+	}
+	return "run as root, or setcap " + strings.Join(names, ",") + "+ep on the program"
+}()
+
 func (h host) capabilities() []Check {
 	effective, err := h.effective()
 	var out []Check
@@ -168,7 +185,10 @@ func (h host) capabilities() []Check {
 			c.Status, c.Detail = Degraded, err.Error()
 		case !have:
 			c.Status, c.Detail = w.effect, "not effective; needed "+w.why
-			c.Remedy = "run as root, or setcap " + strings.ToLower(w.names) + "+ep on the program"
+			c.Remedy = rightsRemedy
+			if w.names == "CAP_SYS_ADMIN" {
+				c.Remedy = "run as root, or capture with --source ebpf, which does not need it"
+			}
 		}
 		out = append(out, c)
 	}

@@ -3,7 +3,9 @@ package doctor
 import (
 	"errors"
 	"fmt"
+	"slices"
 
+	"github.com/dynwatch/dynwatch/bpf"
 	"github.com/dynwatch/dynwatch/capture/afpacket"
 	"github.com/dynwatch/dynwatch/capture/library"
 	"github.com/dynwatch/dynwatch/internal/sockdiag"
@@ -14,9 +16,11 @@ type Hook struct {
 	Name string
 	// Try attaches and detaches it.
 	Try func() error
-	// Optional: without it the eBPF source works, and sees less. Remedy is told when it fails.
+	// Optional: without it the eBPF source works, and sees less; Without says what.
 	Optional bool
-	Remedy   string
+	Without  string
+	// Remedy is told when it fails for another cause than those that are known: missing rights, no cgroup2, or not its root.
+	Remedy string
 }
 
 // Options say what to try, and where to read. Zero fields take the defaults.
@@ -48,7 +52,8 @@ func Run(o Options) *Report {
 
 	r.EBPF = len(o.Hooks) > 0
 	for _, hook := range o.Hooks {
-		c := tried("hook "+hook.Name, "ebpf", hook.Try(), hook.Remedy)
+		err := hook.Try()
+		c := tried("hook "+hook.Name, "ebpf", err, hook.remedy(err))
 		if c.Status == Missing && hook.Optional {
 			c.Status = Degraded
 		}
@@ -58,7 +63,7 @@ func Run(o Options) *Report {
 	if o.Look != nil {
 		r.look(o.Look)
 	}
-	packet := tried("packet socket", "packet", o.Packet(), "run as root, or setcap cap_net_raw+ep on the program")
+	packet := tried("packet socket", "packet", o.Packet(), rightsRemedy)
 	r.Packet = packet.Status == OK
 	owners := tried("socket owners", "owners", o.Owners(), "modprobe tcp_diag inet_diag")
 	if owners.Status == Missing {
@@ -66,6 +71,31 @@ func Run(o Options) *Report {
 	}
 	r.Checks = append(r.Checks, packet, owners)
 	return r
+}
+
+// remedy is that of the cause.
+func (k *Hook) remedy(err error) string {
+	var (
+		permission *bpf.PermissionError
+		root       *bpf.NotRootError
+	)
+	text := k.Remedy
+	switch {
+	case errors.As(err, &permission) && slices.Contains(permission.Missing, "CAP_SYS_ADMIN"):
+		text = "run as root: this kernel wants CAP_SYS_ADMIN for it"
+	case errors.As(err, &permission) && len(permission.Missing) > 0:
+		text = rightsRemedy
+	case errors.As(err, &permission):
+		text = "it has the capabilities that it needs: a user namespace, a seccomp profile or the kernel's lockdown may forbid it"
+	case errors.As(err, &root):
+		text = namespaceRemedy
+	case errors.Is(err, bpf.ErrNoCgroup2):
+		text = mountRemedy
+	}
+	if k.Without != "" && text != "" {
+		text += "; without the hook " + k.Without
+	}
+	return text
 }
 
 // look tells of TLS libraries without probes.
