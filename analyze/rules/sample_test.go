@@ -121,8 +121,10 @@ func fromProcess(s *session.Session, pid int, exe string) *session.Session {
 	return s
 }
 
-func change(s *session.Session, f func(*session.Session)) *session.Session {
-	f(s)
+func change(s *session.Session, changes ...func(*session.Session)) *session.Session {
+	for _, f := range changes {
+		f(s)
+	}
 	return s
 }
 

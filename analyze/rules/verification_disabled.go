@@ -17,11 +17,13 @@ var verificationDisabledRule = &Rule{
 	ID:       VerificationDisabled,
 	Title:    "the client does not verify certificates",
 	Severity: session.Critical,
+	Milder:   []session.Severity{session.Low},
 	Citation: "CWE-295 (improper certificate validation); RFC 5280, Section 6; RFC 9525",
 	Summary: "The client sent application data over a chain that no verifying client could have accepted: the leaf was out of its validity by " +
 		"more than an hour, or did not bear the server name that the client itself sent, or, in a chain that bears Amazon's names, the " +
 		"issuer that was sent along did not sign, and no path leads to a known root. Or the client sent application data and its own TLS library " +
-		"tells that it does not verify (library probes, live): the evidence names the library and what told it.",
+		"tells that it does not verify (library probes, live): the evidence names the library and what told it. Severity is low for an " +
+		"emulator on loopback that was named with --endpoint localhost; any other name is judged like AWS's, on loopback too.",
 	Why: "verify=False and its relatives accept any certificate: whoever gets into the path reads and changes everything, now or later. " +
 		"It is the usual answer to a company's inspection proxy, and it ships to production.",
 	Limits: "A self-signed certificate, a private CA or a forged issuer alone is no evidence: the client may have been told to trust it " +
@@ -40,23 +42,34 @@ var verificationDisabledRule = &Rule{
 grep -rnE 'rejectUnauthorized: *false|NODE_TLS_REJECT_UNAUTHORIZED|TRUST_ALL_CERTIFICATES' .`},
 		}, trustSnippets...),
 	},
-	Applies: hasTLS,
+	// An emulator has no identity that could be checked, but a client that was told not to check takes that along to wherever it goes next.
+	Applies: func(in *Input) bool { return in.Session.TLS != nil },
 	Check: func(in *Input) *session.Finding {
 		s := in.Session
-		if s.TLS.ClientVerifies == session.No && s.TLS.ClientAppData {
-			return saidByLibrary(s)
+		f := unverified(s)
+		if f != nil && emulator(s) && onLoopback(s) {
+			f.Severity = session.Low
+			f.Evidence["emulator"] = true
 		}
-		faults := unacceptable(s)
-		if len(faults) == 0 {
-			return nil
-		}
-		return &session.Finding{
-			Rule: VerificationDisabled, Severity: session.Critical,
-			Message: fmt.Sprintf("the client sent data to %s over a certificate of %s that is %s: it does not verify", peer(s), issuer(s),
-				strings.Join(faults, ", ")),
-			Evidence: certificateEvidence(s).text("signal", "wire").list("faults", faults),
-		}
+		return f
 	},
+}
+
+// unverified is the finding as it is of a real endpoint.
+func unverified(s *session.Session) *session.Finding {
+	if s.TLS.ClientVerifies == session.No && s.TLS.ClientAppData {
+		return saidByLibrary(s)
+	}
+	faults := unacceptable(s)
+	if len(faults) == 0 {
+		return nil
+	}
+	return &session.Finding{
+		Rule: VerificationDisabled, Severity: session.Critical,
+		Message: fmt.Sprintf("the client sent data to %s over a certificate of %s that is %s: it does not verify", peer(s), issuer(s),
+			strings.Join(faults, ", ")),
+		Evidence: certificateEvidence(s).text("signal", "wire").list("faults", faults),
+	}
 }
 
 // saidByLibrary is the finding where the client's own TLS library tells that it does not verify, whatever it was shown.

@@ -1,6 +1,7 @@
 package rules
 
 import (
+	"net/netip"
 	"testing"
 	"time"
 
@@ -20,6 +21,8 @@ func TestVerificationDisabled(t *testing.T) {
 	broken := func() *session.Session {
 		return shows(session.Chain{BrokenSignature: true, Disproved: true, AmazonNamed: true})
 	}
+	emulated := func(s *session.Session) { s.Endpoint.Service, s.Endpoint.Kind = "dynamodb-local", "local" }
+	onThisHost := func(s *session.Session) { s.Server = netip.MustParseAddrPort("127.0.0.1:8443") }
 	run(t, VerificationDisabled, []sample{
 		{name: "data over an expired leaf", s: expired(32 * 24 * time.Hour), want: session.Critical, says: []string{"expired since"}},
 		{name: "data over an expired leaf of a private CA", s: change(intercepted(), func(s *session.Session) {
@@ -42,7 +45,20 @@ func TestVerificationDisabled(t *testing.T) {
 			s.Certificate.SeenBy = "keylog"
 		}), want: session.Critical},
 
+		{name: "an emulator on loopback", s: change(misnamed(), emulated, onThisHost), want: session.Low, says: []string{"not for the name"}},
+		{name: "the library says so of an emulator's client", s: change(good13(), emulated, onThisHost, func(s *session.Session) {
+			s.TLS.ClientVerifies = session.No
+		}), want: session.Low, says: []string{"library"}},
+		{name: "localhost on another host", s: change(misnamed(), emulated), want: session.Critical},
+		{name: "localhost of a proxy on this host", s: change(misnamed(), emulated, onThisHost, func(s *session.Session) {
+			s.Proxy = &session.Proxy{Connect: true, Target: "localhost:8443"}
+		}), want: session.Critical},
+		{name: "a name of the operator's own on loopback", s: change(misnamed(), onThisHost, func(s *session.Session) {
+			s.Endpoint = session.Endpoint{Service: "dynamodb", MatchedBy: []string{"endpoint"}}
+		}), want: session.Critical},
+
 		{name: "a good chain", s: good12()},
+		{name: "an emulator's client that verifies", s: change(good12(), emulated, onThisHost)},
 		{name: "the library verifies", s: change(good13(), func(s *session.Session) { s.TLS.ClientVerifies = session.Yes })},
 		{name: "a private CA may have been allowed", s: intercepted()},
 		{name: "self-signed may have been allowed", s: shows(session.Chain{SelfSigned: true})},
@@ -57,7 +73,6 @@ func TestVerificationDisabled(t *testing.T) {
 		{name: "a leaf with a common name alone", s: change(misnamed(), func(s *session.Session) { s.Certificate.Names = nil })},
 		{name: "no name was sent", s: change(misnamed(), func(s *session.Session) { s.TLS.SNI = "" })},
 
-		{name: "an emulator", s: change(misnamed(), func(s *session.Session) { s.Endpoint.Service, s.Endpoint.Kind = "dynamodb-local", "local" })},
 		{name: "resumed from a session that was judged", s: change(misnamed(), func(s *session.Session) {
 			s.Visibility, s.Certificate.SeenBy, s.TLS.Resumed = session.VisibilityResumed, "resumption", session.Yes
 		})},
