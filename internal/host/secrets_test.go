@@ -58,6 +58,18 @@ func TestMaskSecrets(t *testing.T) {
 		{"wget body", []string{"/usr/bin/wget", "--post-data=hunter2", "x"}, "/usr/bin/wget --post-data=*** x"},
 		{"another program's -d stays", []string{"cut", "-d", ",", "-F", "x"}, "cut -d , -F x"},
 		{"letters that are no attributes", []string{"app", "-S:x", "N:1", "S=2"}, "app -S:x N:1 S=2"},
+		{"nested JSON", []string{"app", `{"password":{"value":"hunter2"},"user":"x"}`}, `app {"password":***,"user":"x"}`},
+		{"JSON below a name in the plural", []string{"app", `{"secrets":{"db":"hunter2"}}`}, `app {"secrets":***}`},
+		{"nested lists", []string{"app", `{"tokens":[["x"],["hunter2"]],"n":1}`}, `app {"tokens":***,"n":1}`},
+		{"nested JSON with a bracket in a string", []string{"app", `{"password":{"a":"}","b":"hunter2"},"n":1}`}, `app {"password":***,"n":1}`},
+		{"nested JSON with an escaped quote", []string{"app", `{"password":{"a":"\"}","b":"hunter2"},"n":1}`}, `app {"password":***,"n":1}`},
+		{"nested JSON in a string", []string{"app", `"{\"password\":{\"a\":\"\\\"}hunter2\"},\"n\":1}"`}, `app "{\"password\":***,\"n\":1}"`},
+		{"a string in JSON in a string", []string{"app", `"{\"password\":\"a\\\"hunter2\",\"n\":1}"`}, `app "{\"password\":***,\"n\":1}"`},
+		{"nested JSON that never ends", []string{"app", `{"password":{"a":"x"`, "y"}, `app {"password":*** ***`},
+		{"Python tuple", []string{"python3", "-c", "get('https://example.com', auth=('bob', 'hunter2'), timeout=3)"},
+			"python3 -c get('https://example.com', auth=***, timeout=3)"},
+		{"Python tuple with spaces", []string{"python3", "-c", "auth = ('bob', 'hunter2')"}, "python3 -c auth = ***"},
+		{"Python call", []string{"python3", "-c", "f(auth=HTTPBasicAuth('bob', 'hunter2') )"}, "python3 -c f(auth=*** )"},
 		{"JWT", []string{"app", "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.hunter2"}, "app eyJ***"},
 		{"GitHub token", []string{"app", "x:ghp_hunter2hunter2"}, "app x:ghp_***"},
 		{"control characters", []string{"app", "a\nb\x1b[31m\u202e"}, "app a b?[31m?"},
@@ -105,6 +117,7 @@ func FuzzMaskSecrets(f *testing.F) {
 			{first, "curl -H 'X-Api-Key: " + secret + "'", before},
 			{first, `{"client_secret":"` + secret + `"}`, before},
 			{first, `{"Item":{"a":{"S":"` + secret + `"}}}`, before},
+			{first, `{"client_secret":{"values":["x","` + secret + `"]}}`, before},
 		} {
 			got := MaskSecrets(args, 4096)
 			if strings.Contains(got, secret) {

@@ -49,12 +49,7 @@ func (m *masker) inside(s string) string {
 				}
 			}
 			end := valueEnd(s, query)
-			if sign == ':' && strings.HasPrefix(s, "[") { // a list in JSON
-				end = len(s)
-				if n := strings.IndexByte(s, ']'); n >= 0 {
-					end = n + 1
-				}
-			} else if sign == ':' && (s == "" || s[0] != '"' && s[0] != '\'') {
+			if v := strings.TrimLeft(s, `\`); sign == ':' && v != "" && !isQuote(v[0]) && !isBracket(v[0]) {
 				end = headerEnd(s) // a header's value has spaces: "Authorization: Bearer x"
 			}
 			if end > 0 {
@@ -105,34 +100,78 @@ func secretName(word string) (name int, sign byte, value int) {
 }
 
 // valueEnd is the length of the value that begins s: up to the closing quote if it opens with one, else to a space, a quote, or in the
-// query of a URL the next parameter.
+// query of a URL the next parameter. Brackets in it reach to the ones that close them: JSON, a tuple, a call.
 func valueEnd(s string, query bool) int {
-	if s == "" {
-		return 0
-	}
 	i := 0
 	for i < len(s) && s[i] == '\\' {
 		i++
 	}
-	if i < len(s) && (s[i] == '"' || s[i] == '\'') {
-		quote := s[i]
-		for j := i + 1; j < len(s); j++ {
-			if s[j] == '\\' && i == 0 {
-				j++
-				continue
+	if i < len(s) && isQuote(s[i]) {
+		return stringEnd(s, i)
+	}
+	for ; i < len(s); i++ {
+		switch c := s[i]; {
+		case c == ' ' || isQuote(c) || query && c == '&':
+			return i
+		case isBracket(c):
+			end := bracketEnd(s, i)
+			if i == 0 && end < len(s) && strings.IndexByte(",;)]}", s[end]) >= 0 {
+				return end
 			}
-			if s[j] == quote {
-				return j + 1
-			}
+			i = end - 1
 		}
-		return len(s) // never closed
 	}
-	stop := " \"'"
-	if query {
-		stop = " \"'&"
+	return i
+}
+
+func isQuote(c byte) bool { return c == '"' || c == '\'' }
+
+func isBracket(c byte) bool { return c == '{' || c == '[' || c == '(' }
+
+// stringEnd returns where the string ends that the quote at s[i] opens, at the end of s if it is never closed. The quote has as many
+// backslashes before it as the text was quoted with: 0, 1 or 3. One within the string has more.
+func stringEnd(s string, i int) int {
+	quote, level := s[i], backslashes(s, i)
+	run := 0
+	for i++; i < len(s); i++ {
+		switch {
+		case s[i] == '\\':
+			run++
+			continue
+		case s[i] == quote && run%(2*(level+1)) == level:
+			return i + 1
+		}
+		run = 0
 	}
-	if n := strings.IndexAny(s, stop); n >= 0 {
-		return n
+	return len(s)
+}
+
+// backslashes counts those before s[i].
+func backslashes(s string, i int) int {
+	n := 0
+	for n < i && s[i-1-n] == '\\' {
+		n++
+	}
+	return n
+}
+
+// bracketEnd returns where the bracket at s[i] is closed, at the end of s if it never is. Brackets in strings do not count, and those of
+// different kinds are not told apart.
+func bracketEnd(s string, i int) int {
+	for depth := 0; i < len(s); {
+		switch c := s[i]; {
+		case isQuote(c):
+			i = stringEnd(s, i)
+			continue
+		case isBracket(c):
+			depth++
+		case c == '}' || c == ']' || c == ')':
+			depth--
+		}
+		i++
+		if depth == 0 {
+			return i
+		}
 	}
 	return len(s)
 }
