@@ -13,10 +13,11 @@ const masked = "***"
 const maxMaskInput = 16 << 10
 
 // MaskSecrets joins the arguments of a command line with spaces, without what looks like a secret: the values of options, assignments,
-// headers and JSON members whose names speak of keys, tokens, passwords and the like; user information in URLs; AWS access keys and other
-// tokens of known form; DynamoDB items and keys given to the AWS CLI, values of attributes in DynamoDB's JSON anywhere, and the bodies of requests that
-// curl and wget are told to send. The result has at most limit bytes and no control characters;
-// of longer command lines only the first 16 KiB are looked at.
+// headers and JSON members whose names speak of keys, tokens, passwords and the like, to the bracket that closes them; user information in
+// URLs; AWS access keys and other tokens of known form; DynamoDB items and keys given to the AWS CLI, values of attributes in DynamoDB's JSON
+// anywhere; and what options of well-known programs take that do not say so by name: curl -u and the bodies of requests, mysql -p, docker
+// login -p, redis-cli -a. These programs are also found behind others such as sudo, and in a shell's script. The result has at most limit
+// bytes and no control characters; of longer command lines only the first 16 KiB are looked at.
 //
 // It is a guess in both directions. A secret given as a plain argument without any name is not recognised; a harmless word after
 // one such as "key" is masked.
@@ -38,88 +39,63 @@ func MaskSecrets(args []string, limit int) string {
 }
 
 type masker struct {
-	out strings.Builder
-	// program is the base name of the first argument.
-	program string
+	out     strings.Builder
+	command command
+	before  string // the argument before
 	// pending: the argument before asks for this one to be masked.
 	pending bool
-	// userinfo: the argument before was an option that takes "user:password".
-	userinfo bool
-	// body: the argument before was an option that takes the body of a request.
-	body bool
 }
 
 // argument writes one argument.
 func (m *masker) argument(arg string, index int) {
-	pending, userinfo := m.pending, m.userinfo
-	if pending && strings.Trim(arg, ":=") == "" {
+	if index == 0 && !strings.ContainsAny(arg, " \t") { // what sets its own title has all in one
+		m.command.meet(baseName(arg))
+		m.out.WriteString(inside(arg))
+		m.pending = asksForMore(arg)
+		return
+	}
+	kind, at := m.command.see(arg)
+	if m.command.carries && m.before != "--name" && m.before != "--hostname" {
+		m.command.meet(baseName(arg))
+	}
+	m.before = arg
+	pending := m.pending
+	if pending && (arg == "--" || strings.Trim(arg, ":=") == "") {
 		m.out.WriteString(arg)
 		return
 	}
-	m.pending, m.userinfo = m.asksForMore(arg), userinfoOptions[arg]
-	body := m.body
-	m.body = m.takesBody(arg)
-	switch {
-	case index == 0 && !strings.ContainsAny(arg, " \t"):
-		m.program = arg[strings.LastIndexByte(arg, '/')+1:]
-		m.out.WriteString(m.inside(arg))
-	case pending, body && !strings.HasPrefix(arg, "@"): // @ is before the name of a file
+	m.pending = asksForMore(arg)
+	if pending {
 		m.out.WriteString(masked)
-	case userinfo && strings.Contains(arg, ":"):
-		user, _, _ := strings.Cut(arg, ":")
-		m.out.WriteString(m.inside(user) + ":" + masked)
-	default:
-		m.out.WriteString(m.whole(arg))
+		return
 	}
+	if from, to := kind.hidden(arg[at:]); from < to {
+		m.out.WriteString(whole(arg[:at+from]) + masked + whole(arg[at+to:]))
+		return
+	}
+	m.out.WriteString(whole(arg))
 }
 
-// userinfoOptions are curl's and others' for "user:password".
-var userinfoOptions = map[string]bool{"-u": true, "--user": true, "-U": true, "--proxy-user": true, "--creds": true}
-
-// bodyOptions are those of curl and wget for the body of a request.
-var bodyOptions = map[string]bool{"-d": true, "-F": true, "--data": true, "--data-ascii": true, "--data-binary": true, "--data-raw": true, "--data-urlencode": true,
-	"--json": true, "--form": true, "--form-string": true, "--post-data": true, "--body-data": true}
-
-// takesBody reports whether the argument after this one is the body of a request.
-func (m *masker) takesBody(arg string) bool {
-	return (m.program == "curl" || m.program == "wget") && bodyOptions[arg]
-}
-
-// joinedPassword are programs whose option -p has its password joined to it.
-var joinedPassword = map[string]bool{"mysql": true, "mysqldump": true, "mysqladmin": true, "mysqlimport": true, "mariadb": true,
-	"mariadb-dump": true, "sshpass": true, "7z": true, "7za": true, "7zz": true, "unrar": true}
+func baseName(path string) string { return path[strings.LastIndexByte(path, '/')+1:] }
 
 // asksForMore reports whether the argument names a secret that comes with the next argument.
-func (m *masker) asksForMore(arg string) bool {
+func asksForMore(arg string) bool {
 	if strings.ContainsAny(arg, "= \t") {
 		return strings.HasSuffix(arg, "=") && speaksOfSecret(strings.TrimRight(arg, "="))
 	}
-	return speaksOfSecret(strings.TrimRight(arg, ":")) || arg == "-p" && joinedPassword[m.program]
+	return speaksOfSecret(strings.TrimRight(arg, ":"))
 }
 
 // whole masks in an argument that nothing before it asks to mask.
-func (m *masker) whole(arg string) string {
-	if joinedPassword[m.program] && strings.HasPrefix(arg, "-p") && !strings.HasPrefix(arg, "--") {
-		return "-p" + masked
-	}
-	if m.takesBody(arg[:min(len(arg), 2)]) && len(arg) > 2 {
-		return arg[:2] + masked
-	}
-	if name, _, ok := strings.Cut(arg, "="); ok && m.takesBody(name) {
-		return name + "=" + masked
-	}
-	if rest, ok := strings.CutPrefix(arg, "-u"); ok && strings.Contains(rest, ":") && !strings.Contains(rest, "://") {
-		user, _, _ := strings.Cut(rest, ":")
-		return "-u" + user + ":" + masked
-	}
+func whole(arg string) string {
 	// --name=value, NAME=value, -Dname=value: the value reaches to the end of the argument whatever is in it.
-	if name, value, ok := strings.Cut(arg, "="); ok && isOptionName(name) && speaksOfSecret(name) {
+	if name, value, _ := strings.Cut(arg, "="); value != "" && isOptionName(name) && speaksOfSecret(name) {
 		if isPathFor(name, value) {
-			return name + "=" + m.inside(value)
+			return name + "=" + inside(value)
 		}
 		return name + "=" + masked
 	}
-	return m.inside(arg)
+	return inside(arg)
 }
 
 // isOptionName reports whether s can be the name of an option or variable, as opposed to text that happens to hold an equals sign.

@@ -3,6 +3,7 @@ package host
 import (
 	"strings"
 	"testing"
+	"time"
 	"unicode/utf8"
 )
 
@@ -70,6 +71,36 @@ func TestMaskSecrets(t *testing.T) {
 			"python3 -c get('https://example.com', auth=***, timeout=3)"},
 		{"Python tuple with spaces", []string{"python3", "-c", "auth = ('bob', 'hunter2')"}, "python3 -c auth = ***"},
 		{"Python call", []string{"python3", "-c", "f(auth=HTTPBasicAuth('bob', 'hunter2') )"}, "python3 -c f(auth=*** )"},
+		{"curl user with an equals sign", []string{"curl", "--user=bob:hunter2", "--proxy-user=bob:hunter2", "x"}, "curl --user=bob:*** --proxy-user=bob:*** x"},
+		{"curl user after other letters", []string{"curl", "-sSu", "bob:hunter2", "x"}, "curl -sSu bob:*** x"},
+		{"curl proxy user joined", []string{"curl", "-sUbob:hunter2", "-Ubob:hunter2", "x"}, "curl -sUbob:*** -Ubob:*** x"},
+		{"curl letters with a value", []string{"curl", "-XPOST", "-sou", "bob:x", "x"}, "curl -XPOST -sou bob:x x"},
+		{"curl body after other letters", []string{"curl", "-sd", "hunter2", "-sdhunter2", "x"}, "curl -sd *** -sd*** x"},
+		{"curl cookie", []string{"curl", "-b", "sid=hunter2", "-sbsid=hunter2", "x"}, "curl -b *** -sb*** x"},
+		{"curl cookie file", []string{"curl", "-b", "jar.txt", "x"}, "curl -b jar.txt x"},
+		{"curl certificate", []string{"curl", "-E", "c.pem:hunter2", "--cert", "c.pem:hunter2", "--cert=c.pem", "x"}, "curl -E c.pem:*** --cert c.pem:*** --cert=c.pem x"},
+		{"curl proxy", []string{"curl", "-x", "bob:hunter2@proxy:3128", "--proxy", "bob:hunter2@proxy:3128", "x"}, "curl -x ***@proxy:3128 --proxy ***@proxy:3128 x"},
+		{"curl proxy with a scheme", []string{"curl", "-x", "http://bob:hunter2@proxy:3128", "x"}, "curl -x http://***@proxy:3128 x"},
+		{"curl proxy without user", []string{"curl", "-x", "proxy:3128", "x"}, "curl -x proxy:3128 x"},
+		{"behind sudo", []string{"sudo", "-u", "app", "/usr/bin/mysql", "-phunter2"}, "sudo -u app /usr/bin/mysql -p***"},
+		{"behind several", []string{"/usr/bin/env", "A=b", "timeout", "5", "nice", "-n", "3", "curl", "-d", "hunter2"}, "/usr/bin/env A=b timeout 5 nice -n 3 curl -d ***"},
+		{"in a container of the same name", []string{"docker", "exec", "mysql", "mysql", "-phunter2"}, "docker exec mysql mysql -p***"},
+		{"port of a container named as a program", []string{"docker", "run", "--name", "mysql", "-p", "3306:3306", "x"}, "docker run --name mysql -p 3306:3306 x"},
+		{"docker login", []string{"docker", "login", "-u", "bob", "-p", "hunter2"}, "docker login -u bob -p ***"},
+		{"podman login", []string{"podman", "login", "-phunter2", "x"}, "podman login -p*** x"},
+		{"mongosh", []string{"mongosh", "-u", "bob", "-p", "hunter2"}, "mongosh -u bob -p ***"},
+		{"redis-cli", []string{"redis-cli", "-h", "x", "-a", "hunter2"}, "redis-cli -h x -a ***"},
+		{"ldapsearch", []string{"ldapsearch", "-x", "-w", "hunter2", "-xwhunter2"}, "ldapsearch -x -w *** -xw***"},
+		{"httpie", []string{"http", "-a", "bob:hunter2", "x"}, "http -a *** x"},
+		{"end of options", []string{"app", "--password", "--", "hunter2"}, "app --password -- ***"},
+		{"shell script with curl", []string{"sh", "-c", "x=$(curl -su bob:hunter2 https://example.com); y"}, "sh -c x=$(curl -su bob:*** https://example.com); y"},
+		{"shell script with quoted values", []string{"sh", "-c", `curl -u 'bob:hunter2 hunter2' -d '{"a": "hunter2"}' -ubob:'hunter2 hunter2' x`},
+			`sh -c curl -u 'bob:***' -d '***' -ubob:*** x`},
+		{"shell script in a shell script", []string{"sh", "-c", `exec sh -c "mysql -phunter2" x`}, `sh -c exec sh -c "mysql -p***" x`},
+		{"shell script of several lines", []string{"sh", "-c", "set -e\nmysql -phunter2\ncurl -d hunter2 x"}, "sh -c set -e mysql -p*** curl -d *** x"},
+		{"shell script with another program's -d", []string{"sh", "-c", "cut -d , -f 1"}, "sh -c cut -d , -f 1"},
+		{"list of arguments", []string{"app", `{"command": ["mysql", "-phunter2", "x"]}`}, `app {"command": ["mysql", "-p***", "x"]}`},
+		{"arguments in one", []string{"curl -d hunter2 -x bob:hunter2@proxy:3128 x"}, "curl -d *** -x ***@proxy:3128 x"},
 		{"JWT", []string{"app", "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.hunter2"}, "app eyJ***"},
 		{"GitHub token", []string{"app", "x:ghp_hunter2hunter2"}, "app x:ghp_***"},
 		{"control characters", []string{"app", "a\nb\x1b[31m\u202e"}, "app a b?[31m?"},
@@ -99,6 +130,21 @@ func TestMaskSecretsKeepsTheLimit(t *testing.T) {
 	}
 }
 
+// TestMaskSecretsTakesLittleTime masks command lines of the greatest length that repeat what is looked for, and never close it.
+func TestMaskSecretsTakesLittleTime(t *testing.T) {
+	for _, p := range []string{"key=", `"key":"x",`, "AKIA", "://", "a://b@", "key ", "[", `"S":[`, "?key=&", "key%3d", `\`, `"key":{"a":`, "key=a(", `\"`,
+		"curl -u ", "-u a:b ", " -d (", ` -d \`, " -d'", "-dx' ", `mysql -p" `, "curl -x '@ ", "curl -x (@", "docker login -p"} {
+		for _, program := range []string{"app", "curl"} {
+			began := time.Now()
+			MaskSecrets([]string{program, "curl mysql " + strings.Repeat(p, maxMaskInput/len(p))}, 1<<20)
+			// It takes some milliseconds at most, but this may be a slow machine, and the race detector may be on.
+			if d := time.Since(began); d > time.Second {
+				t.Errorf("%q: %v", p, d)
+			}
+		}
+	}
+}
+
 // FuzzMaskSecrets holds that a secret that a name announces never shows, whatever stands around it.
 func FuzzMaskSecrets(f *testing.F) {
 	f.Add("app", "-v", "x y z")
@@ -118,6 +164,10 @@ func FuzzMaskSecrets(f *testing.F) {
 			{first, `{"client_secret":"` + secret + `"}`, before},
 			{first, `{"Item":{"a":{"S":"` + secret + `"}}}`, before},
 			{first, `{"client_secret":{"values":["x","` + secret + `"]}}`, before},
+			{first, before, "--password", "--", secret, after},
+			{"curl", "-sSu", "bob:" + secret, before, after},
+			{"sudo", "sh", "-c", before + " ; curl -u bob:" + secret, after},
+			{"env", "sh", "-c", before + " ; mysql -p'" + secret + "' " + after},
 		} {
 			got := MaskSecrets(args, 4096)
 			if strings.Contains(got, secret) {

@@ -4,7 +4,8 @@ import "strings"
 
 // inside masks within an argument that is, or may be, more than one word: a shell script after -c, a title that the program gave to
 // itself, a header, JSON, a URL.
-func (m *masker) inside(s string) string {
+func inside(s string) string {
+	s = maskOptions(s)
 	var out strings.Builder
 	mask := false // the word before asks for the next one to be masked
 	for s != "" {
@@ -13,7 +14,7 @@ func (m *masker) inside(s string) string {
 			s = s[1:]
 			continue
 		}
-		if n := wordEnd(s); mask && strings.Trim(s[:n], ":=") == "" {
+		if n := wordEnd(s); mask && (s[:n] == "--" || strings.Trim(s[:n], ":=") == "") {
 			out.WriteString(s[:n])
 			s = s[n:]
 			continue
