@@ -20,7 +20,7 @@ const maxMaskInput = 16 << 10
 // bytes and no control characters; of longer command lines only the first 16 KiB are looked at.
 //
 // It is a guess in both directions. A secret given as a plain argument without any name is not recognised; a harmless word after
-// one such as "key" is masked.
+// one such as "key" is masked. The name of the program and paths are shown, and ask for nothing.
 func MaskSecrets(args []string, limit int) string {
 	var m masker
 	budget := maxMaskInput
@@ -51,7 +51,6 @@ func (m *masker) argument(arg string, index int) {
 	if index == 0 && !strings.ContainsAny(arg, " \t") { // what sets its own title has all in one
 		m.command.meet(baseName(arg))
 		m.out.WriteString(inside(arg))
-		m.pending = asksForMore(arg)
 		return
 	}
 	kind, at := m.command.see(arg)
@@ -64,7 +63,7 @@ func (m *masker) argument(arg string, index int) {
 		m.out.WriteString(arg)
 		return
 	}
-	m.pending = asksForMore(arg)
+	m.pending = index > 0 && asksForMore(arg)
 	if pending {
 		m.out.WriteString(masked)
 		return
@@ -83,7 +82,24 @@ func asksForMore(arg string) bool {
 	if strings.ContainsAny(arg, "= \t") {
 		return strings.HasSuffix(arg, "=") && speaksOfSecret(strings.TrimRight(arg, "="))
 	}
-	return speaksOfSecret(strings.TrimRight(arg, ":"))
+	arg = strings.TrimRight(arg, ":")
+	if strings.HasPrefix(arg, "-") {
+		return speaksOfSecret(arg)
+	}
+	// The name of a file is no name of a secret: /opt/token-service/bin/app. npm's settings have one behind an address: //host/:_authToken.
+	if i := strings.LastIndexByte(arg, '/'); i >= 0 {
+		_, arg, _ = strings.Cut(arg[i:], ":")
+	}
+	return speaksOfSecret(arg) && !isProgramFile(arg)
+}
+
+// isProgramFile reports whether a name is that of a file for an interpreter.
+func isProgramFile(name string) bool {
+	switch name[strings.LastIndexByte(name, '.')+1:] {
+	case "py", "js", "mjs", "jar", "rb", "pl", "php", "sh":
+		return strings.Contains(name, ".")
+	}
+	return false
 }
 
 // whole masks in an argument that nothing before it asks to mask.
