@@ -26,7 +26,7 @@ type details struct {
 }
 
 const (
-	maxCmdlineRead = 16 << 10
+	maxCmdlineRead = maxMaskInput + 1 // a byte more, so that it shows when the last argument was cut
 	maxMapsRead    = 256 << 10
 	maxParents     = 8
 )

@@ -6,8 +6,11 @@ import (
 	"unicode/utf8"
 )
 
-// masked stands for what was taken out.
-const masked = "***"
+// masked stands for what was taken out, ellipsis for what was left out at the end.
+const (
+	masked   = "***"
+	ellipsis = "…"
+)
 
 // maxMaskInput is how many bytes of a command line are looked at: some of the patterns take time that grows with the square.
 const maxMaskInput = 16 << 10
@@ -17,7 +20,7 @@ const maxMaskInput = 16 << 10
 // URLs; AWS access keys and other tokens of known form; DynamoDB items and keys given to the AWS CLI, values of attributes in DynamoDB's JSON
 // anywhere; and what options of well-known programs take that do not say so by name: curl -u and the bodies of requests, mysql -p, docker
 // login -p, redis-cli -a. These programs are also found behind others such as sudo, and in a shell's script. The result has at most limit
-// bytes and no control characters; of longer command lines only the first 16 KiB are looked at.
+// bytes and no control characters; of longer command lines only the first 16 KiB are looked at, to the last whole word.
 //
 // It is a guess in both directions. A secret given as a plain argument without any name is not recognised; a harmless word after
 // one such as "key" is masked. The name of the program and paths are shown, and ask for nothing.
@@ -28,11 +31,17 @@ func MaskSecrets(args []string, limit int) string {
 		if m.out.Len() > limit || budget <= 0 {
 			break
 		}
-		arg = arg[:min(len(arg), budget)]
-		budget -= len(arg) + 1
 		if i > 0 {
 			m.out.WriteByte(' ')
 		}
+		if len(arg) > budget {
+			// Half a word does not tell what it is: the start of a URL with a password, of a token.
+			arg = printable(arg[:budget])
+			m.argument(arg[:strings.LastIndexByte(arg, ' ')+1], i)
+			m.out.WriteString(ellipsis)
+			break
+		}
+		budget -= len(arg) + 1
 		m.argument(printable(arg), i)
 	}
 	return shorten(m.out.String(), limit)
@@ -211,7 +220,6 @@ func unprintable(r rune) bool { return r == utf8.RuneError || !unicode.IsPrint(r
 
 // shorten cuts s to at most limit bytes, an ellipsis included, between two characters.
 func shorten(s string, limit int) string {
-	const ellipsis = "…"
 	if len(s) <= limit {
 		return s
 	}

@@ -136,6 +136,20 @@ func TestMaskSecretsKeepsTheLimit(t *testing.T) {
 	}
 }
 
+// TestMaskSecretsOfALongCommandLine cuts one at every place in a secret that is known by what stands behind it.
+func TestMaskSecretsOfALongCommandLine(t *testing.T) {
+	const url = "https://bob:hunter2hunter2@example.com/"
+	for n := maxMaskInput - len(url) - 20; n < maxMaskInput; n++ {
+		long := strings.Repeat("x", n)
+		for _, line := range []string{"curl\x00-d\x00" + long + "\x00" + url + "\x00", "sh\x00-c\x00curl -d " + long + " " + url + "\x00"} {
+			got := MaskSecrets(splitCmdline([]byte(line[:min(len(line), maxCmdlineRead)])), maxCmdline)
+			if strings.Contains(got, "hunter2") || !strings.Contains(got, "curl -d ") {
+				t.Fatalf("body of %d: %s", n, got)
+			}
+		}
+	}
+}
+
 // TestMaskSecretsTakesLittleTime masks command lines of the greatest length that repeat what is looked for, and never close it.
 func TestMaskSecretsTakesLittleTime(t *testing.T) {
 	for _, p := range []string{"key=", `"key":"x",`, "AKIA", "://", "a://b@", "key ", "[", `"S":[`, "?key=&", "key%3d", `\`, `"key":{"a":`, "key=a(", `\"`,
