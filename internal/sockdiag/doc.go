@@ -10,14 +10,16 @@
 //
 // # Cost and bounds
 //
-// A look-up in the own namespace is one exchange with the kernel. Then the files of processes that owned a socket lately are looked at,
+// A look-up in the own namespace is one exchange with the kernel. Other namespaces are asked only if they have the address; which addresses they
+// have is read at most once in a second, when one is unknown, so that packets from the outside cost little. Then the files of processes that owned a socket lately are looked at,
 // then those of all processes, youngest first. Both this search and the one through namespaces have a budget per second; what it does not allow is
 // counted, and the answer has what is known up to there: a user and a cgroup without a process, or nothing.
 //
 // # What it does not see
 //
 // A socket that is closed before it is looked up has no owner any more: the shortest connections are missed. A socket that several processes
-// hold, after fork, is given to one of them. The names of threads are not known.
+// hold, after fork, is given to one of them. The names of threads are not known. In another
+// namespace, a socket whose address is none of the namespace's own (transparent proxies) is not found.
 //
 // Other users' files need CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH, other namespaces CAP_SYS_ADMIN.
 package sockdiag

@@ -31,11 +31,17 @@ type Options struct {
 }
 
 const (
-	// maxRecent bounds the processes, and maxAddresses the local addresses, that are remembered.
+	// maxRecent bounds the processes, and maxAddresses the addresses of a namespace, that are remembered.
 	maxRecent    = 32
-	maxAddresses = 4096
-	// relist is how soon the namespaces may be listed again, and how long an address that no namespace knew is not asked for again.
-	relist = time.Second
+	maxAddresses = 256
+	// maxHomes bounds the namespaces that are asked for one connection, where several have its address.
+	maxHomes = 16
+	// relist is how soon the namespaces may be listed again, and relistKnown how soon because of an address that one of them has, for another
+	// may have it by now.
+	relist      = time.Second
+	relistKnown = 10 * time.Second
+	// readAgain is in how many namespaces, when they are listed, addresses are read anew that were read before.
+	readAgain = 128
 )
 
 // Stats are a Finder's counters.
@@ -62,13 +68,21 @@ type Finder struct {
 	visitor    *visitor
 	namespaces []namespace
 	listed     time.Time
-	// where remembers in which namespace an address was found, absent until when it need not be looked for.
-	where  map[netip.Addr]namespace
-	absent map[netip.Addr]time.Time
-	recent []int // processes that owned a socket lately, the latest first
-	files  budget
-	visits budget
-	stats  Stats
+	// addresses are those of each namespace, by its inode; homes are the namespaces that have an address.
+	addresses map[uint64]reading
+	homes     map[netip.Addr][]namespace
+	recent    []int // processes that owned a socket lately, the latest first
+	files     budget
+	visits    budget
+	// limited: a budget cut the present look-up short.
+	limited bool
+	stats   Stats
+}
+
+// reading is what was read in a namespace, and when.
+type reading struct {
+	addresses []netip.Addr
+	at        time.Time
 }
 
 // budget is a token bucket that holds a second's worth.
@@ -106,7 +120,7 @@ func Open(o Options) (*Finder, error) {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
-	f := &Finder{o: o, where: make(map[netip.Addr]namespace), absent: make(map[netip.Addr]time.Time),
+	f := &Finder{o: o, addresses: make(map[uint64]reading), homes: make(map[netip.Addr][]namespace),
 		files: budget{perSecond: o.FilesPerSecond}, visits: budget{perSecond: o.VisitsPerSecond}}
 	var err error
 	if f.own, err = namespaceOf("/proc/thread-self/ns/net"); err != nil {
@@ -133,6 +147,12 @@ func (f *Finder) Opening(syn flow.FiveTuple) *flow.Opening {
 		return nil
 	}
 	f.stats.Lookups++
+	f.limited = false
+	defer func() {
+		if f.limited {
+			f.stats.Limited++
+		}
+	}()
 	s, ns, ok := f.socket(syn)
 	if !ok {
 		f.stats.NoSocket++
@@ -165,63 +185,96 @@ func (f *Finder) socket(t flow.FiveTuple) (Socket, uint64, bool) {
 	if local.IsLoopback() {
 		return Socket{}, 0, false // each namespace has these for itself: what another has of them is another socket
 	}
-	if ns, ok := f.where[local]; ok {
-		if s, ok := f.visit(ns, t, now); ok {
-			return s, ns.inode, true
-		}
-		delete(f.where, local)
-	}
-	if until, ok := f.absent[local]; ok && now.Before(until) {
-		return Socket{}, 0, false
-	}
-	if s, ns, ok := f.sweep(f.namespaces, t, now); ok {
-		return s, ns, true
-	}
-	if now.Sub(f.listed) >= relist {
-		known := f.namespaces
-		f.listed = now
-		f.stats.Listings++
-		f.namespaces = findNamespaces(f.o.ProcRoot, listPids(f.o.ProcRoot), f.own, f.o.MaxNamespaces)
-		fresh := slices.DeleteFunc(slices.Clone(f.namespaces), func(n namespace) bool { return slices.Contains(known, n) })
-		if s, ns, ok := f.sweep(fresh, t, now); ok {
+	for {
+		s, ns, answered := f.ask(f.homes[local], t, now)
+		if s.Inode != 0 {
 			return s, ns, true
 		}
+		age := now.Sub(f.listed)
+		if age < relist || answered && age < relistKnown {
+			return Socket{}, 0, false
+		}
+		f.list(now)
 	}
-	if len(f.absent) >= maxAddresses {
-		clear(f.absent)
-	}
-	f.absent[local] = now.Add(relist)
-	return Socket{}, 0, false
 }
 
-// sweep asks in several namespaces.
-func (f *Finder) sweep(list []namespace, t flow.FiveTuple, now time.Time) (Socket, uint64, bool) {
-	for _, ns := range list {
-		s, ok := f.visit(ns, t, now)
-		if !ok {
-			continue
+// ask asks in namespaces that have the address, and reports whether each of them answered.
+func (f *Finder) ask(homes []namespace, t flow.FiveTuple, now time.Time) (s Socket, ns uint64, answered bool) {
+	answered = len(homes) > 0
+	for _, home := range homes {
+		err := f.visit(home, now, func() (err error) {
+			s, err = queryHere(t)
+			return err
+		})
+		if err == nil && s.Inode != 0 {
+			return s, home.inode, true
 		}
-		if len(f.where) >= maxAddresses {
-			clear(f.where)
+		answered = answered && (err == nil || errors.Is(err, ErrNoSocket))
+		if errors.Is(err, errSpent) {
+			break
 		}
-		f.where[t.SrcIP.Addr()] = ns
-		return s, ns.inode, true
 	}
-	return Socket{}, 0, false
+	return Socket{}, 0, answered
 }
 
-// visit asks in another namespace.
-func (f *Finder) visit(ns namespace, t flow.FiveTuple, now time.Time) (Socket, bool) {
+// list finds the namespaces, and reads which addresses they have. A packet from the outside, from an address that none of them has, is
+// then no reason to enter any. New ones are read first, then those that were read longest ago, for a container gets its addresses after
+// its namespace.
+func (f *Finder) list(now time.Time) {
+	f.listed = now
+	f.stats.Listings++
+	f.namespaces = findNamespaces(f.o.ProcRoot, listPids(f.o.ProcRoot), f.own, f.o.MaxNamespaces)
+	addresses := make(map[uint64]reading, len(f.namespaces))
+	for _, ns := range f.namespaces {
+		addresses[ns.inode] = f.addresses[ns.inode]
+	}
+	f.addresses = addresses
+	oldest := slices.Clone(f.namespaces)
+	slices.SortStableFunc(oldest, func(a, b namespace) int { return addresses[a.inode].at.Compare(addresses[b.inode].at) })
+	again := 0
+	for _, ns := range oldest {
+		r := addresses[ns.inode]
+		if !r.at.IsZero() {
+			again++
+		}
+		if again > readAgain {
+			break
+		}
+		err := f.visit(ns, now, func() (err error) {
+			r.addresses, err = localAddresses(maxAddresses)
+			return err
+		})
+		if errors.Is(err, errSpent) {
+			break
+		}
+		r.at = now // also after an error: others come first the next time
+		addresses[ns.inode] = r
+	}
+	clear(f.homes)
+	for _, ns := range f.namespaces {
+		for _, a := range addresses[ns.inode].addresses {
+			if len(f.homes[a]) < maxHomes {
+				f.homes[a] = append(f.homes[a], ns)
+			}
+		}
+	}
+}
+
+// errSpent: the budget for visits is spent.
+var errSpent = errors.New("no more visits in this second")
+
+// visit calls do in another namespace, and counts what failed.
+func (f *Finder) visit(ns namespace, now time.Time, do func() error) error {
 	if f.visits.refill(now) < 1 {
-		f.stats.Limited++
-		return Socket{}, false
+		f.limited = true
+		return errSpent
 	}
 	f.visits.left--
 	f.stats.Visits++
 	if f.visitor == nil {
 		f.visitor = newVisitor()
 	}
-	job := visit{path: filepath.Join(f.o.ProcRoot, strconv.Itoa(ns.pid), "ns/net"), inode: ns.inode, tuple: t, answer: make(chan visited, 1)}
+	job := visit{path: filepath.Join(f.o.ProcRoot, strconv.Itoa(ns.pid), "ns/net"), inode: ns.inode, do: do, answer: make(chan visited, 1)}
 	f.visitor.jobs <- job
 	v := <-job.answer
 	if v.astray {
@@ -229,15 +282,13 @@ func (f *Finder) visit(ns namespace, t flow.FiveTuple, now time.Time) (Socket, b
 		f.visitor = nil
 	}
 	switch {
-	case v.err == nil:
-		return v.socket, v.socket.Inode != 0
+	case v.err == nil, errors.Is(v.err, ErrNoSocket), errors.Is(v.err, errGone):
 	case errors.Is(v.err, unix.EPERM) || errors.Is(v.err, unix.EACCES):
 		f.stats.Refused++
-	case errors.Is(v.err, ErrNoSocket), errors.Is(v.err, unix.ESRCH), errors.Is(v.err, unix.ENOENT):
 	default:
 		f.stats.Failed++
 	}
-	return Socket{}, false
+	return v.err
 }
 
 // holder finds a process that has the socket open, 0 if none was found.
@@ -274,9 +325,7 @@ func (f *Finder) holder(inode uint32) int {
 			}
 		}
 	}
-	if f.files.left < 1 {
-		f.stats.Limited++
-	}
+	f.limited = f.limited || f.files.left < 1
 	return 0
 }
 

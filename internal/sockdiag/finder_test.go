@@ -248,6 +248,71 @@ func TestOwnerInAnotherNamespace(t *testing.T) {
 	}
 }
 
+func TestMissedConnectionOfANamespaceHidesNoOther(t *testing.T) {
+	testenv.Root(t)
+	_, tuple, _ := startChild(t)
+	now := time.Now()
+	f := open(t, Options{Now: func() time.Time { return now }})
+	if f.Opening(tuple) == nil {
+		t.Fatal("not found at all")
+	}
+	now = now.Add(10 * relist)
+	missed := tuple
+	missed.SrcPort ^= 0x4000 // as one that was refused, and is gone
+	if o := f.Opening(missed); o != nil {
+		t.Fatalf("%+v", o)
+	}
+	for range 3 {
+		if f.Opening(tuple) == nil {
+			t.Errorf("after %v: no owner", now)
+		}
+		now = now.Add(400 * time.Millisecond)
+	}
+}
+
+func TestPacketsFromOutsideEnterNoNamespace(t *testing.T) {
+	testenv.Root(t)
+	_, tuple, _ := startChild(t)
+	now := time.Now()
+	f := open(t, Options{Now: func() time.Time { return now }})
+	if f.Opening(tuple) == nil {
+		t.Fatal("not found at all")
+	}
+	before := f.Stats()
+	for i := range 500 {
+		outside := netip.AddrPortFrom(netip.AddrFrom4([4]byte{198, 18, byte(i >> 8), byte(i)}), 40000)
+		if o := f.Opening(Tuple(outside, netip.MustParseAddrPort("203.0.113.1:443"))); o != nil {
+			t.Fatalf("%+v", o)
+		}
+	}
+	if s := f.Stats(); s.Visits != before.Visits || s.Listings != before.Listings {
+		t.Errorf("%+v, then %+v", before, s)
+	}
+	if f.Opening(tuple) == nil {
+		t.Errorf("no owner of the open connection: %+v", f.Stats())
+	}
+}
+
+func TestSpentVisitsCountOnceForEachConnection(t *testing.T) {
+	testenv.Root(t)
+	_, tuple, _ := startChild(t)
+	startChild(t)
+	now := time.Now()
+	f := open(t, Options{Now: func() time.Time { return now }})
+	f.visits.refill(now)
+	f.visits.left = 0
+	if o := f.Opening(tuple); o != nil {
+		t.Errorf("%+v", o)
+	}
+	if s := f.Stats(); s.Limited != 1 || s.Visits != 0 {
+		t.Errorf("%+v", s)
+	}
+	now = now.Add(relist)
+	if o := f.Opening(tuple); o == nil {
+		t.Errorf("a second later: %+v", f.Stats())
+	}
+}
+
 func TestUnknownAddressIsNotSoughtAgainAtOnce(t *testing.T) {
 	now := time.Now()
 	f := open(t, Options{Now: func() time.Time { return now }})

@@ -1,15 +1,16 @@
 package sockdiag
 
 import (
+	"errors"
 	"fmt"
+	"net"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"runtime"
 	"strconv"
 
 	"golang.org/x/sys/unix"
-
-	"github.com/dynwatch/dynwatch/internal/flow"
 )
 
 // visitor is a thread of its own that enters network namespaces. It ends, thread and all, when jobs is closed.
@@ -18,15 +19,14 @@ type visitor struct {
 }
 
 type visit struct {
-	path   string // of the namespace's file
-	inode  uint64 // that it must have
-	tuple  flow.FiveTuple
+	path   string       // of the namespace's file
+	inode  uint64       // that it must have
+	do     func() error // called on the thread that is in the namespace
 	answer chan visited // has room for one
 }
 
 type visited struct {
-	socket Socket
-	err    error
+	err error
 	// astray: the thread could not return home. It must be ended, for a namespace lives as long as there is a thread in it.
 	astray bool
 }
@@ -43,9 +43,12 @@ func newVisitor() *visitor {
 				job.answer <- visited{err: fmt.Errorf("open own network namespace: %w", homeErr)}
 				continue
 			}
-			s, entered, err := enterAndQuery(job)
+			entered, err := enter(job.path, job.inode)
+			if err == nil {
+				err = job.do()
+			}
 			astray := entered && unix.Setns(home, unix.CLONE_NEWNET) != nil
-			job.answer <- visited{s, err, astray}
+			job.answer <- visited{err, astray}
 		}
 	})
 	return v
@@ -71,30 +74,30 @@ func onOtherThread(f func()) {
 	}()
 }
 
-// enterAndQuery leaves the thread in the namespace if entered.
-func enterAndQuery(job visit) (s Socket, entered bool, err error) {
-	fd, err := unix.Open(job.path, unix.O_RDONLY|unix.O_CLOEXEC, 0)
+// errGone: the process is not in the namespace any more.
+var errGone = errors.New("not in this namespace any more")
+
+// enter leaves the thread in the namespace if entered.
+func enter(path string, inode uint64) (entered bool, err error) {
+	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ESRCH) {
+		return false, fmt.Errorf("%s: %w", path, errGone)
+	}
 	if err != nil {
-		return Socket{}, false, fmt.Errorf("open %s: %w", job.path, err)
+		return false, fmt.Errorf("open %s: %w", path, err)
 	}
 	defer unix.Close(fd)
 	var st unix.Stat_t
 	if err := unix.Fstat(fd, &st); err != nil {
-		return Socket{}, false, fmt.Errorf("stat %s: %w", job.path, err)
+		return false, fmt.Errorf("stat %s: %w", path, err)
 	}
-	if st.Ino != job.inode {
-		return Socket{}, false, fmt.Errorf("%s: %w", job.path, unix.ESRCH) // the process has another one now, or is another process
+	if st.Ino != inode {
+		return false, fmt.Errorf("%s: %w", path, errGone) // the process has another one now, or is another process
 	}
 	if err := unix.Setns(fd, unix.CLONE_NEWNET); err != nil {
-		return Socket{}, false, fmt.Errorf("enter %s: %w", job.path, err)
+		return false, fmt.Errorf("enter %s: %w", path, err)
 	}
-	sock, err := openNetlink()
-	if err != nil {
-		return Socket{}, true, err
-	}
-	defer unix.Close(sock)
-	s, err = query(sock, job.tuple, 1)
-	return s, true, err
+	return true, nil
 }
 
 // namespace is a network namespace and a process that is in it.
@@ -119,6 +122,28 @@ func findNamespaces(root string, pids []int, without uint64, limit int) []namesp
 		list = append(list, namespace{inode, pid})
 	}
 	return list
+}
+
+// localAddresses lists the addresses of the calling thread's namespace, without those that each namespace has, at most limit of them.
+func localAddresses(limit int) ([]netip.Addr, error) {
+	all, err := net.InterfaceAddrs()
+	if err != nil {
+		return nil, err
+	}
+	var list []netip.Addr
+	for _, a := range all {
+		if len(list) >= limit {
+			break
+		}
+		prefix, ok := a.(*net.IPNet)
+		if !ok {
+			continue
+		}
+		if ip, ok := netip.AddrFromSlice(prefix.IP); ok && !ip.IsLoopback() {
+			list = append(list, ip.Unmap())
+		}
+	}
+	return list, nil
 }
 
 // namespaceOf reads the inode from a link of the form "net:[4026531840]".
