@@ -10,16 +10,18 @@
 //
 // # Cost and bounds
 //
-// A look-up in the own namespace is one exchange with the kernel. Other namespaces are asked only if they have the address; which addresses they
-// have is read at most once in a second, when one is unknown, so that packets from the outside cost little. Then the files of processes that owned a socket lately are looked at,
-// then those of all processes, youngest first. Both this search and the one through namespaces have a budget per second; what it does not allow is
-// counted, and the answer has what is known up to there: a user and a cgroup without a process, or nothing.
+// A look-up in the own namespace is one exchange with the kernel. If there is no such socket, the namespaces that have the address are asked, the
+// own one too, for sockets that are bound to an interface, one interface after the other. Which addresses the
+// namespaces have is read at most once in a second, when one is unknown, so that packets from the outside cost little. Then the files of processes
+// that owned a socket lately are looked at, then those of all processes, youngest first. Both this search and the one through namespaces have a
+// budget per second; what it does not allow is counted, and the answer has what is known up to there: a user and a cgroup without
+// a process, or nothing.
 //
 // # What it does not see
 //
 // A socket that is closed before it is looked up has no owner any more: the shortest connections are missed. A socket that several processes
-// hold, after fork, is given to one of them. The names of threads are not known. In another
-// namespace, a socket whose address is none of the namespace's own (transparent proxies) is not found.
+// hold, after fork, is given to one of them. The names of threads are not known. In another namespace, a socket whose address is none of the
+// namespace's own (transparent proxies) is not found; in any, one that is bound to an interface beyond the first 64.
 //
 // Other users' files need CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH, other namespaces CAP_SYS_ADMIN.
 package sockdiag

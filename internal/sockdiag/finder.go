@@ -31,9 +31,10 @@ type Options struct {
 }
 
 const (
-	// maxRecent bounds the processes, and maxAddresses the addresses of a namespace, that are remembered.
+	// maxRecent bounds the processes, maxAddresses the addresses and maxDevices the interfaces of a namespace, that are remembered.
 	maxRecent    = 32
 	maxAddresses = 256
+	maxDevices   = 64
 	// maxHomes bounds the namespaces that are asked for one connection, where several have its address.
 	maxHomes = 16
 	// relist is how soon the namespaces may be listed again, and relistKnown how soon because of an address that one of them has, for another
@@ -68,21 +69,15 @@ type Finder struct {
 	visitor    *visitor
 	namespaces []namespace
 	listed     time.Time
-	// addresses are those of each namespace, by its inode; homes are the namespaces that have an address.
-	addresses map[uint64]reading
-	homes     map[netip.Addr][]namespace
-	recent    []int // processes that owned a socket lately, the latest first
-	files     budget
-	visits    budget
+	// readings are of each namespace, by its inode; homes are the namespaces that have an address.
+	readings map[uint64]reading
+	homes    map[netip.Addr][]namespace
+	recent   []int // processes that owned a socket lately, the latest first
+	files    budget
+	visits   budget
 	// limited: a budget cut the present look-up short.
 	limited bool
 	stats   Stats
-}
-
-// reading is what was read in a namespace, and when.
-type reading struct {
-	addresses []netip.Addr
-	at        time.Time
 }
 
 // budget is a token bucket that holds a second's worth.
@@ -120,7 +115,7 @@ func Open(o Options) (*Finder, error) {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
-	f := &Finder{o: o, addresses: make(map[uint64]reading), homes: make(map[netip.Addr][]namespace),
+	f := &Finder{o: o, readings: make(map[uint64]reading), homes: make(map[netip.Addr][]namespace),
 		files: budget{perSecond: o.FilesPerSecond}, visits: budget{perSecond: o.VisitsPerSecond}}
 	var err error
 	if f.own, err = namespaceOf("/proc/thread-self/ns/net"); err != nil {
@@ -130,7 +125,7 @@ func Open(o Options) (*Finder, error) {
 		return nil, err
 	}
 	// A kernel without the inet_diag module says so now rather than at the first connection.
-	if _, err := query(f.fd, Tuple(netip.MustParseAddrPort("127.0.0.1:1"), netip.MustParseAddrPort("127.0.0.1:1")), 0); err != nil && !errors.Is(err, ErrNoSocket) {
+	if _, err := query(f.fd, Tuple(netip.MustParseAddrPort("127.0.0.1:1"), netip.MustParseAddrPort("127.0.0.1:1")), anyDevice, 0); err != nil && !errors.Is(err, ErrNoSocket) {
 		unix.Close(f.fd)
 		return nil, err
 	}
@@ -173,7 +168,7 @@ func (f *Finder) Opening(syn flow.FiveTuple) *flow.Opening {
 // socket finds a socket and the inode of its namespace.
 func (f *Finder) socket(t flow.FiveTuple) (Socket, uint64, bool) {
 	f.sequence++
-	s, err := query(f.fd, t, f.sequence)
+	s, err := query(f.fd, t, anyDevice, f.sequence)
 	if err == nil {
 		return s, f.own, s.Inode != 0 // TIME_WAIT has no file any more
 	}
@@ -183,7 +178,9 @@ func (f *Finder) socket(t flow.FiveTuple) (Socket, uint64, bool) {
 	now := f.o.Now()
 	local := t.SrcIP.Addr()
 	if local.IsLoopback() {
-		return Socket{}, 0, false // each namespace has these for itself: what another has of them is another socket
+		// Each namespace has these for itself: what another has of them is another socket.
+		s, err := f.queryOwn(t, []uint32{loopbackDevice})
+		return s, f.own, err == nil && s.Inode != 0
 	}
 	for {
 		s, ns, answered := f.ask(f.homes[local], t, now)
@@ -202,10 +199,16 @@ func (f *Finder) socket(t flow.FiveTuple) (Socket, uint64, bool) {
 func (f *Finder) ask(homes []namespace, t flow.FiveTuple, now time.Time) (s Socket, ns uint64, answered bool) {
 	answered = len(homes) > 0
 	for _, home := range homes {
-		err := f.visit(home, now, func() (err error) {
-			s, err = queryHere(t)
-			return err
-		})
+		var err error
+		devices := f.readings[home.inode].devices
+		if home.inode == f.own {
+			s, err = f.queryOwn(t, devices)
+		} else {
+			err = f.visit(home, now, func() (err error) {
+				s, err = queryHere(t, devices)
+				return err
+			})
+		}
 		if err == nil && s.Inode != 0 {
 			return s, home.inode, true
 		}
@@ -217,6 +220,16 @@ func (f *Finder) ask(homes []namespace, t flow.FiveTuple, now time.Time) (s Sock
 	return Socket{}, 0, answered
 }
 
+// queryOwn asks in the own namespace for a socket that is bound to one of the interfaces.
+func (f *Finder) queryOwn(t flow.FiveTuple, devices []uint32) (Socket, error) {
+	s, err := queryDevices(f.fd, t, devices, f.sequence+1)
+	f.sequence += uint32(len(devices))
+	if err != nil && !errors.Is(err, ErrNoSocket) {
+		f.stats.Failed++
+	}
+	return s, err
+}
+
 // list finds the namespaces, and reads which addresses they have. A packet from the outside, from an address that none of them has, is
 // then no reason to enter any. New ones are read first, then those that were read longest ago, for a container gets its addresses after
 // its namespace.
@@ -224,35 +237,36 @@ func (f *Finder) list(now time.Time) {
 	f.listed = now
 	f.stats.Listings++
 	f.namespaces = findNamespaces(f.o.ProcRoot, listPids(f.o.ProcRoot), f.own, f.o.MaxNamespaces)
-	addresses := make(map[uint64]reading, len(f.namespaces))
+	readings := make(map[uint64]reading, len(f.namespaces)+1)
 	for _, ns := range f.namespaces {
-		addresses[ns.inode] = f.addresses[ns.inode]
+		readings[ns.inode] = f.readings[ns.inode]
 	}
-	f.addresses = addresses
+	own := f.readings[f.own]
+	if own.read() != nil {
+		f.stats.Failed++
+	}
+	readings[f.own] = own
+	f.readings = readings
 	oldest := slices.Clone(f.namespaces)
-	slices.SortStableFunc(oldest, func(a, b namespace) int { return addresses[a.inode].at.Compare(addresses[b.inode].at) })
+	slices.SortStableFunc(oldest, func(a, b namespace) int { return readings[a.inode].at.Compare(readings[b.inode].at) })
 	again := 0
 	for _, ns := range oldest {
-		r := addresses[ns.inode]
+		r := readings[ns.inode]
 		if !r.at.IsZero() {
 			again++
 		}
 		if again > readAgain {
 			break
 		}
-		err := f.visit(ns, now, func() (err error) {
-			r.addresses, err = localAddresses(maxAddresses)
-			return err
-		})
-		if errors.Is(err, errSpent) {
+		if errors.Is(f.visit(ns, now, r.read), errSpent) {
 			break
 		}
 		r.at = now // also after an error: others come first the next time
-		addresses[ns.inode] = r
+		readings[ns.inode] = r
 	}
 	clear(f.homes)
-	for _, ns := range f.namespaces {
-		for _, a := range addresses[ns.inode].addresses {
+	for _, ns := range append([]namespace{{inode: f.own}}, f.namespaces...) {
+		for _, a := range readings[ns.inode].addresses {
 			if len(f.homes[a]) < maxHomes {
 				f.homes[a] = append(f.homes[a], ns)
 			}

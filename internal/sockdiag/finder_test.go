@@ -24,8 +24,12 @@ import (
 	"github.com/dynwatch/dynwatch/internal/testnet"
 )
 
-// childVariable makes the test program a client in another network namespace.
-const childVariable = "SOCKDIAG_TEST_CHILD"
+// childVariable makes the test program a client in another network namespace. Its value is the interface that the client is bound to, or
+// anyInterface.
+const (
+	childVariable = "SOCKDIAG_TEST_CHILD"
+	anyInterface  = "any"
+)
 
 func TestMain(m *testing.M) {
 	if os.Getenv(childVariable) != "" {
@@ -46,7 +50,13 @@ func child() {
 		fmt.Println("error", err)
 		return
 	}
-	c, err := net.Dial("tcp", l.Addr().String())
+	var d net.Dialer
+	if device := os.Getenv(childVariable); device != anyInterface {
+		d.Control = func(_, _ string, c syscall.RawConn) (err error) {
+			return errors.Join(c.Control(func(fd uintptr) { err = unix.BindToDevice(int(fd), device) }), err)
+		}
+	}
+	c, err := d.Dial("tcp", l.Addr().String())
 	if err != nil {
 		fmt.Println("error", err)
 		return
@@ -57,10 +67,10 @@ func child() {
 }
 
 // startChild starts a client in a namespace of its own and returns the five-tuple of what it sends.
-func startChild(t *testing.T) (pid int, tuple flow.FiveTuple, stop func()) {
+func startChild(t *testing.T, device string) (pid int, tuple flow.FiveTuple, stop func()) {
 	t.Helper()
 	cmd := exec.Command(os.Args[0])
-	cmd.Env = append(os.Environ(), childVariable+"=1")
+	cmd.Env = append(os.Environ(), childVariable+"="+device)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET}
 	in, err := cmd.StdinPipe()
 	if err != nil {
@@ -177,6 +187,54 @@ func TestOwnerOfOwnSockets(t *testing.T) {
 	}
 }
 
+// TestOwnerOfASocketBoundToADevice has sockets as curl --interface makes them.
+func TestOwnerOfASocketBoundToADevice(t *testing.T) {
+	testnet.Pair(t)
+	f := open(t, Options{})
+	for _, c := range []struct {
+		device string
+		remote [4]byte
+	}{{"lo", [4]byte{127, 0, 0, 2}}, {"near", [4]byte{192, 0, 2, 99}}} {
+		fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer unix.Close(fd)
+		if err := unix.BindToDevice(fd, c.device); err != nil {
+			t.Fatal(err)
+		}
+		l, err := net.Listen("tcp4", "127.0.0.2:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer l.Close()
+		remote := &unix.SockaddrInet4{Port: l.Addr().(*net.TCPAddr).Port, Addr: c.remote}
+		if err := unix.Connect(fd, remote); err != nil && err != unix.EINPROGRESS {
+			t.Fatal(err)
+		}
+		local, err := unix.Getsockname(fd)
+		if err != nil {
+			t.Fatal(err)
+		}
+		o := f.Opening(Tuple(addrPort(t, local), addrPort(t, remote)))
+		if o == nil || o.Process.PID != os.Getpid() || o.Process.NetNS != f.own {
+			t.Errorf("%s: %+v, %+v", c.device, o, f.Stats())
+		}
+	}
+	if s := f.Stats(); s.Failed != 0 {
+		t.Errorf("%+v", s)
+	}
+}
+
+func TestOwnerOfASocketBoundToADeviceElsewhere(t *testing.T) {
+	testenv.Root(t)
+	pid, tuple, _ := startChild(t, "lo")
+	f := open(t, Options{})
+	if o := f.Opening(tuple); o == nil || o.Process.PID != pid {
+		t.Errorf("%+v, %+v", o, f.Stats())
+	}
+}
+
 func TestListenerIsNoOwner(t *testing.T) {
 	l, err := net.Listen("tcp4", "127.0.0.1:0")
 	if err != nil {
@@ -214,7 +272,7 @@ func TestOwnerWhileConnecting(t *testing.T) {
 func TestOwnerInAnotherNamespace(t *testing.T) {
 	testenv.Root(t)
 	f := open(t, Options{})
-	pid, tuple, stop := startChild(t)
+	pid, tuple, stop := startChild(t, anyInterface)
 	o := f.Opening(tuple)
 	if o == nil {
 		t.Fatalf("not found: %+v", f.Stats())
@@ -250,7 +308,7 @@ func TestOwnerInAnotherNamespace(t *testing.T) {
 
 func TestMissedConnectionOfANamespaceHidesNoOther(t *testing.T) {
 	testenv.Root(t)
-	_, tuple, _ := startChild(t)
+	_, tuple, _ := startChild(t, anyInterface)
 	now := time.Now()
 	f := open(t, Options{Now: func() time.Time { return now }})
 	if f.Opening(tuple) == nil {
@@ -272,7 +330,7 @@ func TestMissedConnectionOfANamespaceHidesNoOther(t *testing.T) {
 
 func TestPacketsFromOutsideEnterNoNamespace(t *testing.T) {
 	testenv.Root(t)
-	_, tuple, _ := startChild(t)
+	_, tuple, _ := startChild(t, anyInterface)
 	now := time.Now()
 	f := open(t, Options{Now: func() time.Time { return now }})
 	if f.Opening(tuple) == nil {
@@ -295,8 +353,8 @@ func TestPacketsFromOutsideEnterNoNamespace(t *testing.T) {
 
 func TestSpentVisitsCountOnceForEachConnection(t *testing.T) {
 	testenv.Root(t)
-	_, tuple, _ := startChild(t)
-	startChild(t)
+	_, tuple, _ := startChild(t, anyInterface)
+	startChild(t, anyInterface)
 	now := time.Now()
 	f := open(t, Options{Now: func() time.Time { return now }})
 	f.visits.refill(now)

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"strconv"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -124,26 +125,38 @@ func findNamespaces(root string, pids []int, without uint64, limit int) []namesp
 	return list
 }
 
-// localAddresses lists the addresses of the calling thread's namespace, without those that each namespace has, at most limit of them.
-func localAddresses(limit int) ([]netip.Addr, error) {
-	all, err := net.InterfaceAddrs()
+// reading is what was read in a namespace, and when.
+type reading struct {
+	// addresses are without those that each namespace has for itself.
+	addresses []netip.Addr
+	devices   []uint32 // indices of interfaces
+	at        time.Time
+}
+
+// read replaces all but the time with what the calling thread's namespace has, as far as there is room for it.
+func (r *reading) read() error {
+	addresses, err := net.InterfaceAddrs()
 	if err != nil {
-		return nil, err
+		return err
 	}
-	var list []netip.Addr
-	for _, a := range all {
-		if len(list) >= limit {
-			break
-		}
+	interfaces, err := net.Interfaces()
+	if err != nil {
+		return err
+	}
+	r.addresses, r.devices = nil, nil
+	for _, a := range addresses {
 		prefix, ok := a.(*net.IPNet)
-		if !ok {
+		if !ok || len(r.addresses) >= maxAddresses {
 			continue
 		}
 		if ip, ok := netip.AddrFromSlice(prefix.IP); ok && !ip.IsLoopback() {
-			list = append(list, ip.Unmap())
+			r.addresses = append(r.addresses, ip.Unmap())
 		}
 	}
-	return list, nil
+	for _, i := range interfaces[:min(len(interfaces), maxDevices)] {
+		r.devices = append(r.devices, uint32(i.Index))
+	}
+	return nil
 }
 
 // namespaceOf reads the inode from a link of the form "net:[4026531840]".

@@ -36,6 +36,11 @@ const (
 	// attributeCgroup is INET_DIAG_CGROUP_ID.
 	attributeCgroup = 21
 	allStates       = 0xffffffff
+
+	// anyDevice finds sockets that are bound to no interface. loopbackDevice is the index of loopback in every namespace
+	// (LOOPBACK_IFINDEX in include/net/flow.h).
+	anyDevice      = 0
+	loopbackDevice = 1
 )
 
 // openNetlink opens a socket to ask in the network namespace of the calling thread.
@@ -52,9 +57,9 @@ func openNetlink() (int, error) {
 	return fd, nil
 }
 
-// query asks for the socket that sends segments with the given five-tuple.
-func query(fd int, t flow.FiveTuple, sequence uint32) (Socket, error) {
-	request := appendRequest(make([]byte, 0, headerLen+requestLen), t, sequence)
+// query asks for the socket that sends segments with the given five-tuple, and is bound to the interface of the given index, or to none.
+func query(fd int, t flow.FiveTuple, device, sequence uint32) (Socket, error) {
+	request := appendRequest(make([]byte, 0, headerLen+requestLen), t, device, sequence)
 	if err := unix.Sendto(fd, request, 0, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}); err != nil {
 		return Socket{}, fmt.Errorf("send inet_diag request: %w", err)
 	}
@@ -74,18 +79,35 @@ func query(fd int, t flow.FiveTuple, sequence uint32) (Socket, error) {
 	}
 }
 
-// queryHere asks in the network namespace of the calling thread.
-func queryHere(t flow.FiveTuple) (Socket, error) {
+// queryHere asks in the network namespace of the calling thread, for a socket that is bound to no interface or to one of the given.
+func queryHere(t flow.FiveTuple, devices []uint32) (Socket, error) {
 	fd, err := openNetlink()
 	if err != nil {
 		return Socket{}, err
 	}
 	defer unix.Close(fd)
-	return query(fd, t, 1)
+	s, err := query(fd, t, anyDevice, 1)
+	if errors.Is(err, ErrNoSocket) {
+		s, err = queryDevices(fd, t, devices, 2)
+	}
+	return s, err
+}
+
+// queryDevices asks for a socket that is bound to one of the interfaces, with as many sequence numbers. The kernel finds such a one only
+// by its interface: that of SO_BINDTODEVICE, which for a VRF is the VRF itself.
+func queryDevices(fd int, t flow.FiveTuple, devices []uint32, sequence uint32) (Socket, error) {
+	for _, device := range devices {
+		s, err := query(fd, t, device, sequence)
+		if !errors.Is(err, ErrNoSocket) {
+			return s, err
+		}
+		sequence++
+	}
+	return Socket{}, ErrNoSocket
 }
 
 // appendRequest makes a request for exactly one socket. For IPv4 the kernel finds sockets of either family.
-func appendRequest(b []byte, t flow.FiveTuple, sequence uint32) []byte {
+func appendRequest(b []byte, t flow.FiveTuple, device, sequence uint32) []byte {
 	ne := binary.NativeEndian
 	b = ne.AppendUint32(b, headerLen+requestLen)
 	b = ne.AppendUint16(b, unix.SOCK_DIAG_BY_FAMILY)
@@ -108,7 +130,7 @@ func appendRequest(b []byte, t flow.FiveTuple, sequence uint32) []byte {
 			b = append(b, ip[:]...)
 		}
 	}
-	b = ne.AppendUint32(b, 0)             // any interface
+	b = ne.AppendUint32(b, device)
 	return ne.AppendUint64(b, ^uint64(0)) // INET_DIAG_NOCOOKIE
 }
 
