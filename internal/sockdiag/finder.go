@@ -31,6 +31,10 @@ type Options struct {
 }
 
 const (
+	// firstFiles are those of each process that are looked at before more are of any.
+	firstFiles = 1024
+	// maxYoung is how many processes begin every search through all.
+	maxYoung = 64
 	// maxRecent bounds the processes, maxAddresses the addresses and maxDevices the interfaces of a namespace, that are remembered.
 	maxRecent    = 32
 	maxAddresses = 256
@@ -73,6 +77,9 @@ type Finder struct {
 	readings map[uint64]reading
 	homes    map[netip.Addr][]namespace
 	recent   []int // processes that owned a socket lately, the latest first
+	stopped  int   // the process at which the last search through all ran out of budget, 0 if it did not
+	deep     place // the one at which the last search ran out of budget for files beyond the first
+	first    int   // firstFiles, but for tests
 	files    budget
 	visits   budget
 	// limited: a budget cut the present look-up short.
@@ -124,6 +131,7 @@ func Open(o Options) (*Finder, error) {
 	if f.fd, err = openNetlink(); err != nil {
 		return nil, err
 	}
+	f.first = firstFiles
 	// A kernel without the inet_diag module says so now rather than at the first connection.
 	if _, err := query(f.fd, Tuple(netip.MustParseAddrPort("127.0.0.1:1"), netip.MustParseAddrPort("127.0.0.1:1")), anyDevice, 0); err != nil && !errors.Is(err, ErrNoSocket) {
 		unix.Close(f.fd)
@@ -154,7 +162,7 @@ func (f *Finder) Opening(syn flow.FiveTuple) *flow.Opening {
 		return nil
 	}
 	p := flow.Process{UID: s.UID, UIDKnown: true, CgroupID: s.CgroupID, NetNS: ns}
-	if pid := f.holder(s.Inode); pid != 0 {
+	if pid := f.holder(s); pid != 0 {
 		if comm, start, err := nameAndStart(f.o.ProcRoot, pid); err == nil {
 			p.PID, p.Comm, p.StartTime = pid, comm, start
 		}
@@ -303,44 +311,6 @@ func (f *Finder) visit(ns namespace, now time.Time, do func() error) error {
 		f.stats.Failed++
 	}
 	return v.err
-}
-
-// holder finds a process that has the socket open, 0 if none was found.
-func (f *Finder) holder(inode uint32) int {
-	link := strconv.AppendUint([]byte("socket:["), uint64(inode), 10)
-	link = append(link, ']')
-	f.files.refill(f.o.Now())
-	look := func(pid int) bool {
-		found, n := holds(f.o.ProcRoot, pid, link, int(f.files.left)+1)
-		f.files.left -= float64(n)
-		f.stats.Files += uint64(n)
-		if found {
-			f.recent = slices.DeleteFunc(f.recent, func(p int) bool { return p == pid })
-			f.recent = slices.Insert(f.recent, 0, pid)
-			f.recent = f.recent[:min(len(f.recent), maxRecent)]
-		}
-		return found
-	}
-	for _, pid := range slices.Clone(f.recent) {
-		if f.files.left < 1 {
-			break
-		}
-		if look(pid) {
-			return pid
-		}
-	}
-	if f.files.left >= 1 {
-		for _, pid := range listPids(f.o.ProcRoot) {
-			if f.files.left < 1 {
-				break
-			}
-			if !slices.Contains(f.recent, pid) && look(pid) {
-				return pid
-			}
-		}
-	}
-	f.limited = f.limited || f.files.left < 1
-	return 0
 }
 
 // Stats returns the counters so far.

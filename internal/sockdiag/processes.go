@@ -57,13 +57,25 @@ func lastPid(root string) int {
 	return int(^uint32(0) >> 1)
 }
 
-// holds reports whether a process has the file that link names open, and how many of its files were looked at, at most limit.
-func holds(root string, pid int, link []byte, limit int) (found bool, looked int) {
-	fd, err := unix.Open(filepath.Join(root, strconv.Itoa(pid), "fd"), unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+// place is a place in the list of a process's open files.
+type place struct {
+	pid    int
+	offset int64 // of the directory, 0 is the beginning
+}
+
+// holds reports whether a process has the file that link names open, among some limit of its files from a place on; how many were looked at,
+// and where more are, 0 if there are none.
+func holds(root string, p place, link []byte, limit int) (found bool, looked int, next int64) {
+	fd, err := unix.Open(filepath.Join(root, strconv.Itoa(p.pid), "fd"), unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
-		return false, 1
+		return false, 1, 0
 	}
 	defer unix.Close(fd)
+	if p.offset != 0 {
+		if _, err := unix.Seek(fd, p.offset, unix.SEEK_SET); err != nil {
+			return false, 1, 0
+		}
+	}
 	var (
 		entries [8192]byte
 		target  [64]byte
@@ -75,17 +87,20 @@ func holds(root string, pid int, link []byte, limit int) (found bool, looked int
 			continue
 		}
 		if err != nil || n <= 0 {
-			break
+			return false, max(looked, 1), 0
 		}
 		_, _, names = unix.ParseDirent(entries[:n], -1, names[:0])
 		for _, name := range names {
 			looked++
 			if n, err := unix.Readlinkat(fd, name, target[:]); err == nil && bytes.Equal(target[:n], link) {
-				return true, looked
+				return true, looked, 0
 			}
 		}
 	}
-	return false, max(looked, 1)
+	if next, err = unix.Seek(fd, 0, unix.SEEK_CUR); err != nil {
+		next = 0
+	}
+	return false, looked, next
 }
 
 // nanosPerTick turns the times of /proc/PID/stat, in hundredths of a second, into nanoseconds.
