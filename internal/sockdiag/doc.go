@@ -13,7 +13,7 @@
 // A look-up in the own namespace is one exchange with the kernel. If there is no such socket, the namespaces that have the address are asked, the
 // own one too, for sockets that are bound to an interface, one interface after the other. Which addresses the
 // namespaces have is read at most once in a second, when one is unknown, so that packets from the outside cost little. Then files are looked
-// at, some of each process: of those that owned a socket lately, of the youngest, of all others; and at last more of
+// at, some of each process: of those in the socket's cgroup, of those that owned a socket lately, of the youngest, of all others; and at last more of
 // those that have very many. A search that runs out of budget is gone on with by the next one, where it stopped. Both this search and the one through namespaces have a
 // budget per second; what it does not allow is counted, and the answer has what is known up to there: a user and a cgroup without
 // a process, or nothing.

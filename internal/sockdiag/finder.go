@@ -31,10 +31,12 @@ type Options struct {
 }
 
 const (
-	// firstFiles are those of each process that are looked at before more are of any.
-	firstFiles = 1024
-	// maxYoung is how many processes begin every search through all.
-	maxYoung = 64
+	// firstFiles are those of each process that are looked at before more are of any, memberFiles those of processes in the socket's cgroup.
+	firstFiles  = 1024
+	memberFiles = 8192
+	// maxMembers is up to how many processes a cgroup says something, and maxYoung how many processes begin every search through all.
+	maxMembers = 256
+	maxYoung   = 64
 	// maxRecent bounds the processes, maxAddresses the addresses and maxDevices the interfaces of a namespace, that are remembered.
 	maxRecent    = 32
 	maxAddresses = 256
@@ -79,7 +81,8 @@ type Finder struct {
 	recent   []int // processes that owned a socket lately, the latest first
 	stopped  int   // the process at which the last search through all ran out of budget, 0 if it did not
 	deep     place // the one at which the last search ran out of budget for files beyond the first
-	first    int   // firstFiles, but for tests
+	cgroups  []string
+	first    int // firstFiles, but for tests
 	files    budget
 	visits   budget
 	// limited: a budget cut the present look-up short.
@@ -131,7 +134,7 @@ func Open(o Options) (*Finder, error) {
 	if f.fd, err = openNetlink(); err != nil {
 		return nil, err
 	}
-	f.first = firstFiles
+	f.cgroups, f.first = cgroupMounts(), firstFiles
 	// A kernel without the inet_diag module says so now rather than at the first connection.
 	if _, err := query(f.fd, Tuple(netip.MustParseAddrPort("127.0.0.1:1"), netip.MustParseAddrPort("127.0.0.1:1")), anyDevice, 0); err != nil && !errors.Is(err, ErrNoSocket) {
 		unix.Close(f.fd)

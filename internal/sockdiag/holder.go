@@ -7,7 +7,7 @@ import (
 
 // holder finds a process that has the socket open, 0 if none was found.
 //
-// First it looks at some files of each process: of those that owned one lately, of the youngest, of all others.
+// First it looks at some files of each process: of those in the socket's cgroup, of those that owned one lately, of the youngest, of all others.
 // Then at the rest of those that have more. No part may use up what the others need, or a process with very many files would hide the owners
 // that come after it for good; and where the budget ends a search, the next one goes on, whatever socket that is for.
 func (f *Finder) holder(s Socket) int {
@@ -40,6 +40,11 @@ func (f *Finder) holder(s Socket) int {
 		}
 		return 0, 0
 	}
+	members := cgroupMembers(f.cgroups, s.CgroupID, maxMembers)
+	slices.SortStableFunc(members, func(a, b int) int { return f.rank(a) - f.rank(b) })
+	if pid, _ := look(members, memberFiles, f.files.left/2); pid != 0 {
+		return pid
+	}
 	if pid, _ := look(slices.Clone(f.recent), f.first, f.files.left/2); pid != 0 {
 		return pid
 	}
@@ -57,6 +62,14 @@ func (f *Finder) holder(s Socket) int {
 		return 0
 	}
 	return f.holderOfMany(more, link)
+}
+
+// rank is the place among the processes that owned a socket lately, which comes before all others.
+func (f *Finder) rank(pid int) int {
+	if i := slices.Index(f.recent, pid); i >= 0 {
+		return i
+	}
+	return maxRecent
 }
 
 // holderOfMany looks at the rest of the files of processes that have many, and leaves a quarter of a second's budget to other searches.

@@ -4,9 +4,14 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
+	"strings"
+	"syscall"
 	"testing"
 	"time"
+
+	"github.com/dynwatch/dynwatch/internal/testenv"
 )
 
 // processes makes a proc file system of processes with so many open files each, of which the last is a socket with the pid as its inode.
@@ -92,6 +97,61 @@ func TestSearchGoesOnInAProcessWithManyFiles(t *testing.T) {
 			t.Errorf("%d is never found: %+v", inode, f.Stats())
 		}
 	}
+}
+
+func TestProcessesOfTheCgroupComeFirst(t *testing.T) {
+	testenv.Root(t)
+	mounts := cgroupMounts()
+	if len(mounts) == 0 {
+		testenv.Lacks(t, "no cgroup2 mount")
+	}
+	dir, err := os.MkdirTemp(mounts[0], "dynwatch-test-")
+	if err != nil {
+		testenv.Lacks(t, "%v", err)
+	}
+	defer syscall.Rmdir(dir)
+	info, err := os.Stat(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	id := info.Sys().(*syscall.Stat_t).Ino
+	if got := cgroupMembers(mounts, id, maxMembers); len(got) != 0 {
+		t.Errorf("of an empty cgroup: %v", got)
+	}
+	pid, _, stop := startChild(t, anyInterface)
+	defer stop()
+	if err := os.WriteFile(filepath.Join(dir, "cgroup.procs"), []byte(strconv.Itoa(pid)), 0); err != nil {
+		testenv.Lacks(t, "%v", err)
+	}
+	if got := cgroupMembers(mounts, id, maxMembers); !slices.Equal(got, []int{pid}) {
+		t.Errorf("%v, want %d", got, pid)
+	}
+	if got := cgroupMembers(mounts, id, 1); got != nil {
+		t.Errorf("more than the limit: %v", got)
+	}
+
+	fds, err := os.ReadDir(filepath.Join("/proc", strconv.Itoa(pid), "fd"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, fd := range fds {
+		link, _ := os.Readlink(filepath.Join("/proc", strconv.Itoa(pid), "fd", fd.Name()))
+		inode, ok := strings.CutPrefix(link, "socket:[")
+		if !ok {
+			continue
+		}
+		n, err := strconv.ParseUint(strings.TrimSuffix(inode, "]"), 10, 32)
+		if err != nil {
+			t.Fatal(err)
+		}
+		f := open(t, Options{})
+		f.recent = []int{os.Getpid()}
+		if got := f.holder(Socket{Inode: uint32(n), CgroupID: id}); got != pid || f.Stats().Files > uint64(len(fds)) {
+			t.Errorf("%d, want %d, which has %d files: %+v", got, pid, len(fds), f.Stats())
+		}
+		return
+	}
+	t.Error("the child has no socket")
 }
 
 func TestFromTurnsTheList(t *testing.T) {
