@@ -57,8 +57,11 @@ func (c *capped) ready(values ...string) {
 	}
 }
 
-// inc counts one.
+// inc counts one. Values that are not UTF-8 are made so: the client library panics over them, and they come from outside.
 func (c *capped) inc(values ...string) {
+	for i, v := range values {
+		values[i] = strings.ToValidUTF8(v, "?")
+	}
 	if !c.admit(strings.Join(values, "\x00")) {
 		c.limited.Inc()
 		values = c.share(values)

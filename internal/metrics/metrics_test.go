@@ -408,6 +408,29 @@ func TestValuesOfOthersAreNeverLabels(t *testing.T) {
 	}
 }
 
+// TestNamesThatAreNotUTF8AreCounted: the client library panics over them.
+func TestNamesThatAreNotUTF8AreCounted(t *testing.T) {
+	s := New(Options{Build: build, Workloads: true})
+	for _, p := range []*flow.Process{
+		{PID: 7, Comm: "a\xff"}, {PID: 7, Exe: "/opt/\xff"}, {PID: 7, Unit: "x\xff.service"}, {PID: 7, ContainerName: "\xff"},
+		{PID: 7, Namespace: "n\xff", Pod: "orders\xff"},
+	} {
+		x := tlsSession()
+		x.Process = p
+		s.Session(x)
+		s.Finding(x, session.Finding{Rule: "plaintext", Severity: session.High}, now)
+	}
+	out := gather(t, s)
+	for _, want := range []string{
+		`dynwatch_workload_sessions_total{tls_version="TLS 1.2",workload="a?",workload_namespace=""} 1`,
+		`dynwatch_workload_findings_total{rule="plaintext",workload="orders?",workload_namespace="n?"} 1`,
+	} {
+		if !strings.Contains(out, want) {
+			t.Errorf("no %s", want)
+		}
+	}
+}
+
 func TestAWorkloadIsANameThatIsSeenAgain(t *testing.T) {
 	for _, tt := range []struct {
 		name            string
