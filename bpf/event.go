@@ -41,12 +41,10 @@ type Opener struct {
 	Earlier             bool
 }
 
-// CommString is Comm up to its zero byte.
+// CommString is Comm up to its zero byte, made printable: a process names its tasks in any bytes it likes (prctl(2), PR_SET_NAME).
 func (o *Opener) CommString() string {
-	if i := bytes.IndexByte(o.Comm[:], 0); i >= 0 {
-		return string(o.Comm[:i])
-	}
-	return string(o.Comm[:])
+	name, _, _ := bytes.Cut(o.Comm[:], []byte{0})
+	return flow.Printable(string(name))
 }
 
 // Event is a packet, or a piece of one.

@@ -86,6 +86,10 @@ func TestGoReadsEventsAsTheKernelWritesThem(t *testing.T) {
 	if o := e.Opener; o.Cookie != 7 || o.PID != 42 || o.CommString() != "python3" || o.DstPort != 443 || !o.Earlier {
 		t.Errorf("opener %+v", o)
 	}
+	copy((*(*[16]byte)(unsafe.Pointer(&r.Opener.Comm)))[:], "a\xff\x1b of any bytes")
+	if err := e.decode(b); err != nil || e.Opener.CommString() != "a?? of any bytes" {
+		t.Errorf("a name that is not UTF-8: %q, %v", e.Opener.CommString(), err)
+	}
 	if string(e.Payload) != "abc" || e.Length != 9 || e.Number != 5 || !e.FromServer {
 		t.Errorf("event %+v", e)
 	}

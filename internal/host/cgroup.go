@@ -120,6 +120,7 @@ func ParseCgroupPath(path string) Identity {
 			user = user || strings.HasPrefix(part, "user@")
 		}
 	}
+	id.ContainerName, id.Unit = printable(id.ContainerName), printable(id.Unit) // whoever may make a cgroup may name it in any bytes but / and \n
 	return id
 }
 

@@ -132,6 +132,8 @@ var cgroupShapes = []struct {
 		Identity{ContainerID: idA, Runtime: "containerd", PodUID: uid}},
 	{"removed cgroup", "0::/system.slice/docker-" + idA + ".scope (deleted)", Identity{ContainerID: idA, Runtime: "docker"}},
 	{"slice alone", "0::/system.slice", Identity{}},
+	{"a unit's name that is not UTF-8", "0::/system.slice/x\xff\x1b[31m.service", Identity{Unit: "x??[31m.service"}},
+	{"a container's name that is not UTF-8", "0::/lxc.payload.\xff\u202ec1", Identity{ContainerName: "??c1", Runtime: "lxc"}},
 	{"half an id is none", "0::/docker/" + idA[:40], Identity{}},
 	{"upper case is none", "0::/docker/" + strings.ToUpper(idA), Identity{}},
 	{"not a cgroup file", "hello\nworld:x\n", Identity{}},
@@ -148,7 +150,7 @@ func TestParseCgroup(t *testing.T) {
 	}
 }
 
-// FuzzParseCgroup holds that what is found stands in the input, that ids have their form, and that a path says what a file of it says.
+// FuzzParseCgroup holds that what is found stands in the input, and is printable, that ids have their form, and that a path says what a file of it says.
 func FuzzParseCgroup(f *testing.F) {
 	for _, c := range cgroupShapes {
 		f.Add(c.content)
@@ -156,7 +158,7 @@ func FuzzParseCgroup(f *testing.F) {
 	f.Fuzz(func(t *testing.T, content string) {
 		id := ParseCgroup(content)
 		for _, s := range []string{id.ContainerName, id.Unit} {
-			if !strings.Contains(content, s) || strings.ContainsAny(s, "/\n") {
+			if !strings.Contains(printable(content), s) || strings.ContainsAny(s, "/\n") || printable(s) != s {
 				t.Errorf("%q is not a part of %q", s, content)
 			}
 		}

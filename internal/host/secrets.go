@@ -2,8 +2,9 @@ package host
 
 import (
 	"strings"
-	"unicode"
 	"unicode/utf8"
+
+	"github.com/dynwatch/dynwatch/internal/flow"
 )
 
 // masked stands for what was taken out, ellipsis for what was left out at the end.
@@ -200,23 +201,7 @@ func isWordByte(c byte) bool {
 
 func isUpper(c byte) bool { return c >= 'A' && c <= 'Z' }
 
-// printable replaces control characters, invalid UTF-8, and characters that turn the direction of text.
-func printable(s string) string {
-	if !strings.ContainsFunc(s, unprintable) {
-		return s
-	}
-	return strings.Map(func(r rune) rune {
-		if r == '\n' || r == '\t' || r == '\r' {
-			return ' '
-		}
-		if unprintable(r) {
-			return '?'
-		}
-		return r
-	}, s)
-}
-
-func unprintable(r rune) bool { return r == utf8.RuneError || !unicode.IsPrint(r) }
+func printable(s string) string { return flow.Printable(s) }
 
 // shorten cuts s to at most limit bytes, an ellipsis included, between two characters.
 func shorten(s string, limit int) string {

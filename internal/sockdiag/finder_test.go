@@ -452,6 +452,20 @@ func TestYoungestProcessComesFirst(t *testing.T) {
 	}
 }
 
+func TestNamesOfProcessesArePrintable(t *testing.T) {
+	root := t.TempDir()
+	if err := os.Mkdir(filepath.Join(root, "50"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	stat := "50 (a\xff) \x1b) S 1 50 50 0 -1 4194560 1 0 0 0 0 0 0 0 20 0 1 0 700 0 0\n"
+	if err := os.WriteFile(filepath.Join(root, "50", "stat"), []byte(stat), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if comm, start, err := nameAndStart(root, 50); comm != "a?) ?" || start != 700*nanosPerTick || err != nil {
+		t.Errorf("%q, %d, %v", comm, start, err)
+	}
+}
+
 func BenchmarkOpening(b *testing.B) {
 	_, tuple := dial(b, "tcp4", "127.0.0.1:0", ipv4, unix.AF_INET)
 	b.Run("recent process", func(b *testing.B) {

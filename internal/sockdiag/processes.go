@@ -11,6 +11,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/dynwatch/dynwatch/internal/flow"
 )
 
 // listPids returns the numbers of all processes, the youngest first as far as numbers tell: the kernel gives them out in rising order
@@ -106,7 +108,7 @@ func holds(root string, p place, link []byte, limit int) (found bool, looked int
 // nanosPerTick turns the times of /proc/PID/stat, in hundredths of a second, into nanoseconds.
 const nanosPerTick = 10_000_000
 
-// nameAndStart reads a process's name and start time (fields 2 and 22 of /proc/PID/stat), the latter in nanoseconds since boot.
+// nameAndStart reads a process's name and start time (fields 2 and 22 of /proc/PID/stat), the former made printable, the latter in nanoseconds since boot.
 func nameAndStart(root string, pid int) (comm string, start uint64, err error) {
 	b, err := os.ReadFile(filepath.Join(root, strconv.Itoa(pid), "stat"))
 	if err != nil {
@@ -124,5 +126,5 @@ func nameAndStart(root string, pid int) (comm string, start uint64, err error) {
 	if err != nil {
 		return "", 0, fmt.Errorf("stat: start time: %w", err)
 	}
-	return string(b[open+1 : shut]), ticks * nanosPerTick, nil
+	return flow.Printable(string(b[open+1 : shut])), ticks * nanosPerTick, nil
 }
