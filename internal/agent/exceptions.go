@@ -78,7 +78,9 @@ func (e *exception) matches(p *flow.Process) bool {
 		}
 	}
 	return fits(e.Process, program) && (fits(e.Container, p.ContainerName) || isIDOf(e.Container, p.ContainerID)) &&
-		fits(e.Namespace, p.Namespace) && fits(e.Pod, p.Pod) && fits(e.Unit, p.Unit)
+		fits(e.Namespace, p.Namespace) && fits(e.Pod, p.Pod) && fits(e.Unit, p.Unit) &&
+		// A unit of a user's or a container's is written with a slash, which a set such as [^0-9] would let pass.
+		(e.Unit == "" || strings.Count(e.Unit, "/") == strings.Count(p.Unit, "/"))
 }
 
 // isIDOf reports whether text is the beginning of a container's id, as the container tools show it.

@@ -7,6 +7,7 @@ import (
 
 	"github.com/dynwatch/dynwatch/internal/config"
 	"github.com/dynwatch/dynwatch/internal/flow"
+	"github.com/dynwatch/dynwatch/internal/host"
 )
 
 func TestAnExceptionCoversWhatItNames(t *testing.T) {
@@ -53,6 +54,46 @@ func TestAnExceptionCoversWhatItNames(t *testing.T) {
 				t.Errorf("covers = %t, want %t", got, tt.want)
 			}
 		})
+	}
+}
+
+// TestNobodyPassesForAPodOrUnit: whoever was given a cgroup may make others below it, of any name.
+func TestNobodyPassesForAPodOrUnit(t *testing.T) {
+	const uid = "2f7c1b9d-6f5e-4a0e-9c3b-0d5f7f0a1c22"
+	const pod = "kubepods.slice/kubepods-pod2f7c1b9d_6f5e_4a0e_9c3b_0d5f7f0a1c22.slice"
+	payments := []config.Exception{{Namespace: "bank", Pod: "payments-*"}, {Unit: "payments.service"}, {Unit: "*[^0-9]payments.service"}}
+	users := []config.Exception{{Unit: "user@1000.service/*"}}
+	for path, tt := range map[string]struct {
+		exceptions []config.Exception
+		want       bool
+	}{
+		"/" + pod:                        {payments, true},
+		"/system.slice/payments.service": {payments, true},
+		"/user.slice/user-1000.slice/user@1000.service/" + pod:               {payments, false},
+		"/user.slice/user-1000.slice/user@1000.service/payments.service":     {payments, false},
+		"/user.slice/user-1000.slice/session-3.scope/" + pod:                 {payments, false},
+		"/system.slice/ci.service/" + pod:                                    {payments, false},
+		"/system.slice/ci.service/payments.service":                          {payments, false},
+		"/lxc.payload.web/" + pod:                                            {payments, false},
+		"/lxc.payload.web/system.slice/payments.service":                     {payments, false},
+		"/machine.slice/systemd-nspawn@web.service/payload/payments.service": {payments, false},
+		"/user.slice/user-1000.slice/user@1000.service/app.slice/x.service":  {users, true},
+		"/user.slice/user-1001.slice/user@1001.service/app.slice/x.service":  {users, false},
+	} {
+		id := host.ParseCgroupPath(path)
+		p := &flow.Process{PID: 7, PodUID: id.PodUID, Unit: id.Unit, ContainerID: id.ContainerID, ContainerName: id.ContainerName}
+		if p.PodUID == uid { // as the kubelet's directories tell
+			p.Namespace, p.Pod = "bank", "payments-0"
+		}
+		got := false
+		for _, e := range tt.exceptions {
+			e.Rules, e.Reason, e.Expires = []string{"plaintext"}, "a test", "2027-01-31"
+			s := Exceptions(&config.Config{Exceptions: []config.Exception{e}})
+			got = got || s.Covers("plaintext", p, time.Date(2026, 11, 22, 0, 0, 0, 0, time.UTC))
+		}
+		if got != tt.want {
+			t.Errorf("%s: covered %t, want %t: %+v", path, got, tt.want, id)
+		}
 	}
 }
 

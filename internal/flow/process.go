@@ -23,7 +23,8 @@ type Process struct {
 	// SDK is a guess at the AWS SDK, HTTP library or language of the program, SDKBy what it rests on: program (its path and arguments),
 	// libraries (that it has mapped), modules (of which a Go program is made).
 	SDK, SDKBy string
-	// ContainerID is the 64 hex digits that the container runtime uses; Pod and Namespace are Kubernetes names, Unit is systemd's.
+	// ContainerID is the 64 hex digits that the container runtime uses; Pod and Namespace are Kubernetes names, Unit is systemd's. A unit that is
+	// not the host's has before it who vouches for it, and a slash: user@1000.service, or container.
 	ContainerID, Pod, Namespace, Unit string
 	// ContainerName is the container's name in its pod, Runtime the container runtime's word for itself (docker, containerd, cri-o, podman).
 	ContainerName, Runtime string

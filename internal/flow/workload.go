@@ -30,7 +30,7 @@ func (p *Process) Workload() Workload {
 		return Workload{Kind: "pod", Namespace: p.Namespace, Name: controllerOf(p.Pod)}
 	case p.PodUID != "":
 		return Workload{Kind: "pod", Name: p.PodUID}
-	case strings.HasSuffix(p.Unit, ".service") && !strings.HasPrefix(p.Unit, "user@") && p.ContainerID == "": // scopes are one login's
+	case p.ContainerID == "" && isService(p.Unit):
 		return Workload{Kind: "unit", Name: p.Unit}
 	case p.ContainerName != "":
 		return Workload{Kind: "container", Name: p.ContainerName}
@@ -42,6 +42,13 @@ func (p *Process) Workload() Workload {
 		return Workload{Kind: "program", Name: p.Comm}
 	}
 	return Workload{}
+}
+
+// isService reports whether a unit outlives its processes and is more than the place where others are: scopes are one login's, a user's manager is
+// whatever the user runs, and what a container's own manager started is told by the container.
+func isService(unit string) bool {
+	name := unit[strings.LastIndexByte(unit, '/')+1:]
+	return strings.HasSuffix(name, ".service") && !strings.HasPrefix(name, "user@") && !strings.HasPrefix(unit, "container/")
 }
 
 // podSuffix are the characters that Kubernetes makes random suffixes of (k8s.io/apimachinery, util/rand).

@@ -4,7 +4,8 @@ import "strings"
 
 // Identity is what the path of a cgroup says of the processes in it. What it does not say is empty.
 type Identity struct {
-	// ContainerID is the runtime's id, 64 hex digits; on Fargate the task id, a dash and a number. Of nested containers it is the innermost.
+	// ContainerID is the runtime's id, 64 hex digits; on Fargate the task id, a dash and a number. Of nested containers it is the innermost, in a
+	// pod the pod's own.
 	ContainerID string
 	// ContainerName is known from the path for LXC and systemd-nspawn only.
 	ContainerName string
@@ -12,8 +13,10 @@ type Identity struct {
 	Runtime string
 	// PodUID is a UUID, or the 32 hex digits that the kubelet gives to a static pod.
 	PodUID string
-	// Unit is the innermost systemd service or scope, in systemd's own spelling (escapes such as \x2d stay). It is empty for a container
-	// that a container engine started, unless the container runs systemd itself, or is a service itself (podman's quadlets).
+	// Unit is the systemd service or scope, in systemd's own spelling (escapes such as \x2d stay). One that is not the host's has before it who
+	// vouches for it: "user@1000.service/app.service", "systemd-nspawn@web.service/nginx.service", and "container/nginx.service" in
+	// other containers that run systemd themselves. It is empty for other containers of a container engine, unless the container is a service
+	// itself (podman's quadlets).
 	Unit string
 }
 
@@ -73,55 +76,108 @@ func ParseCgroup(content string) Identity {
 // "slice:cri-containerd:<id>"), CRI-O ("crio-<id>.scope", "crio-conmon-<id>.scope", crun's child "container"), podman ("libpod-<id>.scope",
 // "libpod-payload-<id>" with --cgroups=split), Amazon ECS agent ("/ecs/<task>/<id>", "ecstasks-<task>.slice/docker-<id>.scope"),
 // LXC ("lxc/<name>", "lxc.payload.<name>"), systemd.unit(5), systemd-nspawn(1), machinectl(1).
+//
+// Who may make a cgroup may give it any name, and not all of a path is made by the host: below its user@N.service a user makes what they
+// like, as does a service below its own cgroup if it was given it (Delegate= in systemd.resource-control(5)), or who controls a container below the container's.
+// So a name counts for what stands before it. A pod is one only where the host made all the rest of the path, or a container engine's node such as kind's;
+// within a pod's container nothing changes pod or container; and a unit that the host's service manager did not make is told with who did.
 func ParseCgroupPath(path string) Identity {
 	path = strings.TrimSuffix(path, " (deleted)") // of a cgroup that was removed under the process
-	var (
-		id     Identity
-		parent string // the part before
-		ecs    bool
-		user   bool // inside a user's service manager
-	)
+	r := pathReader{pods: true}
 	for path != "" {
 		var part string
 		part, path, _ = strings.Cut(path, "/")
 		if part == "" || part == "." || part == ".." {
 			continue
 		}
-		before := parent
-		parent = part
-		ecs = ecs || before == "" && part == "ecs"
-
-		if uid := podUID(part); uid != "" {
-			// The pod is what is inside of the container that plays its node, as kind and minikube do.
-			id = Identity{PodUID: uid}
-		}
-		if cid, runtime := containerOf(part); cid != "" {
-			if runtime == "" {
-				runtime = runtimeByPlace(before, cid, ecs)
-			}
-			id.ContainerID, id.Runtime, id.ContainerName = cid, runtime, ""
-			// The engine's own unit says nothing of the container. podman has none: where it runs inside a service, that is the service's.
-			if runtime != "podman" || user && strings.HasPrefix(id.Unit, "user@") {
-				id.Unit = ""
-			}
-			continue
-		}
-		if name := lxcName(before, part); name != "" {
-			id = Identity{PodUID: id.PodUID, ContainerName: name, Runtime: "lxc"}
-			continue
-		}
-		if name := nspawnName(before, part); name != "" {
-			id = Identity{PodUID: id.PodUID, ContainerName: name, Runtime: "systemd-nspawn", Unit: part}
-			user = false
-			continue
-		}
-		if isUnit(part) && !(user && part == "init.scope") {
-			id.Unit = part
-			user = user || strings.HasPrefix(part, "user@")
-		}
+		r.read(part)
+		r.before = part
 	}
+	id := r.id
 	id.ContainerName, id.Unit = printable(id.ContainerName), printable(id.Unit) // whoever may make a cgroup may name it in any bytes but / and \n
 	return id
+}
+
+// pathReader reads a path from the outside in.
+type pathReader struct {
+	id     Identity
+	before string // the part before the one that is read
+	ecs    bool
+	// pods: what was read so far vouches for a pod that is named next.
+	pods bool
+	// place is who makes units here, as it stands before their names: "" for the host's service manager. named: one was named, and what is below is
+	// its own doing. user: place is a user's service manager.
+	place       string
+	named, user bool
+}
+
+func (r *pathReader) read(part string) {
+	r.ecs = r.ecs || r.before == "" && part == "ecs"
+	if uid := podUID(part); uid != "" && r.pods && r.id.PodUID == "" {
+		// The pod is what is inside of the container that plays its node, as kind and minikube do.
+		r.id = Identity{PodUID: uid}
+	}
+	settled := r.id.PodUID != "" && r.id.ContainerID != "" // the kubelet's directories are asked by both
+	if cid, runtime := containerOf(part); cid != "" {
+		if !settled {
+			r.container(cid, runtime)
+		}
+		return
+	}
+	if name := lxcName(r.before, part); name != "" {
+		if !settled {
+			r.id = Identity{PodUID: r.id.PodUID, ContainerName: name, Runtime: "lxc"}
+			r.pods, r.place, r.named, r.user = false, insideContainer, false, false
+		}
+		return
+	}
+	machine := nspawnName(r.before, part)
+	if machine != "" && !settled {
+		r.id = Identity{PodUID: r.id.PodUID, ContainerName: machine, Runtime: "systemd-nspawn", Unit: r.id.Unit}
+		r.pods = false
+	}
+	if isUnit(part) && !r.named && !(r.user && part == "init.scope") {
+		r.id.Unit = r.place + part
+		r.pods = r.pods && runsPods(part)
+		// One manager inside of another, no deeper: a path of them must not make a name of any length.
+		manager := strings.HasPrefix(part, "user@") || machine != ""
+		if manager && strings.Count(r.place, "/") < 2 {
+			r.place, r.user = r.place+part+"/", machine == ""
+		} else {
+			r.named = true
+		}
+	}
+}
+
+// insideContainer stands before the names of units of a container's own service manager.
+const insideContainer = "container/"
+
+func (r *pathReader) container(id, runtime string) {
+	if runtime == "" {
+		runtime = runtimeByPlace(r.before, id, r.ecs)
+	}
+	r.id.ContainerID, r.id.Runtime, r.id.ContainerName = id, runtime, ""
+	// The engine's own unit says nothing of the container. podman has none: where it runs inside a service, that is the service's.
+	if runtime != "podman" || r.user && !r.named {
+		r.id.Unit = ""
+	}
+	r.pods = r.pods && r.id.PodUID == ""
+	r.place, r.named, r.user = insideContainer, r.id.Unit != "", false
+}
+
+// runsPods reports whether a unit of the host is one that keeps the cgroups of pods inside its own: a Kubernetes that comes as one program, or
+// the engine where the kubelet and it have different drivers for cgroups.
+func runsPods(unit string) bool {
+	switch unit {
+	case "kubelet.service", "containerd.service", "crio.service", "docker.service", "k3s.service":
+		return true
+	}
+	for _, prefix := range []string{"k3s-", "rke2-", "k0s", "snap.microk8s."} {
+		if strings.HasPrefix(unit, prefix) && strings.HasSuffix(unit, ".service") {
+			return true
+		}
+	}
+	return false
 }
 
 // enginePrefixes are what container engines put before the id. The longer of two that begin alike comes first.

@@ -11,6 +11,8 @@ const (
 	uid = "2f7c1b9d-6f5e-4a0e-9c3b-0d5f7f0a1c22"
 	und = "2f7c1b9d_6f5e_4a0e_9c3b_0d5f7f0a1c22"
 	hex = "c3cd4e0a7993a1c155cc1bdd3326c7b1"
+
+	user1000 = "/user.slice/user-1000.slice/user@1000.service"
 )
 
 var cgroupShapes = []struct {
@@ -26,7 +28,7 @@ var cgroupShapes = []struct {
 	{"docker rootless", "0::/user.slice/user-1000.slice/user@1000.service/user.slice/docker-" + idA + ".scope",
 		Identity{ContainerID: idA, Runtime: "docker"}},
 	{"docker, systemd inside", "0::/system.slice/docker-" + idA + ".scope/system.slice/nginx.service",
-		Identity{ContainerID: idA, Runtime: "docker", Unit: "nginx.service"}},
+		Identity{ContainerID: idA, Runtime: "docker", Unit: "container/nginx.service"}},
 	{"docker in docker", "0::/docker/" + idA + "/docker/" + idB, Identity{ContainerID: idB, Runtime: "docker"}},
 	{"docker with a prefix of the host's", "13:name=systemd:/docker-ce/docker/" + idA, Identity{ContainerID: idA, Runtime: "docker"}},
 	{"docker on an old Debian, the id alone", "4:memory:/" + idA, Identity{ContainerID: idA}},
@@ -66,7 +68,7 @@ var cgroupShapes = []struct {
 	{"CRI-O, conmon in the system slice", "0::/system.slice/crio-conmon-" + idA + ".scope", Identity{ContainerID: idA, Runtime: "cri-o"}},
 	{"CRI-O, cgroupfs driver", "0::/kubepods/besteffort/pod" + uid + "/crio-" + idA, Identity{ContainerID: idA, Runtime: "cri-o", PodUID: uid}},
 	{"CRI-O, systemd in a pod", "0::/kubepods.slice/kubepods-pod" + und + ".slice/crio-" + idA + ".scope/system.slice/sshd.service",
-		Identity{ContainerID: idA, Runtime: "cri-o", PodUID: uid, Unit: "sshd.service"}},
+		Identity{ContainerID: idA, Runtime: "cri-o", PodUID: uid, Unit: "container/sshd.service"}},
 	{"kind", "0::/docker/" + idB + "/kubelet.slice/kubelet-kubepods.slice/kubelet-kubepods-burstable.slice/kubelet-kubepods-burstable-pod" +
 		und + ".slice/cri-containerd-" + idA + ".scope", Identity{ContainerID: idA, Runtime: "containerd", PodUID: uid}},
 	{"kind, cgroupfs driver", "0::/docker/" + idB + "/kubelet/kubepods/burstable/pod" + uid + "/" + idA,
@@ -93,22 +95,22 @@ var cgroupShapes = []struct {
 	{"podman, conmon", "0::/machine.slice/libpod-conmon-" + idA + ".scope", Identity{ContainerID: idA, Runtime: "podman"}},
 	{"podman, quadlet", "0::/system.slice/web.service/libpod-payload-" + idA, Identity{ContainerID: idA, Runtime: "podman", Unit: "web.service"}},
 	{"podman, a user's quadlet", "0::/user.slice/user-1000.slice/user@1000.service/app.slice/web.service/libpod-payload-" + idA,
-		Identity{ContainerID: idA, Runtime: "podman", Unit: "web.service"}},
+		Identity{ContainerID: idA, Runtime: "podman", Unit: "user@1000.service/web.service"}},
 	{"podman, pod", "0::/machine.slice/machine-libpod_pod_" + idB + ".slice/libpod-" + idA + ".scope", Identity{ContainerID: idA, Runtime: "podman"}},
 	{"podman, cgroupfs manager", "0::/libpod_parent/libpod-" + idA, Identity{ContainerID: idA, Runtime: "podman"}},
 
 	{"LXC, version 1", "3:cpuset:/lxc/web\n1:name=systemd:/lxc/web", Identity{ContainerName: "web", Runtime: "lxc"}},
 	{"LXC, version 4 and later", "0::/lxc.payload.web/system.slice/nginx.service",
-		Identity{ContainerName: "web", Runtime: "lxc", Unit: "nginx.service"}},
+		Identity{ContainerName: "web", Runtime: "lxc", Unit: "container/nginx.service"}},
 	{"LXC, monitor", "0::/lxc.monitor.web", Identity{ContainerName: "web", Runtime: "lxc"}},
-	{"LXC on Proxmox", "0::/lxc/101/ns/system.slice/cron.service", Identity{ContainerName: "101", Runtime: "lxc", Unit: "cron.service"}},
+	{"LXC on Proxmox", "0::/lxc/101/ns/system.slice/cron.service", Identity{ContainerName: "101", Runtime: "lxc", Unit: "container/cron.service"}},
 	{"docker in LXC", "0::/lxc.payload.web/system.slice/docker-" + idA + ".scope", Identity{ContainerID: idA, Runtime: "docker"}},
 	{"nspawn, service", "0::/machine.slice/systemd-nspawn@web.service/payload",
 		Identity{ContainerName: "web", Runtime: "systemd-nspawn", Unit: "systemd-nspawn@web.service"}},
 	{"nspawn, unit inside", "0::/machine.slice/systemd-nspawn@web.service/payload/system.slice/nginx.service",
-		Identity{ContainerName: "web", Runtime: "systemd-nspawn", Unit: "nginx.service"}},
+		Identity{ContainerName: "web", Runtime: "systemd-nspawn", Unit: "systemd-nspawn@web.service/nginx.service"}},
 	{"nspawn, scope", "0::/machine.slice/machine-web.scope/payload/init.scope",
-		Identity{ContainerName: "web", Runtime: "systemd-nspawn", Unit: "init.scope"}},
+		Identity{ContainerName: "web", Runtime: "systemd-nspawn", Unit: "machine-web.scope/init.scope"}},
 	{"libvirt", `0::/machine.slice/machine-qemu\x2d1\x2dvm.scope/libvirt/emulator`, Identity{Unit: `machine-qemu\x2d1\x2dvm.scope`}},
 
 	{"service", "0::/system.slice/nginx.service", Identity{Unit: "nginx.service"}},
@@ -118,7 +120,7 @@ var cgroupShapes = []struct {
 		Identity{Unit: `systemd-fsck@dev-disk-by\x2dlabel-a:b.service`}},
 	{"login session", "0::/user.slice/user-1000.slice/session-3.scope", Identity{Unit: "session-3.scope"}},
 	{"user manager", "0::/user.slice/user-1000.slice/user@1000.service/init.scope", Identity{Unit: "user@1000.service"}},
-	{"user's service", "0::/user.slice/user-1000.slice/user@1000.service/app.slice/app-foo.service", Identity{Unit: "app-foo.service"}},
+	{"user's service", "0::/user.slice/user-1000.slice/user@1000.service/app.slice/app-foo.service", Identity{Unit: "user@1000.service/app-foo.service"}},
 	{"init", "0::/init.scope", Identity{Unit: "init.scope"}},
 	{"root", "0::/", Identity{}},
 	{"hybrid: unified empty, systemd tells", "12:pids:/system.slice/a.service\n1:name=systemd:/system.slice/a.service\n0::/", Identity{Unit: "a.service"}},
@@ -134,6 +136,30 @@ var cgroupShapes = []struct {
 	{"slice alone", "0::/system.slice", Identity{}},
 	{"a unit's name that is not UTF-8", "0::/system.slice/x\xff\x1b[31m.service", Identity{Unit: "x??[31m.service"}},
 	{"a container's name that is not UTF-8", "0::/lxc.payload.\xff\u202ec1", Identity{ContainerName: "??c1", Runtime: "lxc"}},
+	{"a user's cgroup with the name of a pod", "0::" + user1000 + "/kubepods-pod" + und + ".slice", Identity{Unit: "user@1000.service"}},
+	{"a user's container with the name of a pod", "0::" + user1000 + "/kubepods.slice/kubepods-pod" + und + ".slice/cri-containerd-" + idA + ".scope",
+		Identity{ContainerID: idA, Runtime: "containerd"}},
+	{"a user's cgroup with the name of a service", "0::" + user1000 + "/payments.service", Identity{Unit: "user@1000.service/payments.service"}},
+	{"a cgroup below a user's service", "0::" + user1000 + "/app.slice/app-foo.service/payments.service", Identity{Unit: "user@1000.service/app-foo.service"}},
+	{"a user manager below another", "0::" + user1000 + "/user@0.service/payments.service", Identity{Unit: "user@1000.service/user@0.service/payments.service"}},
+	{"a user's cgroup with the name of a machine", "0::" + user1000 + "/machine.slice/systemd-nspawn@web.service/payments.service",
+		Identity{ContainerName: "web", Runtime: "systemd-nspawn", Unit: "user@1000.service/systemd-nspawn@web.service/payments.service"}},
+	{"a tower of machines", "0::/" + strings.Repeat("systemd-nspawn@web.service/", 50),
+		Identity{ContainerName: "web", Runtime: "systemd-nspawn", Unit: strings.Repeat("systemd-nspawn@web.service/", 2) + "systemd-nspawn@web.service"}},
+	{"a service's own cgroup with the name of a pod", "0::/system.slice/ci.service/kubepods-pod" + und + ".slice", Identity{Unit: "ci.service"}},
+	{"a service's own cgroup with the name of a service", "0::/system.slice/ci.service/k3s.service/kubepods/pod" + uid, Identity{Unit: "ci.service"}},
+	{"a login's cgroup with the name of a pod", "0::/user.slice/user-1000.slice/session-3.scope/kubepods/pod" + uid, Identity{Unit: "session-3.scope"}},
+	{"an LXC container with the name of a pod in it", "0::/lxc.payload.web/kubepods/pod" + uid + "/" + idA, Identity{ContainerID: idA}},
+	{"a machine with the name of a pod in it", "0::/machine.slice/systemd-nspawn@web.service/payload/kubepods/pod" + uid,
+		Identity{ContainerName: "web", Runtime: "systemd-nspawn", Unit: "systemd-nspawn@web.service"}},
+	{"a pod with the names of another pod and its container in it", "0::/kubepods/pod" + uid + "/" + idA + "/kubepods/pod" + hex + "/" + idB,
+		Identity{ContainerID: idA, PodUID: uid}},
+	{"a pod with the name of an LXC container in it", "0::/kubepods/pod" + uid + "/" + idA + "/lxc.payload.web", Identity{ContainerID: idA, PodUID: uid}},
+	{"a pod with the name of a machine in it", "0::/kubepods/pod" + uid + "/" + idA + "/machine.slice/machine-web.scope",
+		Identity{ContainerID: idA, PodUID: uid, Unit: "container/machine-web.scope"}},
+	{"podman, systemd in a quadlet", "0::/system.slice/web.service/libpod-payload-" + idA + "/system.slice/payments.service",
+		Identity{ContainerID: idA, Runtime: "podman", Unit: "web.service"}},
+	{"k3s, an agent by another name", "0::/system.slice/k3s-agent.service/kubepods/besteffort/pod" + uid + "/" + idA, Identity{ContainerID: idA, PodUID: uid}},
 	{"half an id is none", "0::/docker/" + idA[:40], Identity{}},
 	{"upper case is none", "0::/docker/" + strings.ToUpper(idA), Identity{}},
 	{"not a cgroup file", "hello\nworld:x\n", Identity{}},
@@ -157,10 +183,13 @@ func FuzzParseCgroup(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, content string) {
 		id := ParseCgroup(content)
-		for _, s := range []string{id.ContainerName, id.Unit} {
+		for _, s := range append(strings.Split(strings.TrimPrefix(id.Unit, insideContainer), "/"), id.ContainerName) {
 			if !strings.Contains(printable(content), s) || strings.ContainsAny(s, "/\n") || printable(s) != s {
 				t.Errorf("%q is not a part of %q", s, content)
 			}
+		}
+		if len(id.Unit) > 3*256 {
+			t.Errorf("a unit of %d bytes", len(id.Unit))
 		}
 		if id.PodUID != "" && !isPodUID(id.PodUID) {
 			t.Errorf("pod uid %q", id.PodUID)
