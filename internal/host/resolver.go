@@ -165,16 +165,13 @@ func (r *Resolver) Lookup(p *flow.Process) (complete bool) {
 	default:
 		r.stats.Unreadable++
 	}
-	var id Identity
+	// Asked for even where the process tells: the cgroup may be gone when its next process is. What this one tells is not remembered for it: CgroupID is the
+	// socket's, whose process may have been put into another cgroup, or have the socket from one that is in another.
+	id := r.cgroup(p.CgroupID)
 	if d != nil {
 		d.fill(p)
-		id = d.identity
-	}
-	if id == (Identity{}) || d == nil {
-		id = r.cgroup(p.CgroupID)
-	} else if p.CgroupID != 0 {
-		if _, ok := r.cgroups.get(p.CgroupID); !ok {
-			r.cgroups.put(p.CgroupID, id)
+		if d.identity != (Identity{}) {
+			id = d.identity
 		}
 	}
 	id.fill(p)

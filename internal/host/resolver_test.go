@@ -405,8 +405,9 @@ func TestLookupOfAProcessThatHasExited(t *testing.T) {
 	}
 }
 
-// TestCgroupOutlivesItsProcesses makes a cgroup with the name of a container's and asks by its id alone.
-func TestCgroupOutlivesItsProcesses(t *testing.T) {
+// makeCgroup makes a cgroup of a container with a random id, and returns that, its folder and its number.
+func makeCgroup(t *testing.T) (id, dir string, inode uint64) {
+	t.Helper()
 	testenv.Root(t)
 	root, err := bpf.FindCgroup()
 	if err != nil {
@@ -414,17 +415,51 @@ func TestCgroupOutlivesItsProcesses(t *testing.T) {
 	}
 	random := make([]byte, 32)
 	rand.Read(random)
-	id := fmt.Sprintf("%x", random) // what a run that was killed has left is in nobody's way
-	dir := filepath.Join(root, "docker-"+id+".scope")
+	id = fmt.Sprintf("%x", random) // what a run that was killed has left is in nobody's way
+	dir = filepath.Join(root, "docker-"+id+".scope")
 	if err := os.Mkdir(dir, 0o755); err != nil {
 		testenv.Lacks(t, "cgroup2 is not writable: %v", err)
 	}
-	defer syscall.Rmdir(dir)
+	t.Cleanup(func() { syscall.Rmdir(dir) })
 	info, err := os.Stat(dir)
 	if err != nil {
 		t.Fatal(err)
 	}
-	inode := info.Sys().(*syscall.Stat_t).Ino
+	return id, dir, info.Sys().(*syscall.Stat_t).Ino
+}
+
+// TestACgroupIsNotRememberedAsAnother: a socket is of the cgroup in which it was made, and its process may be in another by now.
+func TestACgroupIsNotRememberedAsAnother(t *testing.T) {
+	ofSocket, _, inode := makeCgroup(t)
+	ofProcess, dir, _ := makeCgroup(t)
+	f, err := os.Open(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	cmd := testenv.Command(t, "sleep", "1000")
+	cmd.SysProcAttr = &syscall.SysProcAttr{UseCgroupFD: true, CgroupFD: int(f.Fd())}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		cmd.Process.Kill()
+		cmd.Wait()
+	}()
+	r := New(Options{Patience: time.Minute})
+	p := flow.Process{PID: cmd.Process.Pid, CgroupID: inode}
+	if r.Lookup(&p); p.ContainerID != ofProcess {
+		t.Errorf("of a process in the one with a socket of the other: %+v", p)
+	}
+	p = flow.Process{PID: 1 << 30, CgroupID: inode}
+	if r.Lookup(&p); p.ContainerID != ofSocket {
+		t.Errorf("of another process of the other, which is gone: %+v", p)
+	}
+}
+
+// TestCgroupOutlivesItsProcesses makes a cgroup with the name of a container's and asks by its id alone.
+func TestCgroupOutlivesItsProcesses(t *testing.T) {
+	id, _, inode := makeCgroup(t)
 	p := flow.Process{PID: 1 << 30, CgroupID: inode}
 	r := New(Options{Patience: time.Minute})
 	r.Lookup(&p)
