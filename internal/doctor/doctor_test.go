@@ -92,6 +92,18 @@ func TestChecks(t *testing.T) {
 	}
 }
 
+// TestTheHostsCgroupsMayBeMountedSecond: a container has its own first, and the host's where somebody mounted them. Like the root of a hierarchy, that
+// of a proc file system has the inode 1.
+func TestTheHostsCgroupsMayBeMountedSecond(t *testing.T) {
+	h := madeHost(t, map[string]string{
+		mounts:      "none /own\\040one cgroup2 ro 0 0\nnone /host cgroup2 rw 0 0\n",
+		"own one/x": "", "host": "-> /proc",
+	})
+	if c := h.cgroup2(); c.Status != OK || c.Detail != "/host" || c.Remedy != "" {
+		t.Errorf("%+v", c)
+	}
+}
+
 func TestCapabilities(t *testing.T) {
 	for _, c := range []struct {
 		name, effective string

@@ -8,6 +8,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/dynwatch/dynwatch/bpf"
 )
 
 // host reads what is to be known of this host from the files below root.
@@ -92,35 +94,34 @@ const (
 )
 
 // cgroup2: the hooks are attached to the root of the hierarchy, whose inode is 1 (kernfs). Another one is the root of a private cgroup
-// namespace, or of a mount of a part.
+// namespace, or of a mount of a part; a container may have that beside the host's, and then bpf.FindCgroup takes the host's.
 func (h host) cgroup2() Check {
 	c := Check{Name: "cgroup2", Source: "ebpf", Status: Missing}
-	point := ""
-	if err := h.mounts(func(p, kind, _ string) {
-		if kind == "cgroup2" && point == "" {
-			point = p
-		}
-	}); err != nil {
+	mounts, err := h.read("proc/self/mounts")
+	if err != nil {
 		c.Detail = err.Error()
 		return c
 	}
-	if point == "" {
+	for _, point := range bpf.Cgroup2Mounts(mounts) {
+		var st unix.Stat_t
+		err := unix.Stat(h.path(point), &st)
+		if err == nil && st.Ino == 1 {
+			c.Status, c.Detail, c.Remedy = OK, point, ""
+			return c
+		}
+		switch {
+		case c.Detail != "": // the first says what is wrong
+		case err != nil:
+			c.Detail = fmt.Sprintf("%s: %v", point, err)
+		default:
+			c.Detail = fmt.Sprintf("%s is not the root of the hierarchy (inode %d): a private cgroup namespace", point, st.Ino)
+			c.Remedy = namespaceRemedy
+		}
+	}
+	if c.Detail == "" {
 		c.Detail = "not mounted"
 		c.Remedy = mountRemedy
-		return c
 	}
-	var st unix.Stat_t
-	if err := unix.Stat(h.path(point), &st); err != nil {
-		c.Detail = fmt.Sprintf("%s: %v", point, err)
-		return c
-	}
-	c.Detail = point
-	if st.Ino != 1 {
-		c.Detail = fmt.Sprintf("%s is not the root of the hierarchy (inode %d): a private cgroup namespace", point, st.Ino)
-		c.Remedy = namespaceRemedy
-		return c
-	}
-	c.Status = OK
 	return c
 }
 

@@ -20,7 +20,7 @@ type Options struct {
 	Root string
 	// ProcRoot is a proc file system of the initial PID namespace; default /proc.
 	ProcRoot string
-	// CgroupRoot is the mount point of cgroup version 2; by default what ProcRoot's own mounts file says.
+	// CgroupRoot is the mount point of cgroup version 2; by default the one that the hooks are attached to, see bpf.FindCgroup.
 	CgroupRoot string
 	// Passwd is the file with the names of users; default /etc/passwd.
 	Passwd string
@@ -109,12 +109,7 @@ func New(o Options) *Resolver {
 	path(&o.PodLogs, "var/log/pods")
 	path(&o.ContainerLogs, "var/log/containers")
 	if o.CgroupRoot == "" {
-		// The mounts as this process sees them: the paths of another mount namespace would not be valid here.
-		if b, err := os.ReadFile("/proc/self/mounts"); err == nil {
-			if dirs := bpf.Cgroup2Mounts(string(b)); len(dirs) > 0 {
-				o.CgroupRoot = dirs[0]
-			}
-		}
+		o.CgroupRoot = findCgroup()
 	}
 	for _, n := range []*int{&o.MaxProcesses, &o.MaxPods, &o.MaxCgroups} {
 		if *n <= 0 {
@@ -136,6 +131,18 @@ func New(o Options) *Resolver {
 	}
 	r.load = r.loadProcess
 	return r
+}
+
+// findCgroup returns where cgroup version 2 is mounted, "" if nowhere. Where no mount is the host's root, cgroups below one of a part are found all the same.
+func findCgroup() string {
+	if dir, err := bpf.FindCgroup(); err == nil {
+		return dir
+	}
+	b, err := os.ReadFile("/proc/self/mounts")
+	if dirs := bpf.Cgroup2Mounts(string(b)); err == nil && len(dirs) > 0 {
+		return dirs[0]
+	}
+	return ""
 }
 
 // Lookup fills the fields of p that are not known yet. It returns false when a later call for the same process may tell more: the

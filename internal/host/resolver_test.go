@@ -457,6 +457,29 @@ func TestACgroupIsNotRememberedAsAnother(t *testing.T) {
 	}
 }
 
+// TestCgroupsAreSoughtWhereTheHooksAre: a container with a cgroup namespace of its own has its own hierarchy mounted, and may have the host's beside it.
+func TestCgroupsAreSoughtWhereTheHooksAre(t *testing.T) {
+	const child = "DYNWATCH_TEST_CGROUP"
+	if inode, err := strconv.ParseUint(os.Getenv(child), 10, 64); err == nil {
+		p := flow.Process{PID: 1 << 30, CgroupID: inode}
+		New(Options{Patience: time.Minute}).Lookup(&p)
+		fmt.Printf("container %s.\n", p.ContainerID)
+		return
+	}
+	own, ownDir, _ := makeCgroup(t)
+	other, _, inode := makeCgroup(t)
+	root := filepath.Dir(ownDir)
+	// In a mount namespace of its own: the host's hierarchy is put aside, so that a mount of its own part comes first.
+	script := `echo $$ > "$1"/cgroup.procs && exec unshare -C -m --propagation private sh -ec '
+mount --bind "$1" "$2"; umount -l "$1"; mount -t cgroup2 none "$1"; mount --bind "$2" "$3"; umount "$2"; exec "$4" -test.run "^TestCgroupsAreSought" -test.count 1' sh "$2" "$3" "$4" "$5"`
+	cmd := testenv.Command(t, "sh", "-c", script, "sh", ownDir, root, t.TempDir(), t.TempDir(), os.Args[0])
+	cmd.Env = append(os.Environ(), fmt.Sprintf("%s=%d", child, inode))
+	out, err := cmd.CombinedOutput()
+	if err != nil || !strings.Contains(string(out), "container "+other+".") {
+		t.Errorf("want container %s, of a process in %s: %v\n%s", other, own, err, out)
+	}
+}
+
 // TestCgroupOutlivesItsProcesses makes a cgroup with the name of a container's and asks by its id alone.
 func TestCgroupOutlivesItsProcesses(t *testing.T) {
 	id, _, inode := makeCgroup(t)
