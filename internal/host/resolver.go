@@ -42,7 +42,7 @@ const maxCmdline = 512
 const maxReaders = 4
 
 const (
-	// fresh is how long details are used as they are; older ones are compared with what is there now.
+	// fresh is how long details are used as they are, if the name fits; others are compared with what is there now.
 	fresh = time.Second
 	// stale is when they are read anew: a process may be given another title or cgroup.
 	stale = time.Minute
@@ -255,7 +255,9 @@ func (r *Resolver) details(p *flow.Process) (*details, error) {
 		r.mu.Lock()
 		old, _ = r.processes.get(key)
 		r.mu.Unlock()
-		if old.details != nil && r.o.Now().Sub(old.at) < fresh {
+		// A name that differs is another thread's, or that of the program which the process became since.
+		same := old.details != nil && (p.Comm == "" || p.Comm == printable(old.stat.comm))
+		if same && r.o.Now().Sub(old.at) < fresh {
 			return old.details, nil
 		}
 	}

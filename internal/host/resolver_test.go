@@ -222,6 +222,25 @@ func TestLookupSeesExec(t *testing.T) {
 	}
 }
 
+// TestLookupSeesExecAtOnceByTheName: a shell that is looked up and then becomes the program, as wait-for-it.sh does.
+func TestLookupSeesExecAtOnceByTheName(t *testing.T) {
+	h := newFakeHost(t)
+	h.process(60, 1, 600, "sh", "/bin/sh", "sh", "0::/")
+	r := h.resolver(Options{})
+	ask := func(comm, want string, readings uint64) {
+		t.Helper()
+		p := flow.Process{PID: 60, StartTime: 600 * tick, Comm: comm}
+		if r.Lookup(&p); p.Comm != comm || p.Exe != want || r.Stats().Read != readings {
+			t.Errorf("%s: %s, want %s; %d readings, want %d", comm, p.Exe, want, r.Stats().Read, readings)
+		}
+	}
+	ask("sh", "/bin/sh", 1)
+	h.process(60, 1, 600, "curl", "/usr/bin/curl", "curl", "0::/")
+	ask("sh", "/bin/sh", 1) // it connected before
+	ask("curl", "/usr/bin/curl", 2)
+	ask("worker", "/usr/bin/curl", 2) // a thread
+}
+
 func TestParentsEndWhereTheChainIsNotSure(t *testing.T) {
 	h := newFakeHost(t)
 	h.process(10, 20, 100, "a", "/a", "", "0::/")
