@@ -13,8 +13,9 @@
 //   - A pid alone names nobody: it is reused. /proc/PID is opened once and everything is read through that directory, which the kernel ties to
 //     the process and not to the number; the start time (field 22 of stat) is compared with the kernel's.
 //   - A process may be gone before it is looked up. What the kernel knew stays, and its cgroup, which lives longer, still names the container.
-//   - The owner of a process can make reading of /proc/PID take for ever (memory that is backed by a file system of theirs). Reading is done
-//     aside, with a deadline, and at most a few such readers are left behind.
+//   - The owner of a process can make reading of some files in /proc/PID take for ever (a program on a file system of theirs, say). The others,
+//     with name, program, user and cgroup, are read first. Command line and libraries are read aside, with a deadline; a few such readers
+//     may be left behind, half of them for one user, and while there are no more, it is done without these at once.
 //   - A command line holds secrets. [MaskSecrets] takes out what looks like one, and rather too much than too little.
 //
 // # What it does not do

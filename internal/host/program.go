@@ -21,6 +21,7 @@ type details struct {
 	identity     Identity
 	sdk, sdkBy   string
 	exited       bool // it had no program any more
+	partial      bool // without cmdline, sdk and sdkBy: see readProgram
 	// since is when it was read, and is set once by the reader.
 	since time.Time
 }
@@ -31,8 +32,8 @@ const (
 	maxParents     = 8
 )
 
-// readDetails reads a process from /proc, through its open directory.
-func readDetails(root string, pid int, dir procDir, stat procStat) (*details, error) {
+// readDetails reads a process from /proc, through its open directory, but for what readProgram does.
+func readDetails(root string, dir procDir, stat procStat) (*details, error) {
 	d := &details{stat: stat}
 	// A process that ends meanwhile leaves what was read so far.
 	cgroup, err := dir.read("cgroup", 16<<10)
@@ -49,13 +50,18 @@ func readDetails(root string, pid int, dir procDir, stat procStat) (*details, er
 	}
 	d.netNS, _ = dir.namespaceInode("net")
 	d.parents = ancestors(root, d.stat)
+	return d, nil
+}
+
+// readProgram adds command line and SDK. The program may be a file of a file system that the owner runs (FUSE) and lets hang when it is opened; for
+// command line and list of files the kernel waits for the lock on the process's memory, and before 4.17 the former could be such a file as well.
+func (d *details) readProgram(root string, pid int, dir procDir) {
 	cmdline, _ := dir.read("cmdline", maxCmdlineRead)
 	args := splitCmdline(cmdline)
 	d.cmdline = MaskSecrets(args, maxCmdline)
 	if d.exe != "" {
 		d.sdk, d.sdkBy = guessSDK(root, pid, dir, d.exe, args)
 	}
-	return d, nil
 }
 
 // sameStart compares start times in ticks. The kernel's own, in nanoseconds, was rounded down to ticks, as it does itself for

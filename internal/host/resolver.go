@@ -29,7 +29,7 @@ type Options struct {
 	// MaxProcesses, MaxPods and MaxCgroups bound what is remembered; default 1024 each. What had to make room is read again when it is asked for
 	// again, unless the process is gone.
 	MaxProcesses, MaxPods, MaxCgroups int
-	// Patience is how long one process may take to be read; default 250 ms.
+	// Patience is how long a process's memory and program may take to be read; default 250 ms.
 	Patience time.Duration
 	// Now is the clock; default time.Now.
 	Now func() time.Time
@@ -38,8 +38,12 @@ type Options struct {
 // maxCmdline bounds a command line as it is told, in bytes.
 const maxCmdline = 512
 
-// maxReaders bounds the goroutines that may be left behind in reads that do not return.
-const maxReaders = 4
+// maxReaders bounds the goroutines that may be left behind in reads that do not return, maxReadersOf those for processes of one user. Who may use several
+// users' ids (subuid(5)) may have them all: then nobody's command lines are known for so long, but names and cgroups are.
+const (
+	maxReaders   = 4
+	maxReadersOf = 2
+)
 
 const (
 	// fresh is how long details are used as they are, if the name fits; others are compared with what is there now.
@@ -51,13 +55,10 @@ const (
 // errReused: the pid belongs to a process that started at another time.
 var errReused = errors.New("the pid belongs to another process by now")
 
-// errSlow: the process could not be read in time.
-var errSlow = errors.New("reading the process takes too long")
-
 // Stats are a Resolver's counters.
 type Stats struct {
-	// Lookups counts calls; Gone of them found the process ended, Reused its pid given to another, Slow gave up waiting; the rest
-	// of the failures is Unreadable (no right to read /proc, or something else in its place).
+	// Lookups counts calls; Gone of them found the process ended, Reused its pid given to another, Slow gave up waiting and did without the
+	// command line; the rest of the failures is Unreadable (no right to read /proc, or something else in its place).
 	Lookups, Gone, Reused, Slow, Unreadable uint64
 	// Late counts look-ups of a pod or container that the kubelet's directories did not know.
 	Late uint64
@@ -70,13 +71,14 @@ type Stats struct {
 
 // Resolver completes processes. It may be used by several goroutines.
 type Resolver struct {
-	o       Options
-	readers chan struct{} // holds a token for each reader at work
-	// load reads a process; tests put in one that does not return.
-	load func(processKey) (*details, error)
+	o Options
+	// load reads a process, finish what of it may take for ever; tests put in others.
+	load   func(processKey) (*details, error)
+	finish func(pid int, dir procDir, d *details)
 
 	mu        sync.Mutex
 	processes *lru[processKey, remembered] // guarded by mu, as all below
+	reading   map[processKey]uint32        // whose processes readers are at work on
 	cgroups   *lru[uint64, Identity]
 	pods      *pods
 	users     users
@@ -123,13 +125,14 @@ func New(o Options) *Resolver {
 		o.Now = time.Now
 	}
 	r := &Resolver{
-		o: o, readers: make(chan struct{}, maxReaders),
+		o: o, reading: make(map[processKey]uint32),
 		processes: newLRU[processKey, remembered](o.MaxProcesses),
 		cgroups:   newLRU[uint64, Identity](o.MaxCgroups),
 		pods:      newPods(o.PodLogs, o.ContainerLogs, o.MaxPods),
 		users:     users{path: o.Passwd},
 	}
 	r.load = r.loadProcess
+	r.finish = func(pid int, dir procDir, d *details) { d.readProgram(o.ProcRoot, pid, dir) }
 	return r
 }
 
@@ -146,7 +149,7 @@ func findCgroup() string {
 }
 
 // Lookup fills the fields of p that are not known yet. It returns false when a later call for the same process may tell more: the
-// kubelet had not yet made the directories of its pod, or the process took too long to be read.
+// kubelet had not yet made the directories of its pod, or the command line took too long to be read.
 //
 // When the process is gone, or its pid belongs to another by now, and nothing was remembered of it, Exited is set, what p held stays, and
 // only what its cgroup and user id tell is added. Of one that has ended and whose parent did not yet ask how, it is what /proc still tells. Parents is shared with other look-ups and must not be changed.
@@ -158,17 +161,19 @@ func (r *Resolver) Lookup(p *flow.Process) (complete bool) {
 	r.stats.Lookups++
 	complete = true
 	switch {
-	case err == nil:
-		p.Exited = p.Exited || d != nil && d.exited
+	case err == nil && d != nil:
+		p.Exited = p.Exited || d.exited
+		if d.partial {
+			r.stats.Slow++
+			complete = false
+		}
+	case err == nil: // no process to look up
 	case errors.Is(err, errReused):
 		r.stats.Reused++
 		p.Exited = true
 	case isGone(err):
 		r.stats.Gone++
 		p.Exited = true
-	case errors.Is(err, errSlow):
-		r.stats.Slow++
-		complete = false
 	default:
 		r.stats.Unreadable++
 	}
@@ -261,7 +266,7 @@ func (r *Resolver) details(p *flow.Process) (*details, error) {
 			return old.details, nil
 		}
 	}
-	d, err := r.aside(key)
+	d, err := r.load(key)
 	if err != nil {
 		if old.details != nil {
 			return old.details, nil // gone since, but known
@@ -278,65 +283,99 @@ func (r *Resolver) details(p *flow.Process) (*details, error) {
 	return d, nil
 }
 
-// aside loads a process in a goroutine of its own, which is left behind when it takes too long.
-func (r *Resolver) aside(key processKey) (*details, error) {
-	timer := time.NewTimer(r.o.Patience)
-	defer timer.Stop()
-	select {
-	case r.readers <- struct{}{}:
-	case <-timer.C:
-		return nil, errSlow
-	}
-	type result struct {
-		d   *details
-		err error
-	}
-	done := make(chan result, 1)
-	go func() {
-		d, err := r.load(key)
-		<-r.readers
-		done <- result{d, err}
-	}()
-	select {
-	case res := <-done:
-		return res.d, res.err
-	case <-timer.C:
-		return nil, errSlow
-	}
-}
-
 // loadProcess reads a process, or finds that what is remembered of it still holds.
 func (r *Resolver) loadProcess(key processKey) (*details, error) {
 	dir, err := openProcDir(r.o.ProcRoot, key.pid)
 	if err != nil {
 		return nil, err
 	}
-	defer dir.close()
+	d, old, err := r.look(key, dir)
+	if err != nil || d == old {
+		dir.close()
+		return d, err
+	}
+	d = r.aside(key.pid, dir, d)
+	if d.partial && old != nil && !old.partial && old.stat.comm == d.stat.comm && old.exe == d.exe {
+		return old, nil // better an old command line than none
+	}
+	return d, nil
+}
+
+// look reads the files of a process that nobody can make slow: the kernel answers from its own memory. old is what is remembered, nil if nothing is;
+// d is the same if it still holds.
+func (r *Resolver) look(key processKey, dir procDir) (d, old *details, err error) {
 	stat, err := dir.stat()
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if !sameStart(stat.start, key.start) {
-		return nil, errReused
+		return nil, nil, errReused
 	}
 	r.mu.Lock()
-	old, ok := r.processes.get(processKey{key.pid, stat.start})
+	known, _ := r.processes.get(processKey{key.pid, stat.start})
 	r.mu.Unlock()
-	if ok && stat.ended() {
-		return old.details, nil
+	old = known.details
+	if old != nil && stat.ended() {
+		return old, old, nil
 	}
-	if ok && old.stat.comm == stat.comm && old.exe == dir.exe() && r.o.Now().Sub(old.since) < stale {
-		return old.details, nil
+	if old != nil && !old.partial && old.stat.comm == stat.comm && old.exe == dir.exe() && r.o.Now().Sub(old.since) < stale {
+		return old, old, nil
 	}
-	d, err := readDetails(r.o.ProcRoot, key.pid, dir, stat)
-	if err != nil {
-		return nil, err
+	if d, err = readDetails(r.o.ProcRoot, dir, stat); err != nil {
+		return nil, old, err
 	}
 	d.since = r.o.Now()
 	r.mu.Lock()
 	r.stats.Read++
 	r.mu.Unlock()
-	return d, nil
+	return d, old, nil
+}
+
+// aside adds to details what the process's owner can make slow, and closes dir. It is read in a goroutine of its own, which is left behind when that takes too
+// long. Where no more may be left behind, as while the process was not yet done with the last time, the caller does not wait, but does
+// without: else each of many such processes would hold up everybody's packets again.
+func (r *Resolver) aside(pid int, dir procDir, d *details) *details {
+	full := *d
+	d.partial = true
+	key := processKey{pid, d.stat.start}
+	if !r.begin(key, d.uid) {
+		dir.close()
+		return d
+	}
+	done := make(chan struct{})
+	go func() {
+		r.finish(pid, dir, &full)
+		dir.close()
+		r.mu.Lock()
+		delete(r.reading, key)
+		r.mu.Unlock()
+		close(done)
+	}()
+	timer := time.NewTimer(r.o.Patience)
+	defer timer.Stop()
+	select {
+	case <-done:
+		return &full
+	case <-timer.C:
+		return d
+	}
+}
+
+// begin takes a reader for a process of a user, if there is one to take.
+func (r *Resolver) begin(key processKey, uid uint32) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	same := 0
+	for _, other := range r.reading {
+		if other == uid {
+			same++
+		}
+	}
+	if _, ok := r.reading[key]; ok || len(r.reading) >= maxReaders || same >= maxReadersOf {
+		return false
+	}
+	r.reading[key] = uid
+	return true
 }
 
 // isGone reports whether err says that there is no such process.

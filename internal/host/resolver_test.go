@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -260,31 +261,87 @@ func TestParentsEndWhereTheChainIsNotSure(t *testing.T) {
 	}
 }
 
+// TestLookupDoesNotWaitForEver: who lets the memory of processes hang holds up nobody for long, and hides but their command lines.
 func TestLookupDoesNotWaitForEver(t *testing.T) {
 	h := newFakeHost(t)
 	r := h.resolver(Options{Patience: time.Millisecond})
-	release, started := make(chan struct{}), make(chan struct{}, 100)
-	r.load = func(processKey) (*details, error) {
-		started <- struct{}{}
+	release, started := make(chan struct{}), make(chan int, 100)
+	finish := r.finish
+	r.finish = func(pid int, dir procDir, d *details) {
+		started <- pid
 		<-release
-		return &details{}, nil
+		finish(pid, dir, d)
 	}
-	for n := range 3 * maxReaders {
-		p := flow.Process{PID: 60 + n, Comm: "stuck"}
-		if r.Lookup(&p) || p.Comm != "stuck" || p.Exited {
+	ask := func(pid int) flow.Process {
+		t.Helper()
+		p := flow.Process{PID: pid, StartTime: 600 * tick}
+		if r.Lookup(&p) || p.Exited || p.Comm != "stuck" || p.Exe != "/bin/stuck" || p.Unit != "stuck.service" || !p.UIDKnown || p.Cmdline != "" {
 			t.Errorf("%+v", p)
 		}
+		return p
 	}
+	const pids = 3 * maxReaders
+	for n := range pids {
+		h.process(60+n, 1, 600, "stuck", "/bin/stuck", "stuck here", "0::/system.slice/stuck.service")
+		if n >= pids/2 {
+			h.write(fmt.Sprintf("proc/%d/status", 60+n), "Uid:\t1001\t0\t0\t0\n")
+		}
+		ask(60 + n)
+	}
+	var readers []int
 	for range maxReaders {
-		<-started
+		readers = append(readers, <-started)
+	}
+	slices.Sort(readers)
+	if want := []int{60, 61, 60 + pids/2, 61 + pids/2}; !slices.Equal(readers, want) {
+		t.Errorf("readers for %d, want %d", readers, want)
 	}
 	if len(started) != 0 {
 		t.Error("more readers than allowed")
 	}
-	if s := r.Stats(); s.Slow != 3*maxReaders {
+	r.o.Patience = time.Hour // nobody waits for a reader that there is not
+	ask(60)
+	h.now = h.now.Add(2 * fresh)
+	ask(60)
+	h.process(90, 1, 600, "stuck", "/bin/stuck", "stuck here", "0::/system.slice/stuck.service")
+	ask(90)
+	if s := r.Stats(); s.Slow != pids+3 {
 		t.Errorf("stats %+v", s)
 	}
 	close(release)
+	for busy := true; busy; time.Sleep(time.Millisecond) {
+		r.mu.Lock()
+		busy = len(r.reading) > 0
+		r.mu.Unlock()
+	}
+	h.now = h.now.Add(2 * fresh)
+	p := flow.Process{PID: 60, StartTime: 600 * tick}
+	if !r.Lookup(&p) || p.Cmdline != "stuck here" {
+		t.Errorf("later: %+v", p)
+	}
+}
+
+// TestACommandLineThatHangsLaterIsTheOneReadBefore: a process is read anew now and then.
+func TestACommandLineThatHangsLaterIsTheOneReadBefore(t *testing.T) {
+	h := newFakeHost(t)
+	h.process(60, 1, 600, "app", "/bin/app", "app --serve", "0::/")
+	r := h.resolver(Options{})
+	ask := func(want string) {
+		t.Helper()
+		p := flow.Process{PID: 60, StartTime: 600 * tick}
+		if r.Lookup(&p); p.Cmdline != want {
+			t.Errorf("%q, want %q", p.Cmdline, want)
+		}
+	}
+	ask("app --serve")
+	release := make(chan struct{})
+	defer close(release)
+	r.o.Patience, r.finish = time.Millisecond, func(int, procDir, *details) { <-release }
+	h.now = h.now.Add(2 * stale)
+	ask("app --serve")
+	h.process(60, 1, 600, "other", "/bin/other", "other", "0::/")
+	h.now = h.now.Add(2 * fresh)
+	ask("")
 }
 
 const podDir = "var/log/pods/shop_cart-6d9c_" + uid
