@@ -146,6 +146,9 @@ func (f *captureFlags) runLive(cmd *cobra.Command, flt *filter.Filter, set *endp
 		return err
 	}
 	defer r.src.Close()
+	if why := r.resolver.Foreign(); why != "" {
+		fmt.Fprintf(r.stderr, "dynwatch: warning: %s (docker run --pid=host; in Kubernetes hostPID: true)\n", why)
+	}
 	if err := r.openLibrary(); err != nil {
 		return err
 	}

@@ -129,6 +129,9 @@ func Run(ctx context.Context, o Options) error {
 	if o.Resolver == nil {
 		o.Resolver = host.New(host.Options{})
 	}
+	if why := o.Resolver.Foreign(); why != "" {
+		o.Log.Warn("processes are not looked up", "reason", why)
+	}
 	a := &agent{
 		Options: o, now: time.Now, news: make(chan outcome, 1), notify: newNotifier(o.Getenv, os.Getpid()),
 		findings: NewFindingLog(o.Log),

@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/dynwatch/dynwatch/bpf"
+	processes "github.com/dynwatch/dynwatch/internal/host"
 )
 
 // host reads what is to be known of this host from the files below root.
@@ -236,19 +237,10 @@ func (h host) memlock() Check {
 	return c
 }
 
-// initialPIDNamespace is the inode of the first PID namespace (PROC_PID_INIT_INO in include/linux/proc_ns.h).
-const initialPIDNamespace = "pid:[4026531836]"
-
 func (h host) pidNamespace() Check {
 	c := Check{Name: "pid namespace", Source: "owners", Status: OK, Detail: "the host's"}
-	link, err := os.Readlink(h.path("proc/self/ns/pid"))
-	switch {
-	case err != nil:
-		c.Status, c.Detail = Degraded, err.Error()
-	case link != initialPIDNamespace:
-		c.Status = Degraded
-		c.Detail = link + " is not the host's: processes cannot be looked up by the numbers that the kernel gives"
-		c.Remedy = "docker run --pid=host; in Kubernetes hostPID: true"
+	if hosts, why := processes.PIDNamespace(h.path("proc")); !hosts {
+		c.Status, c.Detail, c.Remedy = Degraded, why, "docker run --pid=host; in Kubernetes hostPID: true"
 	}
 	return c
 }

@@ -75,6 +75,8 @@ type Resolver struct {
 	// load reads a process, finish what of it may take for ever; tests put in others.
 	load   func(processKey) (*details, error)
 	finish func(pid int, dir procDir, d *details)
+	// foreign is why numbers of processes may mean others in ProcRoot than to the kernel, "" where they do not.
+	foreign string
 
 	mu        sync.Mutex
 	processes *lru[processKey, remembered] // guarded by mu, as all below
@@ -132,9 +134,14 @@ func New(o Options) *Resolver {
 		users:     users{path: o.Passwd},
 	}
 	r.load = r.loadProcess
+	_, r.foreign = PIDNamespace(o.ProcRoot)
 	r.finish = func(pid int, dir procDir, d *details) { d.readProgram(o.ProcRoot, pid, dir) }
 	return r
 }
+
+// Foreign returns why processes cannot be looked up by the kernel's numbers, "" if they can. Then what they are is known only as far as the kernel's events
+// tell, and of none is it said that it has exited.
+func (r *Resolver) Foreign() string { return r.foreign }
 
 // findCgroup returns where cgroup version 2 is mounted, "" if nowhere. Where no mount is the host's root, cgroups below one of a part are found all the same.
 func findCgroup() string {
@@ -152,7 +159,8 @@ func findCgroup() string {
 // kubelet had not yet made the directories of its pod, or the command line took too long to be read.
 //
 // When the process is gone, or its pid belongs to another by now, and nothing was remembered of it, Exited is set, what p held stays, and
-// only what its cgroup and user id tell is added. Of one that has ended and whose parent did not yet ask how, it is what /proc still tells. Parents is shared with other look-ups and must not be changed.
+// only what its cgroup and user id tell is added. Where a process that lives may look as if it were gone, Exited is not set: see Foreign; other users'
+// processes may be hidden, too (hidepid, proc(5)). Of one that has ended and whose parent did not yet ask how, it is what /proc still tells. Parents is shared with other look-ups and must not be changed.
 func (r *Resolver) Lookup(p *flow.Process) (complete bool) {
 	d, err := r.details(p)
 	r.mu.Lock()
@@ -168,10 +176,12 @@ func (r *Resolver) Lookup(p *flow.Process) (complete bool) {
 			complete = false
 		}
 	case err == nil: // no process to look up
+	case r.foreign != "":
+		r.stats.Unreadable++
 	case errors.Is(err, errReused):
 		r.stats.Reused++
 		p.Exited = true
-	case isGone(err):
+	case isGone(err) && !r.hidden(p.PID):
 		r.stats.Gone++
 		p.Exited = true
 	default:
@@ -255,6 +265,9 @@ func (r *Resolver) details(p *flow.Process) (*details, error) {
 		return nil, nil
 	}
 	key := processKey{p.PID, p.StartTime / tick}
+	if key.start == 0 && r.foreign != "" {
+		return nil, errReused // nothing would tell it from another with that number
+	}
 	var old remembered
 	if key.start != 0 {
 		r.mu.Lock()
@@ -376,6 +389,11 @@ func (r *Resolver) begin(key processKey, uid uint32) bool {
 	}
 	r.reading[key] = uid
 	return true
+}
+
+// hidden reports whether a process that ProcRoot does not show is there all the same.
+func (r *Resolver) hidden(pid int) bool {
+	return r.o.ProcRoot == "/proc" && !errors.Is(unix.Kill(pid, 0), unix.ESRCH) // signal 0 is none (kill(2)): whether it may be sent tells
 }
 
 // isGone reports whether err says that there is no such process.

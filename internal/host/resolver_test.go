@@ -30,6 +30,7 @@ func newFakeHost(t *testing.T) *fakeHost {
 	h.write("etc/passwd", "root:x:0:0:root:/root:/bin/sh\n# comment\nweb:x:1000:1000::/:/bin/sh\nalias:x:1000:1000::/:/bin/sh\nbroken\n:x:7:7\n")
 	h.mkdir("var/log/pods")
 	h.mkdir("var/log/containers")
+	h.link("proc/self/ns/pid", initialPIDNamespace)
 	return h
 }
 
@@ -112,6 +113,69 @@ func TestLookupTellsAReusedPid(t *testing.T) {
 	}
 	if s := r.Stats(); s.Reused != 1 {
 		t.Errorf("stats %+v", s)
+	}
+}
+
+// TestLookupInAnotherPIDNamespace: the numbers are others there, so what is not found lives perhaps, and what is found may be another.
+func TestLookupInAnotherPIDNamespace(t *testing.T) {
+	h := newFakeHost(t)
+	h.link("proc/self/ns/pid", "pid:[4026532000]")
+	h.process(60, 1, 9000, "other", "/bin/other", "other", "0::/system.slice/other.service")
+	r := h.resolver(Options{})
+	if got := r.Foreign(); !strings.HasPrefix(got, "pid:[4026532000] is not the host's: ") {
+		t.Errorf("%q", got)
+	}
+	for _, given := range []flow.Process{
+		{PID: 60, StartTime: 600 * tick, Comm: "worker"}, {PID: 60, Comm: "worker"}, {PID: 61, StartTime: 600 * tick, Comm: "worker"},
+	} {
+		p := given
+		if r.Lookup(&p); !reflect.DeepEqual(p, given) {
+			t.Errorf("\n got %+v\nwant %+v", p, given)
+		}
+	}
+	if s := r.Stats(); s.Unreadable != 3 || s.Gone != 0 || s.Reused != 0 {
+		t.Errorf("stats %+v", s)
+	}
+	p := flow.Process{PID: 60, StartTime: 9000 * tick} // the packet source found it by these numbers
+	if r.Lookup(&p); p.Exe != "/bin/other" {
+		t.Errorf("%+v", p)
+	}
+}
+
+// TestLookupOfAProcessThatIsNotShown: one that lives is not said to have exited because it is in another PID namespace, or hidden.
+func TestLookupOfAProcessThatIsNotShown(t *testing.T) {
+	const child = "DYNWATCH_TEST_PID"
+	if pid, err := strconv.Atoi(os.Getenv(child)); err == nil {
+		p := flow.Process{PID: pid, StartTime: 600 * tick}
+		r := New(Options{Patience: time.Minute})
+		r.Lookup(&p)
+		fmt.Printf("exited %t, foreign %t, %q.\n", p.Exited, r.Foreign() != "", p.Exe)
+		return
+	}
+	testenv.Root(t)
+	hostsProcesses(t)
+	test := filepath.Join(t.TempDir(), "test")
+	if b, err := os.ReadFile(os.Args[0]); err != nil || os.WriteFile(test, b, 0o755) != nil || os.Chmod(filepath.Dir(test), 0o755) != nil ||
+		os.Chmod(filepath.Dir(filepath.Dir(test)), 0o755) != nil {
+		t.Fatal("the test cannot be copied to where everybody may run it")
+	}
+	const run = ` "$0" -test.run "^TestLookupOfAProcessThatIsNotShown$" -test.count 1`
+	for name, tt := range map[string]struct {
+		script, want string
+		pid          int
+	}{
+		"another PID namespace": {`exec unshare -p -f -m --propagation private --mount-proc` + run, `exited false, foreign true, "".`, os.Getpid()},
+		"hidden": {`exec unshare -m --propagation private sh -c 'mount -t proc -o hidepid=2 none /proc && exec setpriv --reuid 65534 --regid 65534 --clear-groups` +
+			run + `' "$0"`, `exited false, foreign false, "".`, os.Getpid()},
+		"gone": {`exec` + run, `exited true, foreign false, "".`, 1 << 30},
+	} {
+		t.Run(name, func(t *testing.T) {
+			cmd := testenv.Command(t, "sh", "-c", tt.script, test)
+			cmd.Env = append(os.Environ(), fmt.Sprintf("%s=%d", child, tt.pid))
+			if out, err := cmd.CombinedOutput(); err != nil || !strings.Contains(string(out), tt.want) {
+				t.Errorf("want %s: %v\n%s", tt.want, err, out)
+			}
+		})
 	}
 }
 
@@ -461,7 +525,16 @@ func TestLookupOfThisProcess(t *testing.T) {
 	}
 }
 
+// hostsProcesses skips where it would not be known that a process has exited.
+func hostsProcesses(t *testing.T) {
+	t.Helper()
+	if hosts, why := PIDNamespace("/proc"); !hosts {
+		testenv.Lacks(t, "the processes of the host: %s", why)
+	}
+}
+
 func TestLookupOfAProcessThatHasExited(t *testing.T) {
+	hostsProcesses(t)
 	cmd := testenv.Command(t, "sleep", "1000")
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
@@ -558,6 +631,7 @@ mount --bind "$1" "$2"; umount -l "$1"; mount -t cgroup2 none "$1"; mount --bind
 
 // TestCgroupOutlivesItsProcesses makes a cgroup with the name of a container's and asks by its id alone.
 func TestCgroupOutlivesItsProcesses(t *testing.T) {
+	hostsProcesses(t)
 	id, _, inode := makeCgroup(t)
 	p := flow.Process{PID: 1 << 30, CgroupID: inode}
 	r := New(Options{Patience: time.Minute})
