@@ -22,7 +22,9 @@
 // ports, and are let through only by addresses. Packets with a VLAN tag are treated like those without, as far as one tag goes.
 //
 // With the published prefixes, merged, and the default ports the program has some 500 instructions for Ethernet, half of them for frames with a
-// tag, and 250 for "any"; Linux takes 4096. When learned addresses make it longer than that, all TCP is let through, and a warning says so.
+// tag, and 250 for "any". Linux takes 4096, and no more than net.core.optmem_max has room for: 20480 bytes before Linux 6.7, which is some 390
+// instructions, 131072 since. Where that is not enough, frames with a tag inside are no more chosen by address; then, when learned addresses make it
+// longer still, all TCP is let through, and a warning says so. A filter of the user's that is too long is evaluated here.
 //
 // # What is seen twice
 //

@@ -12,6 +12,8 @@ type frame struct {
 	data []byte
 	wire int
 	time int64 // nanoseconds since the Unix epoch
+	// refused: the ring has a filter, which the packet does not match.
+	refused bool
 }
 
 const (
@@ -29,6 +31,9 @@ func (r *ring) frame(h *unix.Tpacket3Hdr, end int) (f frame, ok bool) {
 		return frame{}, false
 	}
 	f = frame{wire: int(h.Len), time: int64(h.Sec)*1e9 + int64(h.Nsec)}
+	if r.match != nil {
+		f.refused = !r.match.Match(r.mem[start:start+length], f.wire)
+	}
 	tpid := uint16(0)
 	if h.Status&unix.TP_STATUS_VLAN_VALID != 0 || h.Hv1.Vlan_tci != 0 { // kernels before 3.0 had no such flag
 		tpid = unix.ETH_P_8021Q

@@ -73,7 +73,7 @@ func interfaceIndex(fd int, name string) (int, error) {
 func askInterface(fd int, name string, question uint) (*unix.Ifreq, error) {
 	request, err := unix.NewIfreq(name)
 	if err != nil {
-		return nil, err
+		return nil, unix.ENODEV // a name that is too long for one
 	}
 	return request, unix.IoctlIfreq(fd, question, request)
 }

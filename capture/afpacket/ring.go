@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/dynwatch/dynwatch/capture/decode"
+	"github.com/dynwatch/dynwatch/capture/filter"
 )
 
 // ring is one packet socket and the memory that it shares with the kernel: blocks, each filled with packets by the kernel, handed over when it
@@ -20,6 +21,9 @@ type ring struct {
 	fd     int
 	cooked bool // the socket gives packets from the network header on, and the link's facts in an address
 	link   decode.LinkType
+	match  *filter.Filter // evaluated here, on what the kernel's filter would see; nil if the kernel does it
+	// refused is the length of the shortest expression of which the kernel did not take the program; 0 if it took all.
+	refused int
 
 	mem       []byte
 	blockSize int

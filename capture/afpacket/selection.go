@@ -71,8 +71,16 @@ func choose(o *Options, prefixes []netip.Prefix) chosen {
 	return chosen{kernel: and(ours), wide: and(wide)}
 }
 
-// tagged lets packets through that have a VLAN tag in the frame, too. In most frames it is beside it.
-func tagged(expr string) string { return "(" + expr + ") or (vlan and (" + expr + "))" }
+// forms are the expressions for a link type to try in the kernel: each has a shorter program than the one before, and lets more through. Of Ethernet
+// frames some have a VLAN tag in them, in most it is beside them.
+func (c chosen) forms(link uint32) []string {
+	list := []string{c.kernel, c.wide}
+	if link == filter.LinkEthernet {
+		tagged := func(without, with string) string { return "(" + without + ") or (vlan and (" + with + "))" }
+		list = []string{tagged(c.kernel, c.kernel), tagged(c.kernel, c.wide), tagged(c.wide, c.wide)}
+	}
+	return slices.Compact(list)
+}
 
 // merge returns the fewest prefixes that hold the same addresses: contained ones go, and two halves become one.
 func merge(prefixes []netip.Prefix) []netip.Prefix {
@@ -107,21 +115,4 @@ func merge(prefixes []netip.Prefix) []netip.Prefix {
 		}
 	}
 	return out
-}
-
-// compile makes the kernel's program for a link type. When the expression has more instructions than the kernel takes, the addresses are left
-// out, and all TCP comes through; wide says so.
-func (c chosen) compile(link uint32, snapLen int) (f *filter.Filter, wide bool, err error) {
-	form := func(s string) string { return s }
-	if link == filter.LinkEthernet {
-		form = tagged
-	}
-	o := filter.Options{Link: link, SnapLen: snapLen}
-	if f, err = filter.Compile(form(c.kernel), o); err == nil {
-		return f, false, nil
-	}
-	if f, wideErr := filter.Compile(form(c.wide), o); wideErr == nil {
-		return f, true, nil
-	}
-	return nil, false, err
 }

@@ -65,6 +65,7 @@ type Source struct {
 	deadline time.Time // when what the kernel still holds is given up, once the source is closed
 	released bool
 	dec      *decode.Decoder
+	attached chosen
 	here     map[decode.LinkType]*filter.Filter // the user's filter, by link type, if it is evaluated here
 	payload  []byte
 	head     []byte // of the packet in hand, if Frames is set; nil if there is none
@@ -157,27 +158,74 @@ func (s *Source) SetPrefixes(prefixes []netip.Prefix) error {
 // attach gives every ring its filter.
 func (s *Source) attach(prefixes []netip.Prefix) error {
 	c := choose(&s.o, prefixes)
+	if c == s.attached {
+		return nil
+	}
 	for _, r := range s.rings {
-		link := filter.LinkEthernet
-		if r.cooked {
-			link = filter.LinkRaw
-		}
-		f, wide, err := c.compile(link, s.o.SnapLen)
-		if err != nil {
+		if err := s.fit(r, c); err != nil {
 			return &InterfaceError{r.name, err}
 		}
-		if wide {
-			s.warn("the addresses make the kernel's filter too long: all TCP is looked at")
-		}
-		program := withoutEcho(f.Program())
-		if err := attach(r.fd, program); err != nil {
-			return &InterfaceError{r.name, fmt.Errorf("attach filter of %d instructions: %w", len(program), err)}
-		}
 		if c.here != "" && s.here[r.link] == nil {
+			var err error
 			if s.here[r.link], err = filter.Compile(c.here, filter.Options{Link: r.link}); err != nil {
 				return &InterfaceError{r.name, err}
 			}
 		}
+	}
+	s.attached = c
+	return nil
+}
+
+// fit gives a ring the longest filter that the kernel takes, of those that let all through that is asked for. If it takes none, the ring gets every
+// packet, and the filter is evaluated here.
+func (s *Source) fit(r *ring, c chosen) error {
+	link := filter.LinkEthernet
+	if r.cooked {
+		link = filter.LinkRaw
+	}
+	forms := c.forms(link)
+	o := filter.Options{Link: link, SnapLen: s.o.SnapLen}
+	widest, err := filter.Compile(forms[len(forms)-1], o)
+	if err != nil && s.o.Filter != nil {
+		// The user's alone may still compile, but for tags in the frame; if not, its error is about what the user wrote.
+		forms = nil
+		widest, err = s.o.Filter.For(link)
+	}
+	if err != nil {
+		return err
+	}
+	for i, form := range forms {
+		f := widest
+		if i < len(forms)-1 {
+			if r.refused > 0 && len(form) >= r.refused {
+				continue // compiling takes tens of milliseconds
+			}
+			if f, err = filter.Compile(form, o); err != nil {
+				r.refused = len(form) // the addresses are all that the last one does not have
+				continue
+			}
+		}
+		program := withoutEcho(f.Program())
+		err := attach(r.fd, program)
+		if tooLong(err) && s.attached != (chosen{}) && attachShort(r.fd, withoutEcho(widest.Program())) == nil {
+			err = attach(r.fd, program) // the one that was in use counted, too
+		}
+		switch {
+		case err == nil:
+			r.match = nil
+			if f == widest && len(forms) > 1 {
+				s.warn("the kernel has no room for a filter with all addresses (4096 instructions, net.core.optmem_max): all TCP is looked at")
+			}
+			return nil
+		case !tooLong(err):
+			return fmt.Errorf("attach filter of %d instructions: %w", len(program), err)
+		}
+		r.refused = len(form)
+	}
+	r.match = widest
+	s.warn("the kernel has no room for the filter (4096 instructions, net.core.optmem_max): every packet is copied to be looked at")
+	if err := attachShort(r.fd, withoutEcho(everything(s.o.SnapLen))); err != nil {
+		return fmt.Errorf("attach filter: %w", err)
 	}
 	return nil
 }
@@ -272,7 +320,7 @@ func (s *Source) take(r *ring, f frame, seg *flow.Segment) bool {
 	if len(f.data) < f.wire {
 		s.cut++
 	}
-	if match := s.here[r.link]; match != nil && !match.Match(f.data, f.wire) {
+	if match := s.here[r.link]; f.refused || match != nil && !match.Match(f.data, f.wire) {
 		s.filtered++
 		return false
 	}
@@ -412,7 +460,7 @@ func (s *Source) Close() error {
 	}
 	s.deadline = time.Now().Add(drainFor)
 	for _, r := range s.rings {
-		if err := attach(r.fd, nothing); err != nil {
+		if err := attachShort(r.fd, nothing); err != nil {
 			s.release() // rather than never to come to an end
 			return &InterfaceError{r.name, fmt.Errorf("end the capture: %w", err)}
 		}
