@@ -286,7 +286,7 @@ func liveError(err error) error {
 	)
 	const file = "capture files need no rights: tcpdump -w trace.pcap, then dynwatch capture -r trace.pcap"
 	switch {
-	case errors.As(err, &iface):
+	case errors.As(err, &iface) && errors.Is(err, unix.ENODEV):
 		return &hinted{err, "dynwatch capture -D lists the interfaces"}
 	case errors.As(err, &sockets):
 		return &hinted{err, "run it as root, or give it CAP_NET_RAW; " + file}
