@@ -126,6 +126,14 @@ func (r *ring) start(promiscuous bool) error {
 	return nil
 }
 
+// bound reports whether the interface still exists. The kernel gives the socket -1 for its interface when that is gone or in another network namespace
+// now, whatever has its name or number then.
+func (r *ring) bound() bool {
+	address, err := unix.Getsockname(r.fd)
+	link, ok := address.(*unix.SockaddrLinklayer)
+	return err != nil || !ok || link.Ifindex >= 0
+}
+
 func bigEndian16(v uint16) uint16 { return v<<8 | v>>8 } // every platform that this is built for is little endian
 
 func (r *ring) status() *uint32 {

@@ -52,6 +52,9 @@ type Options struct {
 // patience is how long Next waits before it returns capture.ErrIdle, in milliseconds.
 const patience = 50
 
+// lookEvery is how often interfaces are looked for that may be gone.
+const lookEvery = time.Second
+
 // Source captures. One goroutine calls Next; the other methods may be called by any.
 type Source struct {
 	met  tuples // connections whose owner was asked for
@@ -64,6 +67,7 @@ type Source struct {
 	closed   bool
 	deadline time.Time // when what the kernel still holds is given up, once the source is closed
 	released bool
+	looked   time.Time // when the interfaces were looked for
 	dec      *decode.Decoder
 	attached chosen
 	here     map[decode.LinkType]*filter.Filter // the user's filter, by link type, if it is evaluated here
@@ -423,6 +427,13 @@ func (s *Source) wait() error {
 			s.trouble(r)
 		}
 	}
+	// Of an interface that was down the end is not told by an error.
+	if now := time.Now(); now.Sub(s.looked) >= lookEvery {
+		s.looked = now
+		for _, r := range s.rings {
+			s.look(r)
+		}
+	}
 	if !slices.ContainsFunc(s.rings, func(r *ring) bool { return !r.gone }) {
 		return &InterfaceError{s.rings[0].name, errors.New("it does not exist any more")}
 	}
@@ -435,12 +446,18 @@ func (s *Source) trouble(r *ring) {
 	if err != nil || code == 0 {
 		return
 	}
-	if index, err := interfaceIndex(r.fd, r.name); r.index != 0 && (err != nil || index != r.index) {
-		r.gone = true
-		s.warn("interface " + r.name + " does not exist any more")
+	if s.look(r); !r.gone {
+		s.warn("interface " + r.name + ": " + unix.Errno(code).Error())
+	}
+}
+
+// look finds out whether the interface of a ring still exists.
+func (s *Source) look(r *ring) {
+	if r.gone || r.bound() {
 		return
 	}
-	s.warn("interface " + r.name + ": " + unix.Errno(code).Error())
+	r.gone = true
+	s.warn("interface " + r.name + " does not exist any more")
 }
 
 // Close ends the capture. Next then gives out what was received before, and io.EOF at the end, which releases everything; so does a second

@@ -268,8 +268,14 @@ func TestInterfaceThatGoesDownAndAway(t *testing.T) {
 		t.Errorf("%d segments after it came up", len(all))
 	}
 	testnet.IP(t, "link del near")
+	untilGone(t, s)
+}
+
+// untilGone reads until the source says that near is gone.
+func untilGone(t *testing.T, s *Source) {
+	t.Helper()
 	var seg flow.Segment
-	for {
+	for stop := time.Now().Add(20 * time.Second); time.Now().Before(stop); {
 		err := s.Next(&seg)
 		if err == nil || errors.Is(err, capture.ErrIdle) {
 			continue
@@ -279,6 +285,50 @@ func TestInterfaceThatGoesDownAndAway(t *testing.T) {
 			t.Errorf("%v", err)
 		}
 		return
+	}
+	t.Errorf("it still waits; warnings %q", s.Stats().Warnings)
+}
+
+func TestInterfaceThatGoesAwayWhileItIsDown(t *testing.T) {
+	remove := func() { testnet.IP(t, "link del near") }
+	for name, c := range map[string]struct {
+		downFirst bool // before it is opened
+		then      func()
+	}{
+		"down, then deleted":       {false, remove},
+		"down from the start":      {true, remove},
+		"another one has its name": {false, func() { remove(); testnet.IP(t, "link add near index 77 type veth peer name far") }},
+		"in another namespace":     {false, func() { testnet.IP(t, fmt.Sprintf("link set near netns %d", testnet.New(t).Thread)) }},
+	} {
+		t.Run(name, func(t *testing.T) {
+			testnet.Enter(t)
+			testnet.IP(t, "link add near index 77 type veth peer name far", "link set far up", "link set near up")
+			if c.downFirst {
+				testnet.IP(t, "link set near down")
+			}
+			s := open(t, Options{Interfaces: []string{"near"}})
+			if !c.downFirst {
+				testnet.IP(t, "link set near down")
+				collect(t, s, func([]flow.Segment) bool { return len(s.Stats().Warnings) > 0 })
+			}
+			collect(t, s, func([]flow.Segment) bool { return !s.looked.IsZero() }) // so that it has to look again
+			c.then()
+			untilGone(t, s)
+		})
+	}
+}
+
+func TestInterfaceWithAnotherNameIsStillThere(t *testing.T) {
+	n := testnet.Pair(t)
+	n.Do(func() { listen(t, "192.0.2.2:443") })
+	s := open(t, Options{Interfaces: []string{"near"}})
+	testnet.IP(t, "link set near down", "link set near name next")
+	collect(t, s, func([]flow.Segment) bool { return len(s.Stats().Warnings) > 0 })
+	time.Sleep(lookEvery)
+	testnet.IP(t, "link set next up")
+	talk(t, "192.0.2.2:443", "again")
+	if all := collect(t, s, ended); string(stream(all, 443)) != "again" {
+		t.Errorf("%d segments after it came up", len(all))
 	}
 }
 
