@@ -56,14 +56,24 @@ const (
 // retireAfter is how old a block may get before it is handed over although it has room. It is most of the delay of this source.
 const retireAfter = 4 * time.Millisecond
 
+// largestPacket is how much is kept of a packet unless Options say otherwise. Segmentation offload makes packets of up to 64 KiB and their headers, and larger
+// ones where somebody has allowed that (BIG TCP). In blocks of 128 KiB the largest of loopback would leave half the memory empty.
+const largestPacket = 256<<10 - frameOverhead
+
+// frameOverhead is what a packet takes in a block beside itself: headers, alignment, and the block's own header.
+const frameOverhead = 256
+
+// wantedBlocks is how many blocks a ring should have, if packets are small enough. A block is handed over after retireAfter, however little is in it, so that
+// the number of blocks bounds how long the reader may be away: a second, or a quarter of it with the default snap length and buffer.
+const wantedBlocks = 256
+
 // geometry is the size of a ring. A packet has to fit into one block.
 type geometry struct{ blockSize, blocks, snapLen int }
 
 func geometryFor(bufferBytes, snapLen int) geometry {
-	const frameOverhead = 256 // headers, alignment, and the block's own header
 	page := unix.Getpagesize()
 	block := page
-	for block < snapLen+frameOverhead || block < bufferBytes/16 && block < 1<<20 {
+	for block < snapLen+frameOverhead || block < bufferBytes/wantedBlocks && block < 1<<20 {
 		block *= 2
 	}
 	return geometry{blockSize: block, blocks: max(bufferBytes/block, 2), snapLen: snapLen}

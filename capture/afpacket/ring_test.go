@@ -3,6 +3,7 @@ package afpacket
 import (
 	"bytes"
 	"encoding/binary"
+	"fmt"
 	"testing"
 	"unsafe"
 
@@ -131,26 +132,30 @@ func FuzzRing(f *testing.F) {
 	})
 }
 
-// BenchmarkNext reads the frames of a block of a megabyte again and again, all of it but the system calls.
+// BenchmarkNext reads the frames of two blocks again and again, all of it but the system calls.
 func BenchmarkNext(b *testing.B) {
 	frame := append(synFrame(443), make([]byte, 1400)...)
 	binary.BigEndian.PutUint16(frame[16:], uint16(len(frame)-14))
-	r := madeRing(false, 1<<20, bytesOf(frame, 500)...)
-	s := &Source{rings: []*ring{r}, dec: decode.New(decode.Options{})}
-	var seg flow.Segment
-	b.ReportAllocs()
-	b.SetBytes(int64(len(frame)))
-	for b.Loop() {
-		f, ok := r.next()
-		if !ok {
-			for n := range 2 {
-				binary.NativeEndian.PutUint32(r.mem[n<<20+blockStatus:], unix.TP_STATUS_USER)
+	for _, size := range []int{256 << 10, 1 << 20} {
+		b.Run(fmt.Sprintf("%dKiB", size>>10), func(b *testing.B) {
+			r := madeRing(false, size, bytesOf(frame, size/2000)...)
+			s := &Source{rings: []*ring{r}, dec: decode.New(decode.Options{})}
+			var seg flow.Segment
+			b.ReportAllocs()
+			b.SetBytes(int64(len(frame)))
+			for b.Loop() {
+				f, ok := r.next()
+				if !ok {
+					for n := range 2 {
+						binary.NativeEndian.PutUint32(r.mem[n*size+blockStatus:], unix.TP_STATUS_USER)
+					}
+					f, _ = r.next()
+				}
+				if !s.take(r, f, &seg) {
+					b.Fatal("no segment")
+				}
 			}
-			f, _ = r.next()
-		}
-		if !s.take(r, f, &seg) {
-			b.Fatal("no segment")
-		}
+		})
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"reflect"
 	"testing"
+	"time"
 
 	"github.com/dynwatch/dynwatch/analyze/endpoint"
 	"github.com/dynwatch/dynwatch/capture/filter"
@@ -147,6 +148,13 @@ func TestGeometryHoldsAPacketInABlock(t *testing.T) {
 				t.Errorf("geometryFor(%d, %d) = %+v", buffer, snap, g)
 			}
 		}
+	}
+}
+
+func TestDefaultGeometryLetsTheReaderBeAwayForAQuarterOfASecond(t *testing.T) {
+	g := geometryFor(16<<20, largestPacket)
+	if away := time.Duration(g.blocks) * retireAfter; away < 250*time.Millisecond || g.blocks*g.blockSize > 16<<20 {
+		t.Errorf("%+v: %v", g, away)
 	}
 }
 

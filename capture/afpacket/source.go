@@ -36,7 +36,8 @@ type Options struct {
 	Tunnels bool
 	// BufferBytes is how much memory the kernel may fill before it has to drop packets, over all interfaces; default 16 MiB.
 	BufferBytes int
-	// SnapLen is how much is kept of each packet; default 262144, which is more than segmentation offload makes, so that a handshake is whole.
+	// SnapLen is how much is kept of each packet; default some 256 KiB, which is more than segmentation offload makes, so that a handshake is whole. With larger
+	// ones the reader may be away for less time before packets are lost.
 	SnapLen int
 	// Promiscuous asks the interfaces for packets to other stations, too. It has no effect on Any.
 	Promiscuous bool
@@ -90,7 +91,7 @@ func Open(o Options) (_ *Source, err error) {
 		o.BufferBytes = 16 << 20
 	}
 	if o.SnapLen <= 0 {
-		o.SnapLen = filter.DefaultSnapLen
+		o.SnapLen = largestPacket
 	}
 	names := o.Interfaces
 	if len(names) == 0 || slices.Contains(names, Any) {

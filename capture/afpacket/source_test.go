@@ -187,8 +187,8 @@ func synFrame(dstPort uint16, tags ...uint16) []byte {
 	return append(f, 0, 0, 0, 1, 0, 0, 0, 0, 0x50, 2, 0, 0, 0, 0, 0, 0)
 }
 
-// send puts a frame on the wire at the far end.
-func send(t *testing.T, n *testnet.Namespace, frame []byte) {
+// send puts frames on the wire at the far end, a millisecond apart.
+func send(t *testing.T, n *testnet.Namespace, frames ...[]byte) {
 	n.Do(func() {
 		far, err := net.InterfaceByName("far")
 		if err != nil {
@@ -201,8 +201,13 @@ func send(t *testing.T, n *testnet.Namespace, frame []byte) {
 			return
 		}
 		defer unix.Close(fd)
-		if err := unix.Sendto(fd, frame, 0, &unix.SockaddrLinklayer{Ifindex: far.Index}); err != nil {
-			t.Error(err)
+		for i, frame := range frames {
+			if i > 0 {
+				time.Sleep(time.Millisecond)
+			}
+			if err := unix.Sendto(fd, frame, 0, &unix.SockaddrLinklayer{Ifindex: far.Index}); err != nil {
+				t.Error(err)
+			}
 		}
 	})
 }
@@ -329,6 +334,15 @@ func TestInterfaceWithAnotherNameIsStillThere(t *testing.T) {
 	talk(t, "192.0.2.2:443", "again")
 	if all := collect(t, s, ended); string(stream(all, 443)) != "again" {
 		t.Errorf("%d segments after it came up", len(all))
+	}
+}
+
+func TestReaderMayBeAwayForAWhile(t *testing.T) {
+	n := testnet.Pair(t)
+	s := open(t, Options{Interfaces: []string{"near"}})
+	send(t, n, slices.Repeat([][]byte{synFrame(80)}, 200)...)
+	if st := s.Stats(); st.Loss["packet.ring_full"] > 0 {
+		t.Errorf("%+v", st)
 	}
 }
 
