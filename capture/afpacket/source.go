@@ -17,7 +17,8 @@ import (
 	"github.com/dynwatch/dynwatch/internal/flow"
 )
 
-// Owners tells who opened a connection, given the five-tuple of its SYN; nil when nobody knows. Next calls it, from one goroutine.
+// Owners tells who opened a connection, given the five-tuple of its SYN; nil when nobody knows. Next asks one thing at a time, from a goroutine of its own
+// for which it waits, and takes packets out of the rings meanwhile.
 type Owners interface {
 	Opening(syn flow.FiveTuple) *flow.Opening
 }
@@ -64,7 +65,8 @@ type Source struct {
 
 	mu       sync.Mutex // guards all below; Next lets it go while it waits
 	rings    []*ring
-	turn     int // the ring that is read
+	turn     int   // the ring that is read
+	aside    aside // comes before the rings
 	closed   bool
 	deadline time.Time // when what the kernel still holds is given up, once the source is closed
 	released bool
@@ -306,8 +308,11 @@ func (s *Source) drained() bool {
 	return true
 }
 
-// nextFrame takes one from the ring whose turn it is, which ends when the ring is empty.
+// nextFrame takes one that was set aside, or one from the ring whose turn it is, which ends when the ring is empty.
 func (s *Source) nextFrame() (*ring, frame, bool) {
+	if r, f, ok := s.aside.next(); ok {
+		return r, f, true
+	}
 	for range s.rings {
 		r := s.rings[s.turn]
 		if f, ok := r.next(); ok {
@@ -374,18 +379,20 @@ func fromClient(t flow.FiveTuple) flow.FiveTuple {
 
 // own finds who opened a connection, whose five-tuple is syn; earlier says that it was open before it was met.
 func (s *Source) own(seg *flow.Segment, syn flow.FiveTuple, earlier bool) {
-	opening := s.o.Owners.Opening(syn)
-	if opening == nil {
+	seg.Opening = s.ask(func() *flow.Opening {
+		opening := s.o.Owners.Opening(syn)
+		if opening != nil && s.o.Describe != nil {
+			s.o.Describe(&opening.Process)
+		}
+		return opening
+	})
+	if seg.Opening == nil {
 		return
 	}
-	opening.Earlier = earlier
-	if opening.Time == 0 {
-		opening.Time = seg.Time
+	seg.Opening.Earlier = earlier
+	if seg.Opening.Time == 0 {
+		seg.Opening.Time = seg.Time
 	}
-	if s.o.Describe != nil {
-		s.o.Describe(&opening.Process)
-	}
-	seg.Opening = opening
 }
 
 // maxMet bounds the connections that are remembered as met, twice over.
@@ -516,6 +523,9 @@ func (s *Source) Stats() capture.Stats {
 		"decode.unknown_ethertypes":    d.UnknownEtherTypes,
 		"decode.fragments_lost":        d.DatagramsExpired + d.DatagramsEvicted + uint64(s.dec.PendingDatagrams()),
 		"decode.fragments_conflicting": d.FragmentsConflicting,
+	}
+	if s.released {
+		out.Loss["packet.unread_at_end"] += uint64(s.aside.len())
 	}
 	for _, r := range s.rings {
 		if !s.released {
