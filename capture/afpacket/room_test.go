@@ -84,7 +84,7 @@ func TestFilterOfAlmostAllInstructionsIsTaken(t *testing.T) {
 	limitFilters(t, 1<<20)
 	all := scattered(4000)
 	length := func(n int) int {
-		f, err := filter.Compile(choose(&Options{Ports: DefaultPorts}, all[:n]).kernel, filter.Options{Link: filter.LinkRaw})
+		f, err := filter.Compile(choose(&Options{Ports: DefaultPorts, Prefixes: all[:n]}).kernel, filter.Options{Link: filter.LinkRaw})
 		if err != nil {
 			return maxInstructions + 1
 		}

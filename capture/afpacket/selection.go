@@ -55,12 +55,12 @@ type chosen struct {
 	here string
 }
 
-func choose(o *Options, prefixes []netip.Prefix) chosen {
+func choose(o *Options) chosen {
 	user := ""
 	if o.Filter != nil {
 		user = strings.TrimSpace(o.Filter.String())
 	}
-	ours, wide := selection(prefixes, o.Ports, o.All || user != "", o.Tunnels), selection(nil, nil, true, o.Tunnels)
+	ours, wide := selection(o.Prefixes, o.Ports, o.All || user != "", o.Tunnels), selection(nil, nil, true, o.Tunnels)
 	switch {
 	case user == "":
 		return chosen{kernel: ours, wide: wide}

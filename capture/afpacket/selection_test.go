@@ -80,14 +80,14 @@ func first(t *testing.T, c chosen, link uint32) *filter.Filter {
 }
 
 func TestPublishedPrefixesFitTheKernel(t *testing.T) {
-	c := choose(&Options{Ports: DefaultPorts}, published())
+	c := choose(&Options{Ports: DefaultPorts, Prefixes: published()})
 	for _, link := range []uint32{filter.LinkEthernet, filter.LinkRaw} {
 		t.Logf("link type %d: %d instructions", link, len(first(t, c, link).Program()))
 	}
 }
 
 func TestEachFormLetsMoreThrough(t *testing.T) {
-	c := choose(&Options{Ports: DefaultPorts}, prefixes("198.51.100.0/28"))
+	c := choose(&Options{Ports: DefaultPorts, Prefixes: prefixes("198.51.100.0/28")})
 	frames := [][]byte{synFrame(443), synFrame(443, 7), synFrame(4711), synFrame(4711, 7)}
 	for i := range frames {
 		if i >= 2 {
@@ -116,25 +116,24 @@ func udpFrame(src, dst byte) []byte {
 func TestSelection(t *testing.T) {
 	here := prefixes("198.51.100.0/24")
 	for _, c := range []struct {
-		name     string
-		prefixes []netip.Prefix
-		o        Options
-		frame    []byte
-		want     bool
+		name  string
+		o     Options
+		frame []byte
+		want  bool
 	}{
-		{"a port", nil, Options{Ports: DefaultPorts}, synFrame(443), true},
-		{"another port", nil, Options{Ports: DefaultPorts}, synFrame(4711), false},
-		{"another port to a prefix", here, Options{Ports: DefaultPorts}, synFrame(4711), true},
-		{"a port behind a tag in the frame", nil, Options{Ports: DefaultPorts}, synFrame(443, 7), true},
-		{"a prefix behind a tag in the frame", here, Options{}, synFrame(4711, 7), true},
-		{"neither ports nor prefixes", nil, Options{}, synFrame(443), false},
-		{"all", nil, Options{All: true}, synFrame(4711), true},
-		{"a DNS answer", nil, Options{}, udpFrame(53, 99), true},
-		{"a DNS question", nil, Options{}, udpFrame(99, 53), false},
-		{"other UDP from a prefix", here, Options{}, udpFrame(99, 98), false},
-		{"no TCP with all", nil, Options{All: true}, udpFrame(99, 98), false},
+		{"a port", Options{Ports: DefaultPorts}, synFrame(443), true},
+		{"another port", Options{Ports: DefaultPorts}, synFrame(4711), false},
+		{"another port to a prefix", Options{Ports: DefaultPorts, Prefixes: here}, synFrame(4711), true},
+		{"a port behind a tag in the frame", Options{Ports: DefaultPorts}, synFrame(443, 7), true},
+		{"a prefix behind a tag in the frame", Options{Prefixes: here}, synFrame(4711, 7), true},
+		{"neither ports nor prefixes", Options{}, synFrame(443), false},
+		{"all", Options{All: true}, synFrame(4711), true},
+		{"a DNS answer", Options{}, udpFrame(53, 99), true},
+		{"a DNS question", Options{}, udpFrame(99, 53), false},
+		{"other UDP from a prefix", Options{Prefixes: here}, udpFrame(99, 98), false},
+		{"no TCP with all", Options{All: true}, udpFrame(99, 98), false},
 	} {
-		if got := first(t, choose(&c.o, c.prefixes), filter.LinkEthernet).Match(c.frame, len(c.frame)); got != c.want {
+		if got := first(t, choose(&c.o), filter.LinkEthernet).Match(c.frame, len(c.frame)); got != c.want {
 			t.Errorf("%s: %v", c.name, got)
 		}
 	}

@@ -116,7 +116,7 @@ func Open(o Options) (_ *Source, err error) {
 		}
 		s.rings = append(s.rings, r)
 	}
-	if err := s.attach(o.Prefixes); err != nil {
+	if err := s.attach(); err != nil {
 		return nil, err
 	}
 	for _, r := range s.rings {
@@ -159,12 +159,24 @@ func (s *Source) SetPrefixes(prefixes []netip.Prefix) error {
 	if s.closed {
 		return io.ErrClosedPipe
 	}
-	return s.attach(prefixes)
+	s.o.Prefixes = slices.Clone(prefixes)
+	return s.attach()
+}
+
+// SetPorts replaces the ports, without a gap.
+func (s *Source) SetPorts(ports []uint16) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return io.ErrClosedPipe
+	}
+	s.o.Ports = slices.Clone(ports)
+	return s.attach()
 }
 
 // attach gives every ring its filter.
-func (s *Source) attach(prefixes []netip.Prefix) error {
-	c := choose(&s.o, prefixes)
+func (s *Source) attach() error {
+	c := choose(&s.o)
 	if c == s.attached {
 		return nil
 	}

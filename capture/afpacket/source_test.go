@@ -142,7 +142,7 @@ func TestSnapLengthCutsAndSaysSo(t *testing.T) {
 	}
 }
 
-func TestKernelFilterFollowsThePrefixes(t *testing.T) {
+func TestKernelFilterFollowsPrefixesAndPorts(t *testing.T) {
 	n := testnet.Pair(t)
 	n.Do(func() { listen(t, "192.0.2.2:4711"); listen(t, "192.0.2.2:443") })
 	ports := func(all []flow.Segment) map[uint16]bool {
@@ -167,9 +167,21 @@ func TestKernelFilterFollowsThePrefixes(t *testing.T) {
 	if got := ports(collect(t, s, last)); !got[4711] || !got[443] {
 		t.Errorf("with the prefix: %v", got)
 	}
+	if err := s.SetPrefixes(nil); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.SetPorts([]uint16{443, 4711}); err != nil {
+		t.Fatal(err)
+	}
+	both()
+	if got := ports(collect(t, s, last)); !got[4711] || !got[443] {
+		t.Errorf("with the port: %v", got)
+	}
 	s.Close()
-	if err := s.SetPrefixes(nil); !errors.Is(err, io.ErrClosedPipe) {
-		t.Errorf("after Close: %v", err)
+	for _, err := range []error{s.SetPrefixes(nil), s.SetPorts(nil)} {
+		if !errors.Is(err, io.ErrClosedPipe) {
+			t.Errorf("after Close: %v", err)
+		}
 	}
 }
 

@@ -67,6 +67,7 @@ type Watch struct {
 	all      bool // every connection is followed
 	prefixes []netip.Prefix
 	names    []string
+	ports    []uint16 // of the packet source
 	learned  map[netip.Addr]bool
 }
 
@@ -77,16 +78,14 @@ func Open(o Options) (*Watch, error) {
 		note = func(string) {}
 	}
 	w := &Watch{}
-	var names []string
-	w.prefixes, names = places(o.Endpoints)
-	w.names = names
+	w.prefixes, w.names, w.ports = places(o.Endpoints)
 	if o.Kind != Packet {
 		prefixes := w.prefixes
 		if o.All {
 			prefixes = everywhere
 		}
 		src, err := ebpf.Open(ebpf.Options{
-			Prefixes: prefixes, Ports: Ports, LookAtOthers: true, Names: names, DNS: true, Describe: o.Describe, Count: o.Count,
+			Prefixes: prefixes, Ports: Ports, LookAtOthers: true, Names: w.names, DNS: true, Describe: o.Describe, Count: o.Count,
 			BufferBytes: o.Ring,
 		})
 		switch {
@@ -98,7 +97,8 @@ func Open(o Options) (*Watch, error) {
 		}
 		note(fmt.Sprintf("no eBPF here, packets instead: what other network namespaces send is not seen: %v", err))
 	}
-	p := afpacket.Options{Interfaces: o.Interfaces, Filter: o.Filter, Prefixes: w.prefixes, All: o.All, Describe: o.Describe, Frames: o.Frames, Count: o.Count}
+	p := afpacket.Options{Interfaces: o.Interfaces, Filter: o.Filter, Prefixes: w.prefixes, Ports: w.ports, All: o.All, Describe: o.Describe, Frames: o.Frames,
+		Count: o.Count}
 	if owners, err := sockdiag.Open(sockdiag.Options{}); err != nil {
 		note(fmt.Sprintf("connections will have no owner: %v", err))
 	} else {
@@ -112,19 +112,26 @@ func Open(o Options) (*Watch, error) {
 	return w, nil
 }
 
-// places are the prefixes in which DynamoDB's endpoints live, and the operator's names for more of them.
-func places(set *endpoint.Set) (prefixes []netip.Prefix, names []string) {
+// places are the prefixes in which DynamoDB's endpoints live, and the operator's names for more of them; ports are those that packets are looked at by,
+// whatever the address.
+func places(set *endpoint.Set) (prefixes []netip.Prefix, names []string, ports []uint16) {
+	ports = slices.Clone(afpacket.DefaultPorts)
 	for _, p := range set.Ranges().List("DYNAMODB") {
 		prefixes = append(prefixes, p.Prefix)
 	}
 	for _, e := range set.Endpoints() {
 		if e.Prefix.IsValid() {
 			prefixes = append(prefixes, e.Prefix)
-		} else if len(names) < bpf.MaxNames {
+			continue
+		}
+		if len(names) < bpf.MaxNames {
 			names = append(names, e.Name)
 		}
+		if e.Port != 0 && !slices.Contains(ports, e.Port) {
+			ports = append(ports, e.Port)
+		}
 	}
-	return prefixes, names
+	return prefixes, names, ports
 }
 
 // How says in words how the host is watched.
@@ -191,7 +198,13 @@ func (w *Watch) Follow(addrs []netip.Addr) error {
 // Retarget has the places of another set followed from now on, beside the addresses that were learned. Names of the operator's are looked for
 // as when the source was opened: the error says so where they differ.
 func (w *Watch) Retarget(set *endpoint.Set) error {
-	prefixes, names := places(set)
+	prefixes, names, ports := places(set)
+	if p, ok := w.Source.(interface{ SetPorts([]uint16) error }); ok && !slices.Equal(ports, w.ports) {
+		if err := p.SetPorts(ports); err != nil {
+			return err
+		}
+		w.ports = ports
+	}
 	if !w.all {
 		before := w.prefixes
 		w.prefixes = prefixes

@@ -3,9 +3,11 @@ package live
 import (
 	"errors"
 	"net/netip"
+	"slices"
 	"testing"
 
 	"github.com/dynwatch/dynwatch/analyze/endpoint"
+	"github.com/dynwatch/dynwatch/capture/afpacket"
 )
 
 // told is a source that keeps the prefixes that it was told.
@@ -30,7 +32,7 @@ func TestFollowTellsTheSourceOnlyWhatIsNew(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	prefixes, names := places(set)
+	prefixes, names, _ := places(set)
 	if len(names) != 1 || names[0] != "ddb.example.com" || len(prefixes) < 10 {
 		t.Fatalf("%d prefixes, names %v", len(prefixes), names)
 	}
@@ -93,5 +95,39 @@ func TestRetargetKeepsThePlacesThatTheSourceStillFollows(t *testing.T) {
 	src.err = nil
 	if err := w.Follow([]netip.Addr{netip.MustParseAddr("203.0.113.5")}); err != nil || w.Learned() != 1 {
 		t.Errorf("error %v, learned %d: an address is taken for one of a place that is not followed", err, w.Learned())
+	}
+}
+
+// toldPorts is a source that keeps the ports that it was told, too.
+type toldPorts struct {
+	told
+	ports []uint16
+}
+
+func (s *toldPorts) SetPorts(p []uint16) error {
+	s.ports = p
+	return nil
+}
+
+func TestPacketsAreLookedAtByThePortsOfEndpoints(t *testing.T) {
+	set := func(endpoints ...string) *endpoint.Set {
+		s, err := endpoint.NewSet(endpoint.Embedded(), endpoints)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s
+	}
+	w := &Watch{Kind: Packet}
+	src := &toldPorts{}
+	w.Source = src
+	w.prefixes, w.names, w.ports = places(set("ddb.example.com:8443", "*.ddb.example.com:9443", "other.example.com:443", "192.0.2.0/24", "name.example.com"))
+	if want := append(slices.Clone(afpacket.DefaultPorts), 8443, 9443); !slices.Equal(w.ports, want) {
+		t.Errorf("ports %v, want %v", w.ports, want)
+	}
+	if err := w.Retarget(set("ddb.example.com:8444")); err != nil {
+		t.Fatal(err)
+	}
+	if want := append(slices.Clone(afpacket.DefaultPorts), 8444); !slices.Equal(src.ports, want) {
+		t.Errorf("told %v, want %v", src.ports, want)
 	}
 }
