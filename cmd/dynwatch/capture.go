@@ -49,6 +49,10 @@ do; the report goes to standard error, and the exit status is the command's own
 unless --fail-on holds. dynwatch waits for it, also when the capture ends first,
 and passes SIGINT and SIGTERM on.
 
+Of packets (-i, or without eBPF) those are looked at that come from or go to
+DynamoDB's known addresses or, at any address, the ports that the start names.
+--all, or a filter expression, takes every port.
+
 A filter expression, as tcpdump takes it, limits what is looked at. It sees the
 outermost packet of a tunnel.
 

@@ -3,6 +3,7 @@ package main
 import (
 	"crypto/tls"
 	"fmt"
+	"strings"
 	"testing"
 )
 
@@ -23,5 +24,19 @@ func TestEndpointWithAPortIsWatched(t *testing.T) {
 				t.Errorf("%d sessions, want 1", n)
 			}
 		})
+	}
+}
+
+func TestTheStartSaysWhichPacketsAreLookedAt(t *testing.T) {
+	for want, args := range map[string][]string{
+		"8443, 9111 of all addresses": {"--endpoint", "example.com:8443"},
+		"every TCP connection":        {"--all"},
+		"those that match the filter": {"tcp port 8443"},
+	} {
+		w := startWatch(t, append([]string{"-i", "lo"}, args...)...)
+		w.interrupt()
+		if !strings.Contains(w.stderr.String(), want) {
+			t.Errorf("%s: %s", args, w.stderr.String())
+		}
 	}
 }

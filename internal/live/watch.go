@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strconv"
+	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -65,6 +67,7 @@ type Watch struct {
 	Kind string
 
 	all      bool // every connection is followed
+	filtered bool // packets are chosen by a filter of the user's
 	prefixes []netip.Prefix
 	names    []string
 	ports    []uint16 // of the packet source
@@ -95,7 +98,7 @@ func Open(o Options) (*Watch, error) {
 		case o.Kind == EBPF:
 			return nil, err
 		}
-		note(fmt.Sprintf("no eBPF here, packets instead: what other network namespaces send is not seen: %v", err))
+		note(fmt.Sprintf("no eBPF here, packets instead: what other network namespaces send is not seen, nor what goes to unusual ports at addresses that nobody listed: %v", err))
 	}
 	p := afpacket.Options{Interfaces: o.Interfaces, Filter: o.Filter, Prefixes: w.prefixes, Ports: w.ports, All: o.All, Describe: o.Describe, Frames: o.Frames,
 		Count: o.Count}
@@ -108,7 +111,7 @@ func Open(o Options) (*Watch, error) {
 	if err != nil {
 		return nil, err
 	}
-	w.Source, w.Kind = src, Packet
+	w.Source, w.Kind, w.all, w.filtered = src, Packet, o.All, o.Filter != nil
 	return w, nil
 }
 
@@ -137,8 +140,16 @@ func places(set *endpoint.Set) (prefixes []netip.Prefix, names []string, ports [
 // How says in words how the host is watched.
 func (w *Watch) How() string {
 	switch {
+	case w.Kind == Packet && w.filtered:
+		return "by its packets: those that match the filter"
+	case w.Kind == Packet && w.all:
+		return "by its packets: every TCP connection"
 	case w.Kind == Packet:
-		return "by its packets"
+		var ports []string
+		for _, p := range slices.Sorted(slices.Values(w.ports)) {
+			ports = append(ports, strconv.Itoa(int(p)))
+		}
+		return fmt.Sprintf("by its packets: %d prefixes, and ports %s of all addresses", len(w.prefixes), strings.Join(ports, ", "))
 	case w.all:
 		return "by eBPF: every connection"
 	}

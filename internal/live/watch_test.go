@@ -131,3 +131,18 @@ func TestPacketsAreLookedAtByThePortsOfEndpoints(t *testing.T) {
 		t.Errorf("told %v, want %v", src.ports, want)
 	}
 }
+
+func TestHowSaysWhatIsLookedAt(t *testing.T) {
+	prefixes := make([]netip.Prefix, 3)
+	for want, w := range map[string]*Watch{
+		"by its packets: 3 prefixes, and ports 80, 443, 8443 of all addresses": {Kind: Packet, prefixes: prefixes, ports: []uint16{443, 80, 8443}},
+		"by its packets: every TCP connection":                                 {Kind: Packet, prefixes: prefixes, all: true},
+		"by its packets: those that match the filter":                          {Kind: Packet, prefixes: prefixes, filtered: true},
+		"by eBPF: every connection":                                            {Kind: EBPF, prefixes: prefixes, all: true},
+		"by eBPF: 3 prefixes, and the first bytes of all other connections":    {Kind: EBPF, prefixes: prefixes},
+	} {
+		if got := w.How(); got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
+	}
+}
