@@ -99,6 +99,7 @@ func Open(o Options) (_ *Source, err error) {
 	if len(names) == 0 || slices.Contains(names, Any) {
 		names = []string{Any}
 	}
+	names = slices.Compact(slices.Sorted(slices.Values(names))) // twice, each packet would come twice
 	s := &Source{o: o, wake: -1, dec: decode.New(decode.Options{}), here: make(map[decode.LinkType]*filter.Filter)}
 	defer func() {
 		if err != nil {

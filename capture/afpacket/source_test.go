@@ -58,11 +58,11 @@ func stream(all []flow.Segment, srcPort uint16) []byte {
 }
 
 func TestLoopbackIsSeenOnce(t *testing.T) {
-	for _, name := range []string{"lo", Any} {
-		t.Run(name, func(t *testing.T) {
+	for _, names := range [][]string{{"lo"}, {Any}, {"lo", "lo"}} {
+		t.Run(strings.Join(names, " "), func(t *testing.T) {
 			testnet.Enter(t)
 			listen(t, "127.0.0.1:443")
-			s := open(t, Options{Interfaces: []string{name}})
+			s := open(t, Options{Interfaces: names})
 			before := time.Now().UnixNano()
 			talk(t, "127.0.0.1:443", "hello")
 			all := collect(t, s, ended)
