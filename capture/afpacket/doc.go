@@ -19,7 +19,8 @@
 //   - with Tunnels, everything that may be a tunnel.
 //
 // With a filter of the user's it is TCP and DNS answers that match the filter, on any port. Fragments of IP datagrams but the first have no
-// ports, and are let through only by addresses. Packets with a VLAN tag are treated like those without, as far as one tag goes.
+// ports, and are let through only by addresses. Packets with a VLAN tag are treated like those without, as far as one tag goes,
+// unless a filter asks for tags, MPLS or PPPoE itself.
 //
 // With the published prefixes, merged, and the default ports the program has some 500 instructions for Ethernet, half of them for frames with a
 // tag, and 250 for "any". Linux takes 4096, and no more than net.core.optmem_max has room for: 20480 bytes before Linux 6.7, which is some 390

@@ -16,8 +16,10 @@ var DefaultPorts = []uint16{443, 80, 8000, 8080, 3128, 8111, 9111}
 
 // tunnels is what package decode may find another packet in.
 const tunnels = "udp dst port 4789 or udp dst port 8472 or udp dst port 6081 or udp dst port 2152 or " +
-	"ip proto 4 or ip proto 41 or ip proto 47 or ip6 proto 4 or ip6 proto 41 or ip6 proto 47 or " +
-	"ether proto 0x8847 or ether proto 0x8848 or ether proto 0x8864"
+	"ip proto 4 or ip proto 41 or ip proto 47 or ip6 proto 4 or ip6 proto 41 or ip6 proto 47 or " + labelled
+
+// labelled is MPLS and PPPoE.
+const labelled = "ether proto 0x8847 or ether proto 0x8848 or ether proto 0x8864"
 
 // selection is what the kernel lets through, as a filter expression. all lets every TCP segment through.
 func selection(prefixes []netip.Prefix, ports []uint16, all, tunnelled bool) string {
@@ -47,10 +49,15 @@ func selection(prefixes []netip.Prefix, ports []uint16, all, tunnelled bool) str
 // after the tag was put back.
 var mentionsVLAN = regexp.MustCompile(`(?i)\bvlan\b`)
 
+// mentionsLabel: behind MPLS and PPPoE there can be no VLAN tag, and what follows the word in an expression is looked for behind the label.
+var mentionsLabel = regexp.MustCompile(`(?i)\b(mpls|pppoes)\b`)
+
 // chosen is the user's filter and ours, and where each is evaluated.
 type chosen struct {
 	// kernel is the expression for the kernel's program; wide is one without addresses, for when it gets too long.
 	kernel, wide string
+	// asWritten: the expressions look for tags themselves, or can have none.
+	asWritten bool
 	// here is the user's expression if the kernel cannot evaluate it.
 	here string
 }
@@ -65,17 +72,21 @@ func choose(o *Options) chosen {
 	case user == "":
 		return chosen{kernel: ours, wide: wide}
 	case mentionsVLAN.MatchString(user):
+		if mentionsLabel.MatchString(user) && !o.Tunnels {
+			ours += " or " + labelled
+			wide = ours
+		}
 		return chosen{kernel: ours, wide: wide, here: user}
 	}
 	and := func(s string) string { return "(" + user + ") and (" + s + ")" }
-	return chosen{kernel: and(ours), wide: and(wide)}
+	return chosen{kernel: and(ours), wide: and(wide), asWritten: mentionsLabel.MatchString(user)}
 }
 
 // forms are the expressions for a link type to try in the kernel: each has a shorter program than the one before, and lets more through. Of Ethernet
 // frames some have a VLAN tag in them, in most it is beside them.
 func (c chosen) forms(link uint32) []string {
 	list := []string{c.kernel, c.wide}
-	if link == filter.LinkEthernet {
+	if link == filter.LinkEthernet && !c.asWritten {
 		tagged := func(without, with string) string { return "(" + without + ") or (vlan and (" + with + "))" }
 		list = []string{tagged(c.kernel, c.kernel), tagged(c.kernel, c.wide), tagged(c.wide, c.wide)}
 	}

@@ -270,6 +270,51 @@ func TestUsersFilterAndVLANTags(t *testing.T) {
 	}
 }
 
+// labelledFrame is synFrame(4711) behind what stands in place of its EtherType: that of a label, and the label.
+func labelledFrame(label []byte, tags ...uint16) []byte {
+	f := synFrame(4711, tags...)
+	n := len(synFrame(0, tags...)) - 40 // of the IP header
+	return slices.Concat(f[:n-2], label, f[n:])
+}
+
+func TestUsersFilterForLabels(t *testing.T) {
+	n := testnet.Pair(t)
+	mpls := []byte{0x88, 0x47, 0, 0, 0x51, 64}                 // label 5, the last
+	pppoe := []byte{0x88, 0x64, 0x11, 0, 0, 9, 0, 42, 0, 0x21} // session 9, IPv4
+	for _, c := range []struct {
+		expr  string
+		frame []byte
+		seen  bool
+	}{
+		{"mpls and tcp port 4711", labelledFrame(mpls), true},
+		{"mpls 5 and tcp port 4711", labelledFrame(mpls, 7), true},
+		{"mpls 6", labelledFrame(mpls), false},
+		{"mpls and tcp port 4712", labelledFrame(mpls), false},
+		{"mpls or tcp port 4711", labelledFrame(mpls), true},
+		{"pppoes 9 and tcp port 4711", labelledFrame(pppoe), true},
+		{"pppoes 8", labelledFrame(pppoe), false},
+		{"vlan 7 and mpls 5 and tcp port 4711", labelledFrame(mpls, 7), true},
+		{"vlan 8 and mpls 5 and tcp port 4711", labelledFrame(mpls, 7), false},
+	} {
+		f, err := filter.Compile(c.expr, filter.Options{Link: filter.LinkEthernet})
+		if err != nil {
+			t.Fatal(err)
+		}
+		s := open(t, Options{Interfaces: []string{"near"}, Filter: f})
+		send(t, n, c.frame)
+		var seg flow.Segment
+		seen := false
+		for idle := 0; idle < 3 && !seen; idle++ {
+			seen = s.Next(&seg) == nil && seg.DstPort == 4711
+		}
+		if st := s.Stats(); seen != c.seen || len(st.Warnings) > 0 {
+			t.Errorf("%s: seen %v; %+v", c.expr, seen, st)
+		}
+		s.Close()
+		s.Close()
+	}
+}
+
 func TestInterfaceThatGoesDownAndAway(t *testing.T) {
 	n := testnet.Pair(t)
 	n.Do(func() { listen(t, "192.0.2.2:443") })
@@ -547,13 +592,13 @@ func TestOpenTellsWhatIsWrong(t *testing.T) {
 	if _, err := Open(Options{Interfaces: []string{"lo", "nosuch0"}}); !errors.As(err, &iface) || iface.Name != "nosuch0" {
 		t.Errorf("unknown interface: %v", err)
 	}
-	for _, expr := range []string{"ether host 02:00:00:00:00:01", "vlan 7"} {
+	for _, expr := range []string{"ether host 02:00:00:00:00:01", "vlan 7", "mpls 5"} {
 		f, err := filter.Compile(expr, filter.Options{Link: filter.LinkEthernet})
 		if err != nil {
 			t.Fatal(err)
 		}
 		var syntax *filter.SyntaxError
-		if _, err := Open(Options{Filter: f}); !errors.As(err, &syntax) {
+		if _, err := Open(Options{Filter: f}); !errors.As(err, &syntax) || syntax.Expr != expr {
 			t.Errorf("%s on any: %v", expr, err)
 		}
 		if s, err := Open(Options{Interfaces: []string{"lo"}, Filter: f}); err != nil {
