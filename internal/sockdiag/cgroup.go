@@ -7,6 +7,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/dynwatch/dynwatch/bpf"
 )
 
 // cgroupMounts lists where the cgroup2 hierarchy is mounted.
@@ -15,13 +17,7 @@ func cgroupMounts() []string {
 	if err != nil {
 		return nil
 	}
-	var list []string
-	for line := range strings.Lines(string(b)) {
-		if fields := strings.Fields(line); len(fields) > 2 && fields[2] == "cgroup2" {
-			list = append(list, fields[1])
-		}
-	}
-	return list
+	return bpf.Cgroup2Mounts(string(b))
 }
 
 // fileIDKernfs is the type of kernfs's file handles (enum fid_type in include/linux/exportfs.h): eight bytes, the cgroup's id.
