@@ -1,6 +1,7 @@
 package bpf
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"os"
@@ -93,4 +94,22 @@ func CheckCgroup(dir string) error {
 		return &NotRootError{Dir: dir, Inode: st.Ino}
 	}
 	return nil
+}
+
+// fileIDKernfs is the type of kernfs's file handles (enum fid_type in include/linux/exportfs.h): eight bytes, the cgroup's id. Such
+// handles exist since Linux 5.5.
+const fileIDKernfs = 0xfe
+
+// OpenCgroup opens (O_PATH) the directory of the cgroup with the given id, of the hierarchy that is mounted at mount. It needs CAP_DAC_READ_SEARCH.
+func OpenCgroup(mount string, id uint64) (fd int, err error) {
+	dir, err := unix.Open(mount, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return -1, fmt.Errorf("open %s: %w", mount, err)
+	}
+	defer unix.Close(dir)
+	handle := unix.NewFileHandle(fileIDKernfs, binary.NativeEndian.AppendUint64(nil, id))
+	if fd, err = unix.OpenByHandleAt(dir, handle, unix.O_PATH|unix.O_CLOEXEC); err != nil {
+		return -1, fmt.Errorf("cgroup %d below %s: %w", id, mount, err)
+	}
+	return fd, nil
 }

@@ -1,7 +1,6 @@
 package sockdiag
 
 import (
-	"encoding/binary"
 	"os"
 	"strconv"
 	"strings"
@@ -20,9 +19,6 @@ func cgroupMounts() []string {
 	return bpf.Cgroup2Mounts(string(b))
 }
 
-// fileIDKernfs is the type of kernfs's file handles (enum fid_type in include/linux/exportfs.h): eight bytes, the cgroup's id.
-const fileIDKernfs = 0xfe
-
 // cgroupMembers lists the processes of a cgroup, none if they are more than limit: then it says little. It needs CAP_DAC_READ_SEARCH, and is
 // only a hint, so that an error is the same as no processes.
 func cgroupMembers(mounts []string, id uint64, limit int) []int {
@@ -30,12 +26,7 @@ func cgroupMembers(mounts []string, id uint64, limit int) []int {
 		return nil
 	}
 	for _, path := range mounts {
-		mount, err := unix.Open(path, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
-		if err != nil {
-			continue
-		}
-		dir, err := unix.OpenByHandleAt(mount, unix.NewFileHandle(fileIDKernfs, binary.NativeEndian.AppendUint64(nil, id)), unix.O_PATH|unix.O_CLOEXEC)
-		unix.Close(mount)
+		dir, err := bpf.OpenCgroup(path, id)
 		if err != nil {
 			continue
 		}
