@@ -1,6 +1,10 @@
 package host
 
-import "strings"
+import (
+	"strings"
+
+	"github.com/dynwatch/dynwatch/internal/flow"
+)
 
 // Identity is what the path of a cgroup says of the processes in it. What it does not say is empty.
 type Identity struct {
@@ -94,7 +98,7 @@ func ParseCgroupPath(path string) Identity {
 		r.before = part
 	}
 	id := r.id
-	id.ContainerName, id.Unit = printable(id.ContainerName), printable(id.Unit) // whoever may make a cgroup may name it in any bytes but / and \n
+	id.ContainerName, id.Unit = flow.Printable(id.ContainerName), flow.Printable(id.Unit) // whoever may make a cgroup may name it in any bytes but / and \n
 	return id
 }
 

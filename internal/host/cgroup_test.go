@@ -3,6 +3,8 @@ package host
 import (
 	"strings"
 	"testing"
+
+	"github.com/dynwatch/dynwatch/internal/flow"
 )
 
 const (
@@ -184,7 +186,7 @@ func FuzzParseCgroup(f *testing.F) {
 	f.Fuzz(func(t *testing.T, content string) {
 		id := ParseCgroup(content)
 		for _, s := range append(strings.Split(strings.TrimPrefix(id.Unit, insideContainer), "/"), id.ContainerName) {
-			if !strings.Contains(printable(content), s) || strings.ContainsAny(s, "/\n") || printable(s) != s {
+			if !strings.Contains(flow.Printable(content), s) || strings.ContainsAny(s, "/\n") || flow.Printable(s) != s {
 				t.Errorf("%q is not a part of %q", s, content)
 			}
 		}

@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
+
+	"github.com/dynwatch/dynwatch/internal/flow"
 )
 
 // podName is what the kubelet's log directories tell of a container or pod.
@@ -17,7 +19,7 @@ type podName struct{ namespace, pod, container string }
 func parsePodLogDir(name string) (uid string, p podName, ok bool) {
 	namespace, rest, ok1 := strings.Cut(name, "_")
 	pod, uid, ok2 := strings.Cut(rest, "_")
-	if !ok1 || !ok2 || namespace == "" || pod == "" || !isPodUID(uid) || printable(name) != name {
+	if !ok1 || !ok2 || namespace == "" || pod == "" || !isPodUID(uid) || flow.Printable(name) != name {
 		return "", podName{}, false
 	}
 	return uid, podName{namespace: namespace, pod: pod}, true
@@ -27,7 +29,7 @@ func parsePodLogDir(name string) (uid string, p podName, ok bool) {
 // pkg/kubelet/kuberuntime/legacy.go).
 func parseContainerLog(name string) (id string, p podName, ok bool) {
 	name, ok = strings.CutSuffix(name, ".log")
-	if !ok || len(name) < 66 || name[len(name)-65] != '-' || printable(name) != name {
+	if !ok || len(name) < 66 || name[len(name)-65] != '-' || flow.Printable(name) != name {
 		return "", podName{}, false
 	}
 	id = name[len(name)-64:]
@@ -128,7 +130,7 @@ func onlyContainer(dir string) string {
 	if (err != nil && !errors.Is(err, io.EOF)) || len(files) != 1 || !files[0].IsDir() {
 		return ""
 	}
-	return printable(files[0].Name())
+	return flow.Printable(files[0].Name())
 }
 
 // pods answers for pods and containers, also for those whose directories are gone again. Not safe for concurrent use.

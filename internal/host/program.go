@@ -8,6 +8,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/dynwatch/dynwatch/internal/flow"
 )
 
 // details are what /proc tells of a process. They do not change once made.
@@ -80,7 +82,7 @@ func splitCmdline(b []byte) []string {
 // exe is the path of the program as the process's mount namespace names it, "" for kernel threads.
 func (d procDir) exe() string {
 	path, _ := d.readlink("exe")
-	return printable(path)
+	return flow.Printable(path)
 }
 
 // ancestors returns the names of the parent, its parent, and so on. A parent that started after its child is another process, which was given the
@@ -97,7 +99,7 @@ func ancestors(root string, child procStat) []string {
 		if err != nil || stat.start > child.start {
 			break
 		}
-		names = append(names, printable(stat.comm))
+		names = append(names, flow.Printable(stat.comm))
 		child = stat
 	}
 	return names

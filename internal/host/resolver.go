@@ -215,7 +215,7 @@ func (r *Resolver) Lookup(p *flow.Process) (complete bool) {
 func (d *details) fill(p *flow.Process) {
 	// io_uring's threads connect for their process, but are not called like it.
 	if p.Comm == "" || strings.HasPrefix(p.Comm, "iou-sqp-") || strings.HasPrefix(p.Comm, "iou-wrk-") {
-		p.Comm = printable(d.stat.comm)
+		p.Comm = flow.Printable(d.stat.comm)
 	}
 	if p.StartTime == 0 {
 		p.StartTime = d.stat.start * tick
@@ -274,7 +274,7 @@ func (r *Resolver) details(p *flow.Process) (*details, error) {
 		old, _ = r.processes.get(key)
 		r.mu.Unlock()
 		// A name that differs is another thread's, or that of the program which the process became since.
-		same := old.details != nil && (p.Comm == "" || p.Comm == printable(old.stat.comm))
+		same := old.details != nil && (p.Comm == "" || p.Comm == flow.Printable(old.stat.comm))
 		if same && r.o.Now().Sub(old.at) < fresh {
 			return old.details, nil
 		}

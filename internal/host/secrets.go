@@ -37,13 +37,13 @@ func MaskSecrets(args []string, limit int) string {
 		}
 		if len(arg) > budget {
 			// Half a word does not tell what it is: the start of a URL with a password, of a token.
-			arg = printable(arg[:budget])
+			arg = flow.Printable(arg[:budget])
 			m.argument(arg[:strings.LastIndexByte(arg, ' ')+1], i)
 			m.out.WriteString(ellipsis)
 			break
 		}
 		budget -= len(arg) + 1
-		m.argument(printable(arg), i)
+		m.argument(flow.Printable(arg), i)
 	}
 	return shorten(m.out.String(), limit)
 }
@@ -200,8 +200,6 @@ func isWordByte(c byte) bool {
 }
 
 func isUpper(c byte) bool { return c >= 'A' && c <= 'Z' }
-
-func printable(s string) string { return flow.Printable(s) }
 
 // shorten cuts s to at most limit bytes, an ellipsis included, between two characters.
 func shorten(s string, limit int) string {

@@ -6,6 +6,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/dynwatch/dynwatch/internal/flow"
 )
 
 // users are the names of this host's users, from a file in the form of passwd(5). Directory services are not asked.
@@ -64,7 +66,7 @@ func parsePasswd(s string) map[uint32]string {
 			continue
 		}
 		if _, ok := names[uint32(uid)]; !ok {
-			names[uint32(uid)] = printable(shorten(fields[0], 64))
+			names[uint32(uid)] = flow.Printable(shorten(fields[0], 64))
 		}
 	}
 	return names
