@@ -30,14 +30,14 @@ func TestTheOffsetOfTheClocksIsMeasuredWhereItMayHaveChanged(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			var c clock
-			c.sync()
-			c.measured = int64(now)
-			c.offset -= int64(asleep)
+			c.Sync()
+			c.measured = uint64(now)
+			c.Offset -= int64(asleep)
 			if test.waited {
 				c.expire()
 			}
 			c.follow(test.mono)
-			if behind := time.Since(time.Unix(0, c.wall(now))); (behind < time.Hour) != test.want {
+			if behind := time.Since(time.Unix(0, c.Wall(now))); (behind < time.Hour) != test.want {
 				t.Errorf("it is %v behind", behind.Round(time.Second))
 			}
 		})
@@ -65,7 +65,7 @@ func TestSegmentsAreDatedByTheClockAfterAHostSlept(t *testing.T) {
 	if next() == 0 {
 		t.Fatal("nothing was seen")
 	}
-	s.clock.offset -= int64(asleep) // what was measured before
+	s.clock.Offset -= int64(asleep) // what was measured before
 	transfer(t, c, p, []byte("in the morning"))
 	if next() == 0 {
 		t.Error("nothing was seen in the end")

@@ -107,7 +107,7 @@ func (cs *connections) open(c *connection, o *bpf.Opener, clock *clock) {
 		Earlier: o.Earlier,
 	}
 	if !o.Earlier {
-		op.Time = clock.wall(o.Connected)
+		op.Time = clock.Wall(o.Connected)
 	}
 	if cs.describe != nil {
 		cs.describe(&op.Process)

@@ -24,7 +24,7 @@ func (s *Source) announce() {
 	// the events of it were lost. Its storage has the numbers.
 	if isNew && o.SYNTime != 0 && !(e.Flags.Has(flow.SYN) && !e.FromServer) {
 		s.pending = append(s.pending, flow.Segment{
-			FiveTuple: c.tuple, Time: s.clock.wall(o.SYNTime), Cookie: o.Cookie, Seq: o.SYN, Flags: flow.SYN, Opening: c.opening,
+			FiveTuple: c.tuple, Time: s.clock.Wall(o.SYNTime), Cookie: o.Cookie, Seq: o.SYN, Flags: flow.SYN, Opening: c.opening,
 		})
 	}
 	// The server's SYN is no event of its own: the next one that the connection has, of whatever direction, tells of it.
@@ -34,7 +34,7 @@ func (s *Source) announce() {
 			return
 		}
 		s.pending = append(s.pending, flow.Segment{
-			FiveTuple: c.tuple.Reverse(), Time: s.clock.wall(o.SYNACKTime), Cookie: o.Cookie, Seq: o.SYNACK, Ack: o.SYN + 1,
+			FiveTuple: c.tuple.Reverse(), Time: s.clock.Wall(o.SYNACKTime), Cookie: o.Cookie, Seq: o.SYNACK, Ack: o.SYN + 1,
 			Flags: flow.SYN | flow.ACK, Opening: c.opening,
 		})
 	}
@@ -44,7 +44,7 @@ func (s *Source) announce() {
 func (s *Source) segment(seg *flow.Segment) {
 	e := &s.event
 	*seg = flow.Segment{
-		FiveTuple: e.Tuple, Time: s.clock.wall(e.Time), Cookie: e.Opener.Cookie,
+		FiveTuple: e.Tuple, Time: s.clock.Wall(e.Time), Cookie: e.Opener.Cookie,
 		Seq: e.Seq, Ack: e.Ack, Flags: e.Flags, Payload: e.Payload, Length: e.Length, Final: e.Final,
 	}
 	s.packets.Add(1)

@@ -84,7 +84,7 @@ func Open(o Options) (*Source, error) {
 		return nil, errors.Join(err, kernel.Close())
 	}
 	s := &Source{kernel: kernel, timer: time.NewTimer(0), closing: make(chan struct{}), cgroup: o.CgroupPath, count: o.Count, conns: newConnections(o.Describe)}
-	s.clock.sync()
+	s.clock.measured = s.clock.Sync()
 	if err := kernel.Attach(o.CgroupPath); err != nil {
 		return nil, errors.Join(err, kernel.Close())
 	}

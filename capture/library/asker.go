@@ -13,6 +13,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/dynwatch/dynwatch/bpf"
 )
 
 // judgement is the function by which a program asks OpenSSL what came of its verification. No other that has a probe is so dear: the kernel steps over an
@@ -198,7 +200,7 @@ func (a *attacher) hear(f found) {
 			return
 		}
 	}
-	now := mono()
+	now := bpf.Monotonic()
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	f.hears = now
@@ -351,13 +353,13 @@ const (
 func (s *Source) listen(h *handshake, p *process) {
 	a := &p.asking
 	if a.looked <= h.time { // it may have more code than then
-		now := mono()
+		now := bpf.Monotonic()
 		if !a.looks.allows(now, lookShare) || !s.looks.allows(now, allShare) {
 			h.unheard = true
 			return
 		}
 		a.answer, a.looked = s.attach.within(lookAhead, func() answer { return s.attach.asking(h.PID) }), now
-		took := mono() - now
+		took := bpf.Monotonic() - now
 		a.looks.debt += took
 		s.looks.debt += took
 	}
@@ -369,7 +371,7 @@ func (s *Source) listen(h *handshake, p *process) {
 		return
 	}
 	h.unheard = true
-	if now := mono(); now-a.nudged > uint64(nudgeAgain) {
+	if now := bpf.Monotonic(); now-a.nudged > uint64(nudgeAgain) {
 		a.nudged = now
 		s.nudge(h.PID)
 	}

@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/dynwatch/dynwatch/bpf"
 	"github.com/dynwatch/dynwatch/internal/flow"
 	"github.com/dynwatch/dynwatch/internal/testenv"
 )
@@ -309,7 +310,7 @@ func TestOnlyThoseWhoMayAskPayForIt(t *testing.T) {
 	if file == nil || !file.attached.ssl || len(file.contents.asked) != 1 {
 		t.Fatalf("%s: %+v", has.ssl[0].name, file)
 	}
-	now := func() uint64 { return mono() }
+	now := bpf.Monotonic
 	probes, begun := a.stats.Probes, now()
 	if file.attached.asked || a.hears(has.ssl, begun) {
 		t.Error("the dear probe is set for Python")

@@ -426,11 +426,11 @@ func TestWhatIsAskedCountsByWhoMayAsk(t *testing.T) {
 }
 
 func TestHandshakesAreDatedByTheClockAfterAHostSlept(t *testing.T) {
-	var c clock
-	c.sync()
-	c.offset -= int64(8 * time.Hour) // what was measured before: meanwhile the wall clock went on, the kernel's did not
-	c.sync()
-	if behind := time.Since(time.Unix(0, c.wall(mono()))); behind > time.Minute {
+	var c bpf.Clock
+	c.Sync()
+	c.Offset -= int64(8 * time.Hour) // what was measured before: meanwhile the wall clock went on, the kernel's did not
+	c.Sync()
+	if behind := time.Since(time.Unix(0, c.Wall(bpf.Monotonic()))); behind > time.Minute {
 		t.Errorf("the clock is %v behind", behind.Round(time.Second))
 	}
 }

@@ -13,8 +13,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/dynwatch/dynwatch/bpf"
 	"github.com/dynwatch/dynwatch/internal/flow"
 )
@@ -56,7 +54,7 @@ type Source struct {
 
 	event      bpf.LibraryEvent
 	handshakes handshakes
-	clock      clock
+	clock      bpf.Clock
 	processes  generations[int, *process]
 	candidates []candidate // in the order of their times
 	looks      budget
@@ -107,8 +105,8 @@ func Open(o Options) (*Source, error) {
 	}
 	s.attach.without = o.Without
 	s.handshakes = newHandshakes()
-	s.handshakes.describe, s.handshakes.wall, s.handshakes.caller, s.handshakes.missed = s.describe, s.clock.wall, s.caller, s.missedBetween
-	s.clock.sync()
+	s.handshakes.describe, s.handshakes.wall, s.handshakes.caller, s.handshakes.missed = s.describe, s.clock.Wall, s.caller, s.missedBetween
+	s.clock.Sync()
 	if err := kernel.WatchExec(); err != nil {
 		return nil, errors.Join(err, kernel.Close())
 	}
@@ -264,7 +262,7 @@ func (s *Source) Poll(yield func(*flow.Library)) error {
 		}
 		if s.event.Kind == bpf.LibraryHandshake {
 			s.handshakesSeen.Add(1)
-			s.clock.sync()
+			s.clock.Sync()
 		}
 		s.handshakes.add(&s.event, func(h *handshake) {
 			if _, _, absent := h.judge(); absent {
@@ -280,7 +278,7 @@ func (s *Source) doubt(yield func(*flow.Library)) {
 	if s.absentUntil == 0 {
 		return
 	}
-	now := mono()
+	now := bpf.Monotonic()
 	missed := !s.lookForLosses(now, now) || s.losses.to > s.doubted // the ring is empty
 	select {
 	case <-s.closing:
@@ -298,7 +296,7 @@ func (s *Source) doubt(yield func(*flow.Library)) {
 
 // missedBetween reports whether events may have been lost between two times, of which the second is that of the event in hand.
 func (s *Source) missedBetween(from, to uint64) bool {
-	return !s.lookForLosses(mono(), to) || s.losses.between(from, to)
+	return !s.lookForLosses(bpf.Monotonic(), to) || s.losses.between(from, to)
 }
 
 // lookForLosses brings losses up to date, and reports whether it could. event is the time of the event in hand.
@@ -519,27 +517,3 @@ func (s *Source) Stats() Stats {
 		},
 	}
 }
-
-// clock turns the kernel's monotonic times into wall-clock times.
-type clock struct {
-	offset int64
-}
-
-// sync measures the offset, which changes where the wall clock is set and while the host sleeps: there CLOCK_MONOTONIC stands still, so it cannot tell
-// how long ago the last time was.
-func (c *clock) sync() {
-	var ts unix.Timespec
-	if unix.ClockGettime(unix.CLOCK_MONOTONIC, &ts) != nil {
-		return
-	}
-	c.offset = time.Now().UnixNano() - ts.Nano()
-}
-
-// mono is the kernel's time now.
-func mono() uint64 {
-	var ts unix.Timespec
-	_ = unix.ClockGettime(unix.CLOCK_MONOTONIC, &ts) // which every Linux has
-	return uint64(ts.Nano())
-}
-
-func (c *clock) wall(ns uint64) int64 { return int64(ns) + c.offset }
